@@ -1,0 +1,83 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Settings of every Swift target: existentials are spelled out, imports are internal unless said otherwise.
+let settings: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+/// The layers of docs/ARCHITECTURE.md: a target may import what its line names and nothing else, so the compiler keeps
+/// the arrows pointing down.
+func layer(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+let package = Package(
+    name: "kedis",
+    platforms: [.macOS(.v15)],
+    products: [
+        .executable(name: "kedis", targets: ["KedisCLI"]),
+        .library(name: "Kedis", targets: ["Kedis"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    ],
+    targets: [
+        .target(name: "CKedis"),
+        layer("KedisUtilities", ["CKedis"]),
+        layer("KedisProtocol", ["KedisUtilities"]),
+        layer("KedisStore", ["KedisUtilities", "CKedis"]),
+        layer("KedisFormats", ["KedisStore", "KedisUtilities"]),
+        layer("KedisCommands", ["KedisProtocol", "KedisFormats", "KedisStore", "KedisUtilities"]),
+        layer("KedisPersistence", ["KedisFormats", "KedisStore", "KedisUtilities"]),
+        layer(
+            "KedisServer",
+            [
+                "KedisCommands", "KedisPersistence", "KedisFormats", "KedisStore", "KedisProtocol", "KedisUtilities",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ]
+        ),
+        layer("Kedis", ["KedisCommands", "KedisPersistence", "KedisStore", "KedisProtocol", "KedisUtilities"]),
+        layer("KedisShell", ["KedisProtocol", "KedisUtilities"]),
+        .executableTarget(
+            name: "KedisCLI",
+            dependencies: [
+                "KedisServer", "Kedis", "KedisShell",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "KedisTestSupport",
+            dependencies: ["KedisCommands", "KedisPersistence", "KedisStore", "KedisProtocol", "KedisUtilities"],
+            path: "Tests/KedisTestSupport",
+            swiftSettings: settings
+        ),
+        tests("KedisUtilitiesTests", ["KedisUtilities", "KedisTestSupport"]),
+        tests("KedisProtocolTests", ["KedisProtocol", "KedisUtilities", "KedisTestSupport"]),
+        tests("KedisStoreTests", ["KedisStore", "KedisUtilities", "KedisTestSupport"]),
+        tests("KedisFormatsTests", ["KedisFormats", "KedisStore", "KedisUtilities", "KedisTestSupport"]),
+        tests("KedisCommandsTests", ["KedisCommands", "KedisStore", "KedisProtocol", "KedisUtilities", "KedisTestSupport"]),
+        tests("KedisPersistenceTests", ["KedisPersistence", "KedisFormats", "KedisStore", "KedisUtilities", "KedisTestSupport"]),
+        tests(
+            "KedisServerTests",
+            ["KedisServer", "KedisCommands", "KedisStore", "KedisProtocol", "KedisUtilities", "KedisTestSupport"]
+        ),
+        tests("KedisTests", ["Kedis", "KedisTestSupport"]),
+        tests("KedisShellTests", ["KedisShell", "KedisProtocol", "KedisUtilities", "KedisTestSupport"]),
+        tests("TidyTests", ["KedisTestSupport"]),
+    ],
+    swiftLanguageModes: [.v6]
+)
