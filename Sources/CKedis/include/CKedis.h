@@ -15,6 +15,8 @@
 #include <xlocale.h>
 #endif
 
+#include "CKedisFutex.h"
+
 // Swift has no prefetch instruction.
 static inline void kedis_prefetch(const void *address) { __builtin_prefetch(address, 0, 3); }
 

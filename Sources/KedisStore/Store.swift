@@ -1,0 +1,113 @@
+// The store: all keys of all databases, cut into 64 stripes by key hash.
+//
+// Ownership: the store owns its stripes; handlers work through `Keyspace`, a handle on one database. Threads: any. What
+// touches keys needs the locks of their stripes, taken with `lock(_:)` by the plan; functions that lock by themselves say so.
+// Invariants: see Stripe, Table. Cost: an empty store takes about 20 KiB.
+
+package import KedisUtilities
+import Synchronization
+
+/// Told of every key that disappears because its deadline has passed, under the key's stripe lock.
+package typealias ExpiryObserver = @Sendable (_ databaseIndex: Int, _ key: ByteView) -> Void
+
+package final class Store: @unchecked Sendable {
+    // Sendable: stripes are only changed under their own locks; all else is immutable.
+
+    package static let stripeCount = 64
+
+    package let databaseCount: Int
+    /// Keys the hash, so that nobody outside can choose keys that collide.
+    package let seed: HashSeed
+    let stripes: UnsafeMutablePointer<Stripe>
+    let expiryObserver: ExpiryObserver?
+
+    /// Makes an empty store with `databaseCount` databases (1 to 16,384).
+    package init(databaseCount: Int = 16, seed: HashSeed, expiryObserver: ExpiryObserver? = nil) {
+        precondition(databaseCount >= 1 && databaseCount <= 16_384)
+        self.databaseCount = databaseCount
+        self.seed = seed
+        self.expiryObserver = expiryObserver
+        stripes = .allocate(capacity: Store.stripeCount)
+        for index in 0..<Store.stripeCount {
+            (stripes + index).initialize(to: Stripe(databaseCount: databaseCount))
+        }
+    }
+
+    deinit {
+        stripes.deinitialize(count: Store.stripeCount)
+        stripes.deallocate()
+    }
+
+    package func key(_ bytes: ByteView) -> Key { Key(bytes, seed: seed) }
+
+    /// Locks the stripes of `set`, lowest first.
+    package func lock(_ set: StripeSet) {
+        set.forEach { stripes[$0].lock.lock() }
+    }
+
+    package func unlock(_ set: StripeSet) {
+        set.forEach { stripes[$0].lock.unlock() }
+    }
+
+    /// Starts to load the slot where `key` lives. The caller holds its stripe.
+    package func prefetchSlot(_ key: Key, databaseIndex: Int) {
+        stripes[key.stripeIndex].table(databaseIndex)?.pointee.prefetchSlot(key.hash)
+    }
+
+    /// Starts to load the cell of `key`, whose slot was prefetched before. The caller holds its stripe.
+    package func prefetchCell(_ key: Key, databaseIndex: Int) {
+        stripes[key.stripeIndex].table(databaseIndex)?.pointee.prefetchCell(key.hash)
+    }
+
+    /// A handle on a database for one batch or one background task. `held` are the stripes that the caller has locked.
+    package func keyspace(_ databaseIndex: Int, nowMilliseconds: Int64, held: StripeSet = StripeSet()) -> Keyspace {
+        assert(databaseIndex >= 0 && databaseIndex < databaseCount)
+        return Keyspace(store: self, databaseIndex: databaseIndex, nowMilliseconds: nowMilliseconds, held: held)
+    }
+
+    /// The sum of all stripes' counters. Locks one stripe at a time, but for those in `held`.
+    package func statistics(held: StripeSet = StripeSet()) -> StripeStatistics {
+        var sum = StripeStatistics()
+        withEachStripe(held: held) { sum.add($0.pointee.statistics) }
+        return sum
+    }
+
+    /// Sets hits, misses and expiries to 0 (CONFIG RESETSTAT); changes go on counting. Locks like ``statistics(held:)``.
+    package func resetStatistics(held: StripeSet = StripeSet()) {
+        withEachStripe(held: held) { stripe in
+            let changes = stripe.pointee.statistics.changes
+            stripe.pointee.statistics = StripeStatistics()
+            stripe.pointee.statistics.changes = changes
+        }
+    }
+
+    /// Counts `count` changes in the stripe of `key`, which the caller has locked.
+    package func noteChanges(_ count: Int, stripeIndex: Int) {
+        stripes[stripeIndex].statistics.changes &+= UInt64(truncatingIfNeeded: count)
+    }
+
+    /// The bytes that keys, values and tables take from the allocator. Locks like ``statistics(held:)``.
+    package func allocatedByteCount(held: StripeSet = StripeSet()) -> Int {
+        var sum = 0
+        withEachStripe(held: held) { sum += $0.pointee.allocatedByteCount }
+        return sum
+    }
+
+    /// Calls `body` with each stripe, locked; those in `held` are locked already.
+    func withEachStripe(held: StripeSet, _ body: (UnsafeMutablePointer<Stripe>) -> Void) {
+        for index in 0..<Store.stripeCount { withStripe(index, held: held, body) }
+    }
+
+    func withStripe(_ index: Int, held: StripeSet, _ body: (UnsafeMutablePointer<Stripe>) -> Void) {
+        let stripe = stripes + index
+        guard !held.contains(index) else { return body(stripe) }
+        stripe.pointee.lock.lock()
+        body(stripe)
+        stripe.pointee.lock.unlock()
+    }
+
+    /// Walks every stripe and asserts its invariants. For tests; locks one stripe at a time.
+    package func checkInvariants() {
+        withEachStripe(held: StripeSet()) { $0.pointee.checkInvariants() }
+    }
+}
