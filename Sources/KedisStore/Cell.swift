@@ -10,7 +10,8 @@
 // Invariants: 32 + key + value ≤ the block's capacity; an integer's value is 8 bytes in native order.
 // Cost: 32 bytes of header for each key, plus what malloc adds.
 
-package import KedisUtilities
+import CKedis
+import KedisUtilities
 
 #if canImport(Glibc)
 import Glibc
@@ -124,11 +125,7 @@ struct Cell {
 
     /// What the block takes from the allocator, in bytes.
     var allocatedByteCount: Int {
-        #if canImport(Darwin)
-        malloc_size(address)
-        #else
-        malloc_usable_size(address) + MemoryLayout<Int>.size
-        #endif
+        kedis_allocated_size(address)
     }
 
     func hasKey(_ other: ByteView) -> Bool {

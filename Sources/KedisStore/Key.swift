@@ -1,6 +1,6 @@
 // A key with its hash: computed once in the plan, used for the stripe, the table and prefetching.
 
-package import KedisUtilities
+public import KedisUtilities
 
 /// A borrowed key and its hash. Valid as long as the bytes are.
 ///

@@ -2,7 +2,7 @@
 //
 // The shapes are those of any table and any layout: named facts and labelled byte ranges.
 
-package import KedisUtilities
+import KedisUtilities
 
 /// Where a key lives or would live, and its entry when it is there.
 package struct KeyInspection: Sendable {

@@ -2,7 +2,7 @@
 //
 // Whole-database changes need the locks of all stripes, so that nobody sees half of them.
 
-package import KedisUtilities
+import KedisUtilities
 
 extension Keyspace {
     /// Puts the value and deadline of `source` under `destination`, replacing what was there; false when there is no

@@ -116,7 +116,7 @@ extension Keyspace {
     ) throws(StoreError) -> Cell {
         let spare = min(byteCount, 1 << 20)
         let needed = CellHeader.byteCount + cell.keyByteCount + byteCount
-        if cell.allocatedByteCount - MemoryLayout<Int>.size >= needed {
+        if cell.allocatedByteCount >= needed {
             cell.header.pointee.valueByteCount = byteCount
             return cell
         }

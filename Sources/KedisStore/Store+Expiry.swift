@@ -1,6 +1,6 @@
 // Expiry on time: the background tick that removes keys whose deadline has passed.
 
-package import KedisUtilities
+import Synchronization
 
 extension Store {
     /// The earliest deadline that may be in the store, or `Int64.max`: a hint read without locks. O(stripes).

@@ -3,7 +3,7 @@
 // Everything but `lock` and `earliestDeadlineMilliseconds` is touched only by the thread that holds the lock.
 
 import KedisUtilities
-package import Synchronization
+import Synchronization
 
 /// Counters of one stripe. Sums over all stripes are what INFO shows.
 package struct StripeStatistics: Sendable {

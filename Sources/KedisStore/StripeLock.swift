@@ -6,9 +6,8 @@
 //
 // The standard library's Mutex has no form for a set of stripes, hence our own.
 
-package import KedisUtilities
 import CKedis
-package import Synchronization
+import Synchronization
 
 /// A lock word in place. Never moved: it lives inside a stripe, which stays where the store allocated it.
 package struct StripeLock: ~Copyable {

@@ -12,7 +12,7 @@
 // Cost: 16 bytes a slot, 21 to 43 a key; lookup O(1) expected, growth O(n) for the one stripe.
 
 import CKedis
-package import KedisUtilities
+import KedisUtilities
 
 #if canImport(Glibc)
 import Glibc
@@ -43,7 +43,7 @@ struct Table: ~Copyable {
 
     init() {}
 
-    deinit { releaseAll() }
+    deinit { releaseMemory() }
 
     var slotCount: Int { slots == nil ? 0 : 1 << slotCountLog2 }
     var mask: Int { (1 << slotCountLog2) - 1 }
@@ -77,9 +77,7 @@ struct Table: ~Copyable {
 
     /// Puts a cell for a key that is not there; false when memory is exhausted (the table is then unchanged).
     mutating func insert(_ cell: Cell, hash: UInt64) -> Bool {
-        guard count * 4 < slotCount * 3 || resize(toLog2: max(Self.slotCountLog2Min, slotCountLog2 + 1)) else {
-            return false
-        }
+        if count * 4 >= slotCount * 3, !resize(toLog2: max(Self.slotCountLog2Min, slotCountLog2 + 1)) { return false }
         place(cell.address, hash: hash)
         count += 1
         cellByteCount += cell.allocatedByteCount
@@ -114,20 +112,13 @@ struct Table: ~Copyable {
         if slotCountLog2 > Self.slotCountLog2Min, count * 8 < slotCount { shrinkSlowly() }
     }
 
-    /// Frees everything.
-    mutating func releaseAll() {
-        if let slots {
-            for index in 0..<slotCount {
-                if let address = slots[index].cell { free(address) }
-            }
-            free(slots)
+    /// Frees all cells and the slots; the table is not used afterwards.
+    private func releaseMemory() {
+        guard let slots else { return }
+        for index in 0..<slotCount {
+            if let address = slots[index].cell { free(address) }
         }
-        slots = nil
-        slotCountLog2 = 0
-        count = 0
-        deadlineCount = 0
-        cellByteCount = 0
-        expiryQueue.removeAll()
+        free(slots)
     }
 
     @inline(__always)

@@ -12,10 +12,24 @@
 #include <stdlib.h>
 #include <string.h>
 #ifdef __APPLE__
+#include <malloc/malloc.h>
+#else
+#include <malloc.h>
+#endif
+#ifdef __APPLE__
 #include <xlocale.h>
 #endif
 
 #include "CKedisFutex.h"
+
+// The usable bytes of a block from malloc. The platform's C module leaves this header out.
+static inline size_t kedis_allocated_size(void *block) {
+#ifdef __APPLE__
+    return malloc_size(block);
+#else
+    return malloc_usable_size(block);
+#endif
+}
 
 // Swift has no prefetch instruction.
 static inline void kedis_prefetch(const void *address) { __builtin_prefetch(address, 0, 3); }
