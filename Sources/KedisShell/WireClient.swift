@@ -1,0 +1,183 @@
+// A blocking client of a Kedis or Redis server: one connection, one request at a time.
+//
+// Owns its socket and decoder; used by one thread. A connection that was dropped while idle is made anew before the
+// next request, with the same user, protocol and database. A request that was sent and not answered is never sent again,
+// as nobody knows whether it was executed.
+
+package import KedisProtocol
+
+package final class WireClient {
+    package struct Options: Sendable {
+        package var endpoint: WireEndpoint
+        package var username: [UInt8]?
+        package var password: [UInt8]?
+        package var database = 0
+        package var usesRESP3 = false
+
+        package init(endpoint: WireEndpoint) {
+            self.endpoint = endpoint
+        }
+    }
+
+    private static let receiveByteCount = 65_536
+
+    package let options: Options
+    /// Called with each push message (RESP3) that arrives before a reply.
+    package var onPush: (Reply) -> Void = { _ in }
+    /// The database that requests go to.
+    package private(set) var database: Int
+    private var connection: Connection?
+    private var isInTransaction = false
+
+    private final class Connection {
+        let socket: Socket
+        var decoder = ReplyDecoder()
+
+        init(_ endpoint: WireEndpoint) throws(WireError) {
+            socket = try Socket(endpoint)
+        }
+    }
+
+    package init(options: Options) {
+        self.options = options
+        database = options.database
+    }
+
+    package var isConnected: Bool { connection != nil }
+
+    package func disconnect() {
+        connection = nil
+        isInTransaction = false
+    }
+
+    // MARK: Connecting
+
+    /// Connects, authenticates, chooses protocol and database. Does nothing if there is a connection.
+    package func connect() throws(WireError) {
+        guard connection == nil else { return }
+        do {
+            connection = try Connection(options.endpoint)
+        } catch {
+            throw WireError(message: "Could not connect to Kedis at \(options.endpoint.name): \(error.message)")
+        }
+        do {
+            try introduce()
+        } catch {
+            disconnect()
+            throw error
+        }
+    }
+
+    private func introduce() throws(WireError) {
+        if let password = options.password {
+            let user = options.username.map { [$0] } ?? []
+            try require([Array("AUTH".utf8)] + user + [password], name: "AUTH")
+        }
+        if options.usesRESP3 { try require([Array("HELLO".utf8), Array("3".utf8)], name: "HELLO 3") }
+        if database != 0 {
+            try require([Array("SELECT".utf8), Array(String(database).utf8)], name: "SELECT \(database)")
+        }
+    }
+
+    private func require(_ arguments: [[UInt8]], name: String) throws(WireError) {
+        try send(arguments)
+        if case .error(let text) = try receiveReply() {
+            throw WireError(message: "\(name) failed: " + String(decoding: text, as: UTF8.self))
+        }
+    }
+
+    // MARK: Requests
+
+    /// Sends a request and waits for its reply, connecting first if there is no live connection.
+    package func execute(_ arguments: [[UInt8]]) throws(WireError) -> Reply {
+        try ensureConnected()
+        do {
+            try send(arguments)
+            let reply = try receiveReply()
+            follow(arguments, reply)
+            return reply
+        } catch {
+            disconnect()
+            // A server that shuts down as told says nothing.
+            if WireClient.word(arguments.first) == "SHUTDOWN" { return .simple(Array("OK".utf8)) }
+            throw error
+        }
+    }
+
+    /// Waits for the next reply without a request, as after SUBSCRIBE or MONITOR.
+    package func receive() throws(WireError) -> Reply {
+        do {
+            return try receiveReply()
+        } catch {
+            disconnect()
+            throw error
+        }
+    }
+
+    private func ensureConnected() throws(WireError) {
+        if let connection, !connection.socket.isAlive() {
+            let wasInTransaction = isInTransaction
+            disconnect()
+            if wasInTransaction { throw WireError(message: "The connection was lost, and the transaction with it") }
+        }
+        try connect()
+    }
+
+    private func send(_ arguments: [[UInt8]]) throws(WireError) {
+        guard let connection else { throw WireError(message: "Not connected") }
+        try connection.socket.sendAll(encodeRequest(arguments))
+    }
+
+    private func receiveReply() throws(WireError) -> Reply {
+        while true {
+            let reply = try receiveAny()
+            guard case .push = reply else { return reply }
+            onPush(reply)
+        }
+    }
+
+    private func receiveAny() throws(WireError) -> Reply {
+        guard let connection else { throw WireError(message: "Not connected") }
+        while true {
+            do {
+                if let reply = try connection.decoder.next() { return reply }
+            } catch {
+                throw WireError(message: "Protocol error: \(error.message)")
+            }
+            if try receiveBytes(connection) == 0 { throw WireError(message: "Server closed the connection") }
+        }
+    }
+
+    private func receiveBytes(_ connection: Connection) throws(WireError) -> Int {
+        var failure: WireError?
+        let count = withUnsafeTemporaryAllocation(byteCount: WireClient.receiveByteCount, alignment: 1) { buffer in
+            do throws(WireError) {
+                let count = try connection.socket.receive(into: buffer)
+                connection.decoder.append(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
+                return count
+            } catch {
+                failure = error
+                return 0
+            }
+        }
+        if let failure { throw failure }
+        return count
+    }
+
+    /// Keeps what a new connection must be told again.
+    private func follow(_ arguments: [[UInt8]], _ reply: Reply) {
+        if reply.isError { return }
+        switch WireClient.word(arguments.first) {
+        case "SELECT" where reply == .simple(Array("OK".utf8)):
+            database = Int(String(decoding: arguments.last ?? [], as: UTF8.self)) ?? database
+        case "RESET": database = 0; isInTransaction = false
+        case "MULTI": isInTransaction = true
+        case "EXEC", "DISCARD": isInTransaction = false
+        default: break
+        }
+    }
+
+    private static func word(_ argument: [UInt8]?) -> String {
+        argument.map { String(decoding: $0, as: UTF8.self).uppercased() } ?? ""
+    }
+}
