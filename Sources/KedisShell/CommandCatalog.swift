@@ -125,7 +125,9 @@ extension CommandCatalog.Argument {
     var syntax: String { isOptional ? "[" + requiredSyntax + "]" : requiredSyntax }
 
     var requiredSyntax: String {
-        var text = [token, valueSyntax.isEmpty ? nil : valueSyntax].compactMap { $0 }.joined(separator: " ")
+        // The empty token of MIGRATE is shown as it has to be typed.
+        let shownToken = token.map { $0.isEmpty ? "\"\"" : $0 }
+        var text = [shownToken, valueSyntax.isEmpty ? nil : valueSyntax].compactMap { $0 }.joined(separator: " ")
         if isMultiple { text += " " + repetitionSyntax }
         return text
     }

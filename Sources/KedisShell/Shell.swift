@@ -37,7 +37,7 @@ package final class Shell {
         case succeeded, failed, leave
     }
 
-    let backend: ShellBackend
+    private var backend: ShellBackend
     let options: Options
     private let terminal: Terminal
     private var database: Int
@@ -118,7 +118,8 @@ package final class Shell {
     /// - Returns: 0, or 1 if it failed.
     package func runOnce(_ arguments: [[UInt8]]) -> Int32 {
         guard let first = arguments.first else { return 0 }
-        let status = (Shell.word(first) == "HELP" ? performBuiltIn(arguments) : nil) ?? execute(arguments)
+        let name = Shell.word(first)
+        let status = (name == "HELP" ? performBuiltIn(name, arguments) : nil) ?? execute(arguments)
         flush()
         return status == .failed || isOutputGone ? 1 : 0
     }
@@ -144,20 +145,19 @@ package final class Shell {
             return .failed
         }
         guard let first = arguments.first else { return .succeeded }
-        var status: Status?
-        if isInteractive || Shell.word(first) == "HELP" { status = performBuiltIn(arguments) }
-        let result = status ?? performRepeated(arguments)
+        let status = performBuiltIn(Shell.word(first), arguments) ?? performRepeated(arguments)
         finishReply()
-        return result
+        return status
     }
 
-    private func performBuiltIn(_ arguments: [[UInt8]]) -> Status? {
+    private func performBuiltIn(_ name: String, _ arguments: [[UInt8]]) -> Status? {
         let words = arguments.dropFirst().map { String(decoding: $0, as: UTF8.self) }
-        switch Shell.word(arguments[0]) {
+        switch name {
         case "HELP", "?":
+            if backend.catalog == nil { backend.loadCatalog() }
             show(backend.catalog?.help(words) ?? "There is no help, as the server does not describe its commands.\n")
             return .succeeded
-        case "CLEAR" where words.isEmpty:
+        case "CLEAR" where words.isEmpty && isInteractive:
             show("\u{1B}[H\u{1B}[2J")
             return .succeeded
         case "EXIT" where words.isEmpty: return .leave
@@ -198,7 +198,6 @@ package final class Shell {
             show(text(of: reply, for: arguments))
             showDuration(since: start)
             if !reply.isError { showStream(after: arguments) }
-            if !isInteractive, Shell.word(arguments[0]) == "QUIT" { return .leave }
             return reply.isError ? .failed : .succeeded
         }
     }
