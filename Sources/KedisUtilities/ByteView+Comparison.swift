@@ -61,12 +61,6 @@ extension ByteView: Comparable {
 }
 
 extension ByteView {
-    /// Whether the bytes are those of `literal`, A-Z and a-z being the same.
-    @inlinable
-    package func equalsIgnoringCase(_ literal: StaticString) -> Bool {
-        equalsIgnoringCase(ByteView(literal))
-    }
-
     /// Whether the bytes are those of `other`, A-Z and a-z being the same.
     @inlinable
     package func equalsIgnoringCase(_ other: ByteView) -> Bool {
@@ -77,11 +71,6 @@ extension ByteView {
             index &+= 1
         }
         return true
-    }
-
-    @inlinable
-    package func hasPrefix(_ literal: StaticString) -> Bool {
-        hasPrefix(ByteView(literal))
     }
 
     @inlinable

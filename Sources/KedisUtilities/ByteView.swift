@@ -79,3 +79,9 @@ package struct ByteView: @unchecked Sendable {
     /// The bytes as text, damaged UTF-8 repaired. Allocates: for messages and tools only.
     package var text: String { String(decoding: buffer, as: UTF8.self) }
 }
+
+extension ByteView: ExpressibleByStringLiteral {
+    /// A view of a literal's bytes, so that functions over views can be called with text.
+    @inlinable
+    package init(stringLiteral literal: StaticString) { self.init(literal) }
+}

@@ -1,0 +1,3 @@
+// The family of connection commands.
+
+let connectionCommands: [CommandSpec] = []

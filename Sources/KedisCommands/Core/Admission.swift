@@ -1,0 +1,67 @@
+// Admission: may this command run now, for this client? An ordered table of checks, each a value.
+//
+// The state of engine and client is one set of bits; when none is set, which is nearly always, admission is one test.
+
+package import KedisUtilities
+
+/// A state of the engine or of a client in which some commands are refused.
+package struct AdmissionCondition: OptionSet, Sendable {
+    package let rawValue: UInt32
+
+    package init(rawValue: UInt32) { self.rawValue = rawValue }
+
+    /// The client has yet to authenticate.
+    package static let authenticationRequired = AdmissionCondition(rawValue: 1 << 0)
+    /// Data is being loaded.
+    package static let loading = AdmissionCondition(rawValue: 1 << 1)
+    /// The last background save failed and `stop-writes-on-bgsave-error` is on.
+    package static let snapshotFailed = AdmissionCondition(rawValue: 1 << 2)
+}
+
+/// One check: under `condition`, commands with one of `refused` (all when empty) are refused, unless they have one of `exempt`.
+struct AdmissionCheck: Sendable {
+    let name: StaticString
+    let condition: AdmissionCondition
+    let refused: CommandFlags
+    let exempt: CommandFlags
+    let error: StaticString
+
+    func refuses(_ flags: CommandFlags) -> Bool {
+        flags.isDisjoint(with: exempt) && (refused.isEmpty || !flags.isDisjoint(with: refused))
+    }
+
+    /// The checks in the order in which they are made: the first that refuses gives the error.
+    static let table: [AdmissionCheck] = [
+        AdmissionCheck(
+            name: "authentication", condition: .authenticationRequired, refused: [], exempt: .noAuthentication,
+            error: "NOAUTH Authentication required."
+        ),
+        AdmissionCheck(
+            name: "disk", condition: .snapshotFailed, refused: .write, exempt: [],
+            error: """
+                MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that \
+                may modify the data set are disabled, because this instance is configured to report errors during writes if RDB \
+                snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB \
+                error.
+                """
+        ),
+        AdmissionCheck(
+            name: "loading", condition: .loading, refused: [], exempt: .loading,
+            error: "LOADING Redis is loading the dataset in memory"
+        ),
+    ]
+}
+
+/// Decides about `entry` under `conditions`: nil admits.
+@inline(__always)
+func admit(_ entry: UnsafePointer<CommandEntry>, under conditions: AdmissionCondition) -> CommandError? {
+    conditions.isEmpty ? nil : admitSlowly(entry, under: conditions)
+}
+
+@inline(never)
+private func admitSlowly(_ entry: UnsafePointer<CommandEntry>, under conditions: AdmissionCondition) -> CommandError? {
+    for check in AdmissionCheck.table where conditions.contains(check.condition) && check.refuses(entry.pointee.flags) {
+        return .literal(check.error)
+    }
+    return nil
+}

@@ -1,0 +1,85 @@
+// One call of a command: what a handler gets.
+//
+// Lives on the stack of the thread that executes the batch. Everything in it is borrowed: arguments and keys until the batch is done,
+// the client until its session ends. The stripes of the keys are locked while the handler runs.
+
+package import KedisProtocol
+package import KedisStore
+package import KedisUtilities
+
+package struct CommandCall: ~Copyable {
+    /// The arguments, the command's name at index 0.
+    package let arguments: ArgumentList
+    /// The database that the client has selected, at the time of the batch.
+    package var keyspace: Keyspace
+    /// The keys in the order of the key specs, hashed.
+    private let keyBase: UnsafePointer<Key>
+    package let keyCount: Int
+    package let entry: UnsafePointer<CommandEntry>
+    package let client: UnsafeMutablePointer<ClientState>
+    unowned(unsafe) package let engine: Engine
+    package var effects = Effects()
+
+    init(
+        arguments: ArgumentList, keyspace: Keyspace, keyBase: UnsafePointer<Key>, keyCount: Int,
+        entry: UnsafePointer<CommandEntry>, client: UnsafeMutablePointer<ClientState>, engine: Engine
+    ) {
+        self.arguments = arguments
+        self.keyspace = keyspace
+        self.keyBase = keyBase
+        self.keyCount = keyCount
+        self.entry = entry
+        self.client = client
+        self.engine = engine
+    }
+
+    package var nowMilliseconds: Int64 { keyspace.nowMilliseconds }
+
+    /// The first key.
+    package var key: Key { key(0) }
+
+    /// The key at `index` in the order of the key specs.
+    package func key(_ index: Int) -> Key {
+        assert(index >= 0 && index < keyCount)
+        return keyBase[index]
+    }
+
+    /// The argument at `index` as an integer.
+    package func integer(at index: Int) throws(CommandError) -> Int64 {
+        guard let value = parseInteger(arguments[index]) else { throw .notAnInteger }
+        return value
+    }
+
+    /// Notes that the command changed `key`: counted for the save rules, given to EXPLAIN, journal and notifications.
+    package mutating func changed(_ key: Key, _ event: StaticString) {
+        effects.note(event, key: key, databaseIndex: keyspace.databaseIndex)
+    }
+}
+
+/// What a command did, collected while it runs and applied before its stripes are unlocked.
+package struct Effects {
+    /// The number of changes, as `rdb_changes_since_last_save` counts them.
+    package private(set) var changeCount = 0
+    /// Set by EXPLAIN ANALYZE: the events are kept.
+    var isRecording = false
+    private(set) var events: [Event] = []
+
+    struct Event {
+        var name: StaticString
+        var key: [UInt8]
+        var databaseIndex: Int
+    }
+
+    mutating func note(_ name: StaticString, key: Key, databaseIndex: Int) {
+        changeCount += 1
+        if isRecording { recordSlowly(name, key, databaseIndex) }
+    }
+
+    /// Counts changes that belong to no single key (FLUSHALL, SWAPDB).
+    mutating func noteChanges(_ count: Int) { changeCount += count }
+
+    @inline(never)
+    private mutating func recordSlowly(_ name: StaticString, _ key: Key, _ databaseIndex: Int) {
+        events.append(Event(name: name, key: key.bytes.bytes, databaseIndex: databaseIndex))
+    }
+}

@@ -1,0 +1,168 @@
+// The command table: from the bytes of a name to the entry that the data path works with.
+//
+// Built once from the specs, immutable afterwards, shared by all threads. Lookup: a hash over at most 32 bytes, ASCII case aside, then
+// one comparison; open addressing, at most half full.
+
+package import KedisProtocol
+package import KedisUtilities
+
+/// What the data path knows of a command. Lives in the table's memory, is never copied.
+package struct CommandEntry {
+    /// The index of the entry: stable in one process, used for counters.
+    package let identifier: Int
+    /// Lower case, with its container: `config|get`.
+    package let fullName: ByteView
+    /// Upper case, without its container.
+    let name: ByteView
+    package let arity: Int
+    package let flags: CommandFlags
+    let locks: LockPlan
+    let keyPlan: KeyPlan
+    /// May share a plan with the pipelined commands beside it.
+    let isBatchable: Bool
+    let handler: CommandHandler?
+    let spec: CommandSpec
+    /// The container's name in lower case; empty for a command.
+    let containerName: ByteView
+    /// The entries of the subcommands.
+    let subcommands: [UnsafePointer<CommandEntry>]
+
+    func accepts(argumentCount: Int) -> Bool {
+        arity >= 0 ? argumentCount == arity : argumentCount >= -arity
+    }
+}
+
+/// How the plan finds the keys: the frequent forms without looking at the specs.
+enum KeyPlan: Sendable {
+    case none
+    /// One key at argument 1.
+    case single
+    /// From `first` to `last` (from the end when negative), every `step`-th.
+    case range(first: Int, last: Int, step: Int)
+    /// By the specs.
+    case specs([KeySpec])
+
+    init(_ specs: [KeySpec]) {
+        guard let only = specs.first else {
+            self = .none
+            return
+        }
+        guard specs.count == 1, case .index(let first) = only.begin, case .range(let last, let step, 0) = only.find else {
+            self = .specs(specs)
+            return
+        }
+        if first == 1, last == 0 {
+            self = .single
+        } else {
+            self = .range(first: first, last: last >= 0 ? first + last : last, step: step)
+        }
+    }
+}
+
+package final class CommandTable: @unchecked Sendable {
+    // Sendable: immutable after init.
+
+    /// The commands in the order of registration, without subcommands.
+    package let commands: [UnsafePointer<CommandEntry>]
+    /// Commands and subcommands: `identifier` is the index.
+    package let entries: [UnsafePointer<CommandEntry>]
+    private let slots: UnsafeMutablePointer<UnsafePointer<CommandEntry>?>
+    private let mask: Int
+
+    private static let nameByteCountMax = 32
+
+    /// Builds the table of `specs`, whose names are all different.
+    package init(_ specs: [CommandSpec]) {
+        var entries: [UnsafePointer<CommandEntry>] = []
+        commands = specs.map { Self.makeEntry($0, container: nil, &entries) }
+        self.entries = entries
+        var slotCount = 16
+        while slotCount < 2 * commands.count { slotCount *= 2 }
+        slots = .allocate(capacity: slotCount)
+        slots.initialize(repeating: nil, count: slotCount)
+        mask = slotCount - 1
+        for entry in commands {
+            var index = Self.hash(entry.pointee.name) & mask
+            while let other = slots[index] {
+                precondition(other.pointee.name != entry.pointee.name, "a command is registered twice")
+                index = (index + 1) & mask
+            }
+            slots[index] = entry
+        }
+    }
+
+    deinit {
+        for entry in entries {
+            entry.pointee.fullName.base.deallocate()
+            entry.pointee.name.base.deallocate()
+            UnsafeMutablePointer(mutating: entry).deinitialize(count: 1)
+            entry.deallocate()
+        }
+        slots.deallocate()
+    }
+
+    /// The command of that name, ASCII case aside. O(1).
+    package func command(_ name: ByteView) -> UnsafePointer<CommandEntry>? {
+        guard name.count <= Self.nameByteCountMax else { return nil }
+        var index = Self.hash(name) & mask
+        while let entry = slots[index] {
+            if entry.pointee.name.equalsIgnoringCase(name) { return entry }
+            index = (index + 1) & mask
+        }
+        return nil
+    }
+
+    /// The subcommand of that name.
+    package func subcommand(_ name: ByteView, of entry: UnsafePointer<CommandEntry>) -> UnsafePointer<CommandEntry>? {
+        entry.pointee.subcommands.first { $0.pointee.name.equalsIgnoringCase(name) }
+    }
+
+    /// The entry for `get` or `config|get`.
+    package func find(fullName: ByteView) -> UnsafePointer<CommandEntry>? {
+        guard let bar = fullName.firstIndex(of: 0x7C) else { return command(fullName) }
+        guard let container = command(fullName[0..<bar]) else { return nil }
+        return subcommand(fullName[bar + 1..<fullName.count], of: container)
+    }
+
+    /// Setting bit 5 of every byte makes letters lower case and keeps names apart well enough for a hash.
+    @inline(__always)
+    private static func hash(_ name: ByteView) -> Int {
+        var state = UInt32(truncatingIfNeeded: name.count) &* 0x9E37_79B1
+        for index in 0..<name.count {
+            state = (state ^ UInt32(name[index] | 0x20)) &* 0x0100_0193
+        }
+        return Int(state ^ (state >> 15))
+    }
+
+    private static func makeEntry(
+        _ spec: CommandSpec, container: ByteView?, _ entries: inout [UnsafePointer<CommandEntry>]
+    ) -> UnsafePointer<CommandEntry> {
+        let lower = spec.name.lowercased()
+        let fullName = permanentCopy(container.map { $0.text + "|" + lower } ?? lower)
+        let subcommands = spec.subcommands.map { makeEntry($0, container: fullName, &entries) }
+        let entry = UnsafeMutablePointer<CommandEntry>.allocate(capacity: 1)
+        let keyPlan = KeyPlan(spec.keys)
+        entry.initialize(
+            to: CommandEntry(
+                identifier: entries.count, fullName: fullName, name: permanentCopy(spec.name), arity: spec.arity,
+                flags: spec.flags, locks: spec.locks, keyPlan: keyPlan, isBatchable: isBatchable(spec),
+                handler: spec.handler, spec: spec, containerName: container ?? .empty, subcommands: subcommands
+            )
+        )
+        entries.append(UnsafePointer(entry))
+        return UnsafePointer(entry)
+    }
+
+    /// Fast commands on keys go into batches; what changes the session or asks for other locks is executed alone.
+    private static func isBatchable(_ spec: CommandSpec) -> Bool {
+        guard spec.flags.contains(.fast), spec.subcommands.isEmpty, case .keys = spec.locks else { return false }
+        return spec.group != .connection || spec.name == "PING" || spec.name == "ECHO"
+    }
+
+    private static func permanentCopy(_ text: String) -> ByteView {
+        let bytes = Array(text.utf8)
+        let memory = UnsafeMutablePointer<UInt8>.allocate(capacity: max(1, bytes.count))
+        memory.update(from: bytes, count: bytes.count)
+        return ByteView(base: memory, count: bytes.count)
+    }
+}

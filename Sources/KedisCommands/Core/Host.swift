@@ -1,0 +1,69 @@
+// What commands need of the world outside the engine: files, the log, the process. Plain functions, given by the
+// composition root (KedisServer, Kedis), so that the engine itself opens nothing and runs deterministically under test.
+
+package import KedisStore
+
+/// How SHUTDOWN treats the data.
+package enum ShutdownMode: Sendable {
+    /// Save when save rules are configured.
+    case asConfigured
+    case save
+    case noSave
+}
+
+/// The state of persistence, as LASTSAVE and INFO show it.
+package struct PersistenceStatus: Sendable {
+    package var lastSaveSeconds: Int64 = 0
+    package var isSaving = false
+    package var lastSaveSucceeded = true
+    package var lastSaveDurationSeconds: Int64 = -1
+    package var currentSaveDurationSeconds: Int64 = -1
+    package var saveCount: UInt64 = 0
+    /// Changes up to the last good save, as the store counts them.
+    package var changesAtLastSave: UInt64 = 0
+
+    package init() {}
+}
+
+package enum LogLevel: Sendable { case debug, verbose, notice, warning }
+
+package struct Host: Sendable {
+    /// SAVE: writes the snapshot of `store`, whose stripes `held` are locked; returns nil or what went wrong.
+    package var save: @Sendable (_ store: Store, _ held: StripeSet) -> String?
+    /// BGSAVE: starts a save in the background; false when one is running.
+    package var startBackgroundSave: @Sendable (_ store: Store) -> Bool
+    package var persistenceStatus: @Sendable () -> PersistenceStatus
+    /// SHUTDOWN: asks the process to leave after the reply; returns nil, or why it cannot.
+    package var shutDown: @Sendable (_ mode: ShutdownMode, _ isNow: Bool, _ isForced: Bool) -> String?
+    /// SHUTDOWN ABORT: false when no shutdown is in progress.
+    package var abortShutDown: @Sendable () -> Bool
+    /// DEBUG SLEEP
+    package var sleep: @Sendable (_ microseconds: Int64) -> Void
+    package var log: @Sendable (_ level: LogLevel, _ message: String) -> Void
+    /// Facts about the process for INFO: field and value, by section (`server`, `memory`, `cpu` …).
+    package var information: @Sendable (_ section: String) -> [(field: String, value: String)]
+    /// Told after CONFIG SET changed directives, which are valid; returns nil, or why one cannot be applied.
+    package var applyConfiguration: @Sendable (_ directives: [String]) -> String?
+
+    package init(
+        save: @escaping @Sendable (Store, StripeSet) -> String? = { _, _ in "this store has no directory to save to" },
+        startBackgroundSave: @escaping @Sendable (Store) -> Bool = { _ in true },
+        persistenceStatus: @escaping @Sendable () -> PersistenceStatus = { PersistenceStatus() },
+        shutDown: @escaping @Sendable (ShutdownMode, Bool, Bool) -> String? = { _, _, _ in nil },
+        abortShutDown: @escaping @Sendable () -> Bool = { false },
+        sleep: @escaping @Sendable (Int64) -> Void = { _ in },
+        log: @escaping @Sendable (LogLevel, String) -> Void = { _, _ in },
+        information: @escaping @Sendable (String) -> [(field: String, value: String)] = { _ in [] },
+        applyConfiguration: @escaping @Sendable ([String]) -> String? = { _ in nil }
+    ) {
+        self.save = save
+        self.startBackgroundSave = startBackgroundSave
+        self.persistenceStatus = persistenceStatus
+        self.shutDown = shutDown
+        self.abortShutDown = abortShutDown
+        self.sleep = sleep
+        self.log = log
+        self.information = information
+        self.applyConfiguration = applyConfiguration
+    }
+}

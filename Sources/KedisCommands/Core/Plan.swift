@@ -1,0 +1,129 @@
+// The stages between parser and handler: resolve a name to its entry, find the keys, know the stripes.
+//
+// The session and EXPLAIN call the same functions. Nothing here locks or changes anything.
+
+import KedisProtocol
+import KedisStore
+import KedisUtilities
+
+/// Finds the entry for a request, its subcommand resolved, and checks the number of arguments.
+func resolve(_ arguments: ArgumentList, in table: CommandTable) throws(CommandError) -> UnsafePointer<CommandEntry> {
+    guard var entry = table.command(arguments[0]) else { throw unknownCommand(arguments) }
+    if !entry.pointee.subcommands.isEmpty, arguments.count > 1 || entry.pointee.handler == nil {
+        guard arguments.count > 1 else { throw .wrongArity(entry) }
+        guard let subcommand = table.subcommand(arguments[1], of: entry) else {
+            throw unknownSubcommand(arguments, of: entry)
+        }
+        entry = subcommand
+    }
+    guard entry.pointee.accepts(argumentCount: arguments.count) else { throw .wrongArity(entry) }
+    return entry
+}
+
+/// "ERR unknown command 'X', with args beginning with: 'a' 'b' ", the lengths bounded as in Redis.
+@inline(never)
+private func unknownCommand(_ arguments: ArgumentList) -> CommandError {
+    var text: [UInt8] = ByteView("ERR unknown command '").bytes
+    text += sanitized(arguments[0], byteCountMax: 128)
+    text += ByteView("', with args beginning with: ").buffer
+    var used = 0
+    for index in 1..<max(1, arguments.count) where used < 128 {
+        let piece = [0x27] + sanitized(arguments[index], byteCountMax: 128 - used) + [0x27, 0x20]
+        text += piece
+        used += piece.count
+    }
+    return .text(text)
+}
+
+@inline(never)
+private func unknownSubcommand(_ arguments: ArgumentList, of entry: UnsafePointer<CommandEntry>) -> CommandError {
+    var text: [UInt8] = ByteView("ERR unknown subcommand '").bytes
+    text += sanitized(arguments[1], byteCountMax: 128)
+    text += ByteView("'. Try ").buffer
+    text += entry.pointee.name.buffer
+    text += ByteView(" HELP.").buffer
+    return .text(text)
+}
+
+/// The first bytes of an argument, as the error texts print it: up to a zero byte.
+func sanitized(_ argument: ByteView, byteCountMax: Int) -> [UInt8] {
+    let end = min(argument.firstIndex(of: 0) ?? argument.count, byteCountMax)
+    return argument[0..<max(0, end)].bytes
+}
+
+/// The hashed keys of a batch. Owned by the session, emptied between batches.
+struct KeyBuffer: ~Copyable {
+    private(set) var base: UnsafeMutablePointer<Key>
+    private var capacity = 64
+    private(set) var count = 0
+
+    init() { base = .allocate(capacity: 64) }
+
+    deinit { base.deallocate() }
+
+    @inline(__always)
+    mutating func append(_ key: Key) {
+        if count == capacity { resizeSlowly(capacity * 2) }
+        base[count] = key
+        count += 1
+    }
+
+    mutating func removeAll() {
+        count = 0
+        if capacity > 4096 { resizeSlowly(64) }
+    }
+
+    @inline(never)
+    private mutating func resizeSlowly(_ newCapacity: Int) {
+        let moved = UnsafeMutablePointer<Key>.allocate(capacity: newCapacity)
+        moved.update(from: base, count: count)
+        base.deallocate()
+        base = moved
+        capacity = newCapacity
+    }
+}
+
+/// Appends the keys of a request to `keys` and returns the stripes to lock for it. O(keys).
+@inline(__always)
+func plan(
+    _ entry: UnsafePointer<CommandEntry>, _ arguments: ArgumentList, in store: Store, into keys: inout KeyBuffer
+) -> StripeSet {
+    var stripes = StripeSet()
+    switch entry.pointee.keyPlan {
+    case .none:
+        break
+    case .single:
+        let key = Key(arguments[1], seed: store.seed)
+        keys.append(key)
+        stripes.insert(key.stripeIndex)
+    case .range(let first, let last, let step):
+        let end = last >= 0 ? last : arguments.count + last
+        var index = first
+        while index <= end, index < arguments.count {
+            let key = Key(arguments[index], seed: store.seed)
+            keys.append(key)
+            stripes.insert(key.stripeIndex)
+            index += step
+        }
+    case .specs(let specs):
+        planBySpecsSlowly(specs, arguments, in: store, into: &keys, &stripes)
+    }
+    switch entry.pointee.locks {
+    case .keys: return stripes
+    case .allStripes: return .all
+    case .none: return StripeSet()
+    }
+}
+
+@inline(never)
+private func planBySpecsSlowly(
+    _ specs: [KeySpec], _ arguments: ArgumentList, in store: Store, into keys: inout KeyBuffer, _ stripes: inout StripeSet
+) {
+    for spec in specs where !spec.access.contains(.notKey) {
+        _ = spec.forEachKeyIndex(in: arguments) { index in
+            let key = Key(arguments[index], seed: store.seed)
+            keys.append(key)
+            stripes.insert(key.stripeIndex)
+        }
+    }
+}

@@ -1,0 +1,9 @@
+// The families of commands: one line for each.
+
+/// Every command, by family.
+package let allCommandSpecs: [CommandSpec] = [
+    stringCommands,
+    genericCommands,
+    connectionCommands,
+    serverCommands,
+].flatMap { $0 }

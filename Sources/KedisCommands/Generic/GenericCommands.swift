@@ -1,0 +1,3 @@
+// The family of generic commands.
+
+let genericCommands: [CommandSpec] = []

@@ -1,0 +1,3 @@
+// The family of server commands.
+
+let serverCommands: [CommandSpec] = []

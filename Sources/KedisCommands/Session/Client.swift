@@ -1,0 +1,135 @@
+// A client: what its session knows of it (ClientState) and what others may see of it (ClientRecord).
+//
+// ClientState belongs to one session and is touched only by the thread that executes it. ClientRecord is shared: CLIENT
+// LIST and KILL of other sessions read it, so its fields are atomics or guarded.
+
+package import KedisUtilities
+package import Synchronization
+
+/// Which replies a client gets (CLIENT REPLY).
+package enum ReplyMode: UInt8, Sendable {
+    case on
+    case off
+    /// The reply of the next command is dropped: set by SKIP.
+    case skipNext
+    /// The reply of the running command is dropped.
+    case skipping
+}
+
+/// The two ends of a client's connection, as CLIENT LIST prints them.
+package struct ClientEndpoint: Sendable {
+    /// `127.0.0.1:51234`, or the path of a Unix socket with `:0`.
+    package var address: String
+    package var localAddress: String
+    /// -1 when there is none.
+    package var descriptor: Int32
+    package var isUnixSocket: Bool
+
+    package init(address: String, localAddress: String, descriptor: Int32 = -1, isUnixSocket: Bool = false) {
+        self.address = address
+        self.localAddress = localAddress
+        self.descriptor = descriptor
+        self.isUnixSocket = isUnixSocket
+    }
+
+    /// For sessions without a connection: the shell, the library, tests.
+    package static var embedded: ClientEndpoint { ClientEndpoint(address: "embedded:0", localAddress: "embedded:0") }
+}
+
+/// The state of a client that only its own session touches. Lives in memory that the session owns.
+package struct ClientState {
+    package let record: ClientRecord
+    package var databaseIndex = 0
+    package var replyMode = ReplyMode.on
+    /// Set by QUIT, CLIENT KILL of oneself and protocol errors: the connection closes when the output is sent.
+    package var isClosing = false
+    package var leavesAccessClock = false
+    package var conditions: AdmissionCondition = []
+    package var random: RandomGenerator
+
+    init(record: ClientRecord, random: RandomGenerator) {
+        self.record = record
+        self.random = random
+    }
+}
+
+/// What anybody may know of a client.
+package final class ClientRecord: Sendable {
+    package struct Names: Sendable {
+        package var name: [UInt8] = []
+        package var libraryName: [UInt8] = []
+        package var libraryVersion: [UInt8] = []
+    }
+
+    package let identifier: Int64
+    package let endpoint: ClientEndpoint
+    package let createdMilliseconds: Int64
+    package let names = Mutex(Names())
+    package let lastInteractionMilliseconds: Atomic<Int64>
+    package let databaseIndex = Atomic<Int>(0)
+    /// The index of the last command's entry in the table, or -1.
+    package let lastCommand = Atomic<Int>(-1)
+    package let protocolVersion = Atomic<Int>(2)
+    package let isNoEvict = Atomic<Bool>(false)
+    package let isNoTouch = Atomic<Bool>(false)
+    /// Bytes of input that wait for the rest of a request, and bytes of output that wait for the peer.
+    package let pendingInputByteCount = Atomic<Int>(0)
+    package let pendingOutputByteCount = Atomic<Int>(0)
+    package let isKilled = Atomic<Bool>(false)
+    /// Called by any thread after `isKilled` was set: the transport closes the connection.
+    private let close: @Sendable () -> Void
+
+    init(identifier: Int64, endpoint: ClientEndpoint, nowMilliseconds: Int64, close: @escaping @Sendable () -> Void) {
+        self.identifier = identifier
+        self.endpoint = endpoint
+        createdMilliseconds = nowMilliseconds
+        lastInteractionMilliseconds = Atomic(nowMilliseconds)
+        self.close = close
+    }
+
+    /// Ends the connection, whichever thread owns it.
+    package func kill() {
+        isKilled.store(true, ordering: .relaxed)
+        close()
+    }
+}
+
+/// All connected clients.
+package final class ClientRegistry: Sendable {
+    private struct State {
+        var nextIdentifier: Int64 = 1
+        var records: [Int64: ClientRecord] = [:]
+    }
+
+    private let state = Mutex(State())
+
+    package init() {}
+
+    func add(
+        endpoint: ClientEndpoint, nowMilliseconds: Int64, close: @escaping @Sendable () -> Void
+    ) -> ClientRecord {
+        state.withLock { state in
+            let record = ClientRecord(
+                identifier: state.nextIdentifier, endpoint: endpoint, nowMilliseconds: nowMilliseconds, close: close
+            )
+            state.nextIdentifier += 1
+            state.records[record.identifier] = record
+            return record
+        }
+    }
+
+    func remove(_ record: ClientRecord) {
+        state.withLock { _ = $0.records.removeValue(forKey: record.identifier) }
+    }
+
+    package var count: Int { state.withLock { $0.records.count } }
+
+    /// The clients, oldest first.
+    package var all: [ClientRecord] {
+        state.withLock { state in state.records.values.sorted { $0.identifier < $1.identifier } }
+    }
+
+    package func find(_ identifier: Int64) -> ClientRecord? {
+        state.withLock { $0.records[identifier] }
+    }
+}

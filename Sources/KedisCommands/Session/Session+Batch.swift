@@ -1,0 +1,183 @@
+// Batches: several pipelined commands, one plan, one locking.
+//
+// Commands are collected as the parser yields them. A batch is executed when it is full, when a command cannot share it
+// (it asks for other locks or changes the session), and at the end of the input.
+
+import KedisProtocol
+import KedisStore
+import KedisUtilities
+
+/// The commands that wait for their locks, and what the run through one read's input has counted.
+struct Batch: ~Copyable {
+    /// A resolved, admitted and planned command.
+    struct Item {
+        var entry: UnsafePointer<CommandEntry>
+        var base: UnsafePointer<UInt8>
+        var firstArgument: Int
+        var argumentCount: Int
+        var firstKey: Int
+        var keyCount: Int
+    }
+
+    static let capacity = 16
+
+    let items: UnsafeMutablePointer<Item>
+    var count = 0
+    var stripes = StripeSet()
+    private(set) var nowMilliseconds: Int64 = 0
+    var executedCount = 0
+    var errorCount = 0
+    var lastCommand = -1
+
+    init() { items = .allocate(capacity: Batch.capacity) }
+
+    deinit { items.deallocate() }
+
+    mutating func begin(nowMilliseconds: Int64) {
+        assert(count == 0)
+        self.nowMilliseconds = nowMilliseconds
+        executedCount = 0
+        errorCount = 0
+    }
+}
+
+extension Session {
+    /// Takes a parsed request: into the batch when it can share it, else the batch is executed first and then this one alone.
+    @inline(__always)
+    mutating func add(request: ByteView, firstArgument: Int, argumentCount: Int) {
+        let isInline = request[0] != 0x2A
+        let base = isInline ? arguments.withInlineBase { $0 } : request.base
+        let list = arguments.list(from: firstArgument, count: argumentCount, base: base)
+        let entry: UnsafePointer<CommandEntry>
+        do throws(CommandError) {
+            entry = try resolve(list, in: engine.table)
+            if let refusal = admit(entry, under: engine.conditions.union(client.pointee.conditions)) { throw refusal }
+        } catch {
+            flush()
+            reject(error)
+            return
+        }
+        if !entry.pointee.isBatchable || isInline {
+            flush(keepingArguments: true)
+        }
+        let firstKey = keys.count
+        let stripes = plan(entry, list, in: engine.store, into: &keys)
+        batch.items[batch.count] = Batch.Item(
+            entry: entry, base: base, firstArgument: firstArgument, argumentCount: argumentCount, firstKey: firstKey,
+            keyCount: keys.count - firstKey
+        )
+        batch.count += 1
+        batch.stripes.formUnion(stripes)
+        if batch.count == Batch.capacity || !entry.pointee.isBatchable || isInline { flush() }
+    }
+
+    /// Executes the batch and forgets its arguments; those of an incomplete request behind it stay.
+    mutating func flush() {
+        flush(keepingArguments: false)
+        arguments.removeFirst(arguments.count - partialArgumentCount)
+        if partialArgumentCount == 0 { arguments.removeAll() }
+    }
+
+    @inline(__always)
+    private mutating func flush(keepingArguments: Bool) {
+        guard batch.count > 0 else { return }
+        let store = engine.store
+        let stripes = batch.stripes
+        store.lock(stripes)
+        if batch.count > 1 { prefetch() }
+        for index in 0..<batch.count { execute(batch.items[index], held: stripes) }
+        store.unlock(stripes)
+        batch.count = 0
+        batch.stripes = StripeSet()
+        keys.removeAll()
+    }
+
+    /// Loads the slots of all keys, then their cells, so that the cache misses overlap.
+    private mutating func prefetch() {
+        let database = client.pointee.databaseIndex
+        let store = engine.store
+        for index in 0..<min(keys.count, 4 * Batch.capacity) {
+            store.prefetchSlot(keys.base[index], databaseIndex: database)
+        }
+        for index in 0..<min(keys.count, 4 * Batch.capacity) {
+            store.prefetchCell(keys.base[index], databaseIndex: database)
+        }
+    }
+
+    @inline(__always)
+    private mutating func execute(_ item: Batch.Item, held: StripeSet) {
+        var keyspace = engine.store.keyspace(
+            client.pointee.databaseIndex, nowMilliseconds: batch.nowMilliseconds, held: held
+        )
+        keyspace.leavesAccessClock = client.pointee.leavesAccessClock
+        var call = CommandCall(
+            arguments: arguments.list(from: item.firstArgument, count: item.argumentCount, base: item.base),
+            keyspace: keyspace, keyBase: UnsafePointer(keys.base + item.firstKey), keyCount: item.keyCount, entry: item.entry,
+            client: client, engine: engine
+        )
+        let mark = output.count
+        if run(&call, &output) { batch.errorCount += 1 }
+        if client.pointee.replyMode != .on { muteSlowly(from: mark) }
+        batch.executedCount += 1
+        batch.lastCommand = item.entry.pointee.identifier
+    }
+
+    /// CLIENT REPLY OFF and SKIP: drops the reply that was just written.
+    @inline(never)
+    private mutating func muteSlowly(from mark: Int) {
+        switch client.pointee.replyMode {
+        case .on: break
+        case .off: output.truncate(to: mark)
+        case .skipNext:
+            output.truncate(to: mark)
+            client.pointee.replyMode = .skipping
+        case .skipping:
+            output.truncate(to: mark)
+            client.pointee.replyMode = .on
+        }
+    }
+
+    /// Answers a request that never reached a handler.
+    @inline(never)
+    private mutating func reject(_ error: CommandError) {
+        let mark = output.count
+        output.commandError(error)
+        batch.executedCount += 1
+        batch.errorCount += 1
+        if client.pointee.replyMode != .on { muteSlowly(from: mark) }
+    }
+}
+
+/// The stages under the lock: handler, then effects. True when the reply is an error that the handler threw.
+@inline(__always)
+func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) -> Bool {
+    guard let handler = call.entry.pointee.handler else { return false }
+    let mark = reply.count
+    var failed = false
+    do throws(CommandError) {
+        try handler(&call, &reply)
+    } catch {
+        reply.truncate(to: mark)
+        reply.commandError(error)
+        failed = true
+    }
+    if call.effects.changeCount > 0 { applyEffects(&call) }
+    return failed
+}
+
+/// Applies what a command did, under its locks: the change counter now, journal and notifications as they come.
+private func applyEffects(_ call: inout CommandCall) {
+    let stripeIndex = call.keyCount > 0 ? call.key(0).stripeIndex : 0
+    call.engine.store.noteChanges(call.effects.changeCount, stripeIndex: stripeIndex)
+}
+
+extension ReplyWriter {
+    /// `-text` of an error.
+    @inline(never)
+    mutating func commandError(_ error: CommandError) {
+        switch error {
+        case .literal(let text): self.error(text)
+        case .text(let bytes): bytes.withUnsafeBytes { self.error(ByteView($0)) }
+        }
+    }
+}

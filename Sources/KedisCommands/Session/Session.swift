@@ -1,0 +1,147 @@
+// A session: bytes of requests in, bytes of replies out. No I/O: a transport reads, feeds, writes.
+//
+//      receive(bytes) ─▶ parse ─▶ resolve ─▶ admit ─▶ plan ─┐
+//                          ▲                                ├─▶ lock ─▶ execute … ─▶ unlock ─▶ output
+//                          └── up to 16 fast commands ──────┘
+//
+// Ownership: one connection, one session, used by one thread at a time. Whole requests are parsed in the bytes that the transport read; only
+// the incomplete rest is copied. Pipelined fast commands share one plan: their stripes are locked once, their slots and cells are
+// prefetched, then they are executed in order. Cost: no allocation for a command.
+//
+// Bounds: input that waits (`client-query-buffer-limit`), output of one call of `receive` (`outputPauseByteCount`, then the session
+// pauses until the transport has sent it and calls `resume`).
+
+package import KedisProtocol
+import KedisStore
+package import KedisUtilities
+import Synchronization
+
+package struct Session: ~Copyable {
+    package let engine: Engine
+    package let client: UnsafeMutablePointer<ClientState>
+    /// The replies that the transport has yet to take.
+    package var output: ReplyWriter
+    var parser = RequestParser()
+    var arguments = ArgumentBuffer()
+    var keys = KeyBuffer()
+    var pending = InputBuffer()
+    var batch = Batch()
+    /// What the parser said it still needs.
+    private var missingByteCount = 0
+
+    /// Output beyond which a session stops executing until it was sent.
+    package static let outputPauseByteCount = 1 << 20
+
+    /// - Parameter close: ends the connection; called by any thread when the client is killed.
+    package init(
+        engine: Engine, endpoint: ClientEndpoint = .embedded, version: ProtocolVersion = .resp2,
+        close: @escaping @Sendable () -> Void = {}
+    ) {
+        self.engine = engine
+        let record = engine.clients.add(
+            endpoint: endpoint, nowMilliseconds: engine.clock.wallMilliseconds, close: close
+        )
+        record.protocolVersion.store(Int(version.rawValue), ordering: .relaxed)
+        client = .allocate(capacity: 1)
+        client.initialize(to: ClientState(record: record, random: engine.makeRandomGenerator()))
+        output = ReplyWriter(version: version)
+    }
+
+    deinit {
+        engine.clients.remove(client.pointee.record)
+        client.deinitialize(count: 1)
+        client.deallocate()
+    }
+
+    /// The transport sends the output, then closes the connection.
+    package var isClosing: Bool { client.pointee.isClosing }
+
+    /// Input waits until the output was sent: the transport calls ``resume()`` then, and reads nothing before.
+    package var isPaused: Bool { output.count >= Session.outputPauseByteCount && !pending.isEmpty }
+
+    /// Executes every complete request of `bytes` (and of what came before); replies are appended to `output`.
+    package mutating func receive(_ bytes: UnsafeRawBufferPointer) {
+        let input = ByteView(bytes)
+        if pending.isEmpty {
+            let consumed = process(input)
+            keep(input[consumed..<input.count])
+        } else {
+            pending.append(input, expectedByteCount: missingByteCount)
+            resume()
+        }
+    }
+
+    /// Goes on with input that waits, after the output was sent.
+    package mutating func resume() {
+        let consumed = process(pending.view)
+        pending.removeFirst(consumed)
+        checkQueryBufferLimit()
+    }
+
+    private mutating func keep(_ rest: ByteView) {
+        guard rest.count > 0, !isClosing else { return }
+        pending.append(rest, expectedByteCount: missingByteCount)
+        checkQueryBufferLimit()
+    }
+
+    private mutating func checkQueryBufferLimit() {
+        client.pointee.record.pendingInputByteCount.store(pending.count, ordering: .relaxed)
+        let limit = engine.configuration.queryBufferByteCountMax.load(ordering: .relaxed)
+        guard pending.count > limit, !isPaused else { return }
+        engine.host.log(.warning, "Closing client that reached max query buffer length: \(client.pointee.record.endpoint.address)")
+        client.pointee.isClosing = true
+    }
+
+    /// Parses and executes what is complete in `input`; returns how many bytes were consumed.
+    private mutating func process(_ input: ByteView) -> Int {
+        parser.limits.bulkByteCountMax = engine.configuration.bulkByteCountMax.load(ordering: .relaxed)
+        batch.begin(nowMilliseconds: engine.clock.wallMilliseconds)
+        var position = 0
+        missingByteCount = 0
+        parsing: while position < input.count, !isClosing, output.count < Session.outputPauseByteCount {
+            let rest = input[position..<input.count]
+            let firstArgument = arguments.count - partialArgumentCount
+            let outcome = parser.next(rest, into: &arguments)
+            switch outcome {
+            case .request(let byteCount, let argumentCount):
+                partialArgumentCount = 0
+                add(request: rest, firstArgument: firstArgument, argumentCount: argumentCount)
+                position += byteCount
+            case .nothing(let byteCount):
+                position += byteCount
+            case .incomplete(let missing):
+                partialArgumentCount = arguments.count - firstArgument
+                missingByteCount = missing
+                break parsing
+            case .failure(let error):
+                flush()
+                fail(error)
+            }
+        }
+        flush()
+        publish()
+        return isClosing ? input.count : position
+    }
+
+    /// Arguments of the incomplete request at the end of the buffer.
+    var partialArgumentCount = 0
+
+    private mutating func fail(_ error: ProtocolError) {
+        let text = ByteView("ERR ").bytes + error.text
+        text.withUnsafeBytes { output.error(ByteView($0)) }
+        client.pointee.isClosing = true
+    }
+
+    /// Makes what happened visible to other sessions, once a read.
+    private mutating func publish() {
+        guard batch.executedCount > 0 else { return }
+        let record = client.pointee.record
+        record.lastInteractionMilliseconds.store(batch.nowMilliseconds, ordering: .relaxed)
+        record.lastCommand.store(batch.lastCommand, ordering: .relaxed)
+        record.databaseIndex.store(client.pointee.databaseIndex, ordering: .relaxed)
+        engine.statistics.commandsProcessed.add(UInt64(truncatingIfNeeded: batch.executedCount), ordering: .relaxed)
+        if batch.errorCount > 0 {
+            engine.statistics.errorReplies.add(UInt64(truncatingIfNeeded: batch.errorCount), ordering: .relaxed)
+        }
+    }
+}

@@ -1,0 +1,181 @@
+// The argument ranges of a batch, and the unescaped bytes of inline commands.
+//
+// Ownership: the session owns one for its lifetime; the parser appends; `removeAll()` between batches. Ranges of a RESP
+// request count from the request's first byte, those of an inline command from `inlineBase`.
+
+package import KedisUtilities
+
+package struct ArgumentBuffer: ~Copyable {
+    private var ranges: UnsafeMutablePointer<ArgumentRange>
+    private var capacity: Int
+    package private(set) var count = 0
+    private var inlineBytes: [UInt8] = []
+
+    private static let initialCapacity = 64
+
+    package init() {
+        ranges = .allocate(capacity: Self.initialCapacity)
+        capacity = Self.initialCapacity
+    }
+
+    deinit { ranges.deallocate() }
+
+    @inline(__always)
+    package mutating func append(_ range: ArgumentRange) {
+        if count == capacity { resizeSlowly(capacity * 2) }
+        ranges[count] = range
+        count += 1
+    }
+
+    /// Forgets everything, and memory beyond a usual batch with it.
+    package mutating func removeAll() {
+        count = 0
+        if !inlineBytes.isEmpty { inlineBytes.removeAll(keepingCapacity: inlineBytes.capacity <= 1024) }
+        if capacity > 4096 { resizeSlowly(Self.initialCapacity) }
+    }
+
+    /// Forgets the first `removedCount` ranges: those of executed requests, when the next one is incomplete.
+    package mutating func removeFirst(_ removedCount: Int) {
+        assert(removedCount <= count)
+        guard removedCount > 0 else { return }
+        ranges.update(from: ranges + removedCount, count: count - removedCount)
+        count -= removedCount
+    }
+
+    /// The arguments from `start` of a request whose bytes lie at `base`. Valid until the buffer changes.
+    package func list(from start: Int, count: Int, base: UnsafePointer<UInt8>) -> ArgumentList {
+        assert(start >= 0 && start + count <= self.count)
+        return ArgumentList(base: base, ranges: UnsafePointer(ranges + start), count: count)
+    }
+
+    /// Calls `body` with the address that ranges of inline arguments count from.
+    package func withInlineBase<Result>(_ body: (UnsafePointer<UInt8>) -> Result) -> Result {
+        inlineBytes.withUnsafeBufferPointer { body($0.baseAddress ?? ByteView.nowhere) }
+    }
+
+    @inline(never)
+    private mutating func resizeSlowly(_ newCapacity: Int) {
+        let moved = UnsafeMutablePointer<ArgumentRange>.allocate(capacity: newCapacity)
+        moved.update(from: ranges, count: count)
+        ranges.deallocate()
+        ranges = moved
+        capacity = newCapacity
+    }
+}
+
+// MARK: Inline commands
+
+extension ArgumentBuffer {
+    /// Splits a line as redis-server does: blanks separate, double quotes know escapes, single quotes only `\'`, and a closing quote
+    /// is followed by a blank or the end. Returns the number of arguments, or nil for unbalanced quotes.
+    package mutating func appendInline(_ line: ByteView) -> Int? {
+        // Inline requests are executed one by one, so the bytes of the one before are free.
+        inlineBytes.removeAll(keepingCapacity: true)
+        var splitter = InlineSplitter(line: line)
+        var appended = 0
+        while true {
+            splitter.skipBlanks()
+            if splitter.isAtEnd { return appended }
+            let start = inlineBytes.count
+            guard splitter.readArgument(into: &inlineBytes) else {
+                count -= appended
+                return nil
+            }
+            append(ArgumentRange(offset: start, count: inlineBytes.count - start))
+            appended += 1
+        }
+    }
+}
+
+/// Reads arguments with their quotes off a line.
+private struct InlineSplitter {
+    let line: ByteView
+    var position = 0
+
+    init(line: ByteView) {
+        self.line = line
+    }
+
+    var isAtEnd: Bool { position >= line.count || line[position] == 0 }
+
+    mutating func skipBlanks() {
+        while position < line.count, isASCIISpace(line[position]) { position += 1 }
+    }
+
+    /// Appends the unescaped bytes of the next argument; false for unbalanced quotes.
+    mutating func readArgument(into bytes: inout [UInt8]) -> Bool {
+        while !isAtEnd, !isASCIISpace(line[position]) {
+            let byte = line[position]
+            position += 1
+            switch byte {
+            case 0x22: return readDoubleQuoted(into: &bytes) && isAtBoundary
+            case 0x27: return readSingleQuoted(into: &bytes) && isAtBoundary
+            default: bytes.append(byte)
+            }
+        }
+        return true
+    }
+
+    private var isAtBoundary: Bool { position >= line.count || isASCIISpace(line[position]) }
+
+    private mutating func readSingleQuoted(into bytes: inout [UInt8]) -> Bool {
+        while !isAtEnd {
+            let byte = line[position]
+            position += 1
+            if byte == 0x5C, position < line.count, line[position] == 0x27 {
+                bytes.append(0x27)
+                position += 1
+            } else if byte == 0x27 {
+                return true
+            } else {
+                bytes.append(byte)
+            }
+        }
+        return false
+    }
+
+    private mutating func readDoubleQuoted(into bytes: inout [UInt8]) -> Bool {
+        while !isAtEnd {
+            let byte = line[position]
+            position += 1
+            if byte == 0x22 { return true }
+            guard byte == 0x5C, position < line.count else {
+                bytes.append(byte)
+                continue
+            }
+            readEscape(into: &bytes)
+        }
+        return false
+    }
+
+    /// The escape behind a backslash: `\xHH`, a control letter, or the byte itself.
+    private mutating func readEscape(into bytes: inout [UInt8]) {
+        let byte = line[position]
+        if byte == 0x78, position + 2 < line.count, let high = hexadecimalDigit(line[position + 1]),
+            let low = hexadecimalDigit(line[position + 2])
+        {
+            bytes.append(high << 4 | low)
+            position += 3
+            return
+        }
+        position += 1
+        switch byte {
+        case 0x6E: bytes.append(0x0A)
+        case 0x72: bytes.append(0x0D)
+        case 0x74: bytes.append(0x09)
+        case 0x62: bytes.append(0x08)
+        case 0x61: bytes.append(0x07)
+        default: bytes.append(byte)
+        }
+    }
+}
+
+/// The value of a hexadecimal digit, or nil.
+func hexadecimalDigit(_ byte: UInt8) -> UInt8? {
+    switch byte {
+    case 0x30...0x39: byte - 0x30
+    case 0x41...0x46: byte - 0x37
+    case 0x61...0x66: byte - 0x57
+    default: nil
+    }
+}

@@ -1,0 +1,287 @@
+// Writes replies as bytes, RESP2 or RESP3, into one contiguous buffer.
+//
+// Ownership: the writer owns its buffer; the session owns the writer; the transport reads `bytes` after a batch and then
+// calls `removeAll()`. Single-threaded. Cost: every append is a capacity check and a few stores; the buffer grows by doubling
+// and gives memory back when it was grown for a rare large reply. The fast paths are inlinable because handlers call them for each element.
+
+public import KedisUtilities
+
+#if canImport(Glibc)
+public import Glibc
+#elseif canImport(Musl)
+public import Musl
+#else
+public import Darwin
+#endif
+
+/// The version of the protocol that a client has chosen with HELLO.
+@frozen
+@usableFromInline
+package enum ProtocolVersion: UInt8, Sendable {
+    case resp2 = 2
+    case resp3 = 3
+}
+
+/// An append-only buffer of reply bytes. Source: the RESP2 and RESP3 specifications.
+@usableFromInline
+package struct ReplyWriter: ~Copyable {
+    @usableFromInline package var version: ProtocolVersion
+    @usableFromInline var base: UnsafeMutablePointer<UInt8>
+    @usableFromInline var capacity: Int
+    /// The number of bytes written so far.
+    @usableFromInline package private(set) var count: Int
+
+    /// What an idle writer keeps allocated, in bytes.
+    @usableFromInline static let initialCapacity = 1024
+    /// The most bytes a line-sized reply takes: a type byte, 20 digits, CR LF.
+    @usableFromInline static let lineByteCountMax = 32
+
+    package init(version: ProtocolVersion = .resp2) {
+        self.version = version
+        base = .allocate(capacity: Self.initialCapacity)
+        capacity = Self.initialCapacity
+        count = 0
+    }
+
+    deinit { base.deallocate() }
+
+    @inlinable
+    package var isEmpty: Bool { count == 0 }
+
+    /// What was written, valid until the next change.
+    @inlinable
+    package var bytes: ByteView { ByteView(base: UnsafePointer(base), count: count) }
+
+    /// Forgets what was written, and memory beyond 64 KiB with it.
+    package mutating func removeAll() {
+        count = 0
+        if capacity > 1 << 16 { shrinkSlowly() }
+    }
+
+    /// Forgets what was written after the first `byteCount` bytes.
+    package mutating func truncate(to byteCount: Int) {
+        precondition(byteCount >= 0 && byteCount <= count)
+        count = byteCount
+    }
+
+    // MARK: Replies
+
+    /// `+OK`
+    @inlinable
+    package mutating func ok() { raw("+OK\r\n") }
+
+    /// `+text`: a literal without CR or LF.
+    @inlinable
+    package mutating func simple(_ text: StaticString) {
+        reserve(text.utf8CodeUnitCount + 3)
+        put(0x2B)
+        copy(ByteView(text))
+        endLine()
+    }
+
+    /// `-text`: an error; CR and LF in it become spaces.
+    package mutating func error(_ text: ByteView) {
+        reserve(text.count + 3)
+        put(0x2D)
+        for index in 0..<text.count {
+            let byte = text[index]
+            put(byte == 0x0D || byte == 0x0A ? 0x20 : byte)
+        }
+        endLine()
+    }
+
+    /// `-text`
+    package mutating func error(_ text: StaticString) { error(ByteView(text)) }
+
+    /// `:value`
+    @inlinable
+    package mutating func integer(_ value: Int64) { line(0x3A, value) }
+
+    @inlinable
+    package mutating func integer(_ value: Int) { line(0x3A, Int64(value)) }
+
+    /// `$count bytes`
+    @inlinable
+    package mutating func bulk(_ bytes: ByteView) {
+        reserve(bytes.count + Self.lineByteCountMax + 2)
+        lineUnchecked(0x24, Int64(bytes.count))
+        copy(bytes)
+        endLine()
+    }
+
+    @inlinable
+    package mutating func bulk(_ text: StaticString) { bulk(ByteView(text)) }
+
+    /// A bulk string of text made at run time: not for the data path.
+    package mutating func bulk(text: String) {
+        var text = text
+        text.withUTF8 { bulk(ByteView(UnsafeRawBufferPointer($0))) }
+    }
+
+    /// A bulk string with the digits of `value`.
+    @inlinable
+    package mutating func bulk(integer value: Int64) {
+        reserve(2 * Self.lineByteCountMax)
+        lineUnchecked(0x24, Int64(decimalDigitCount(value)))
+        count += formatInteger(value, into: base + count)
+        endLine()
+    }
+
+    /// `$-1`, or `_` in RESP3.
+    @inlinable
+    package mutating func null() {
+        if version == .resp3 { raw("_\r\n") } else { raw("$-1\r\n") }
+    }
+
+    /// `*-1`, or `_` in RESP3.
+    @inlinable
+    package mutating func nullArray() {
+        if version == .resp3 { raw("_\r\n") } else { raw("*-1\r\n") }
+    }
+
+    /// `*count`: `count` replies follow.
+    @inlinable
+    package mutating func array(_ count: Int) { line(0x2A, Int64(count)) }
+
+    /// `%count`: `count` pairs of replies follow; a flat array in RESP2.
+    @inlinable
+    package mutating func map(_ count: Int) {
+        if version == .resp3 { line(0x25, Int64(count)) } else { line(0x2A, 2 * Int64(count)) }
+    }
+
+    /// `~count`: `count` replies follow; an array in RESP2.
+    @inlinable
+    package mutating func set(_ count: Int) {
+        line(version == .resp3 ? 0x7E : 0x2A, Int64(count))
+    }
+
+    /// `>count`: `count` replies follow; an array in RESP2.
+    @inlinable
+    package mutating func push(_ count: Int) {
+        line(version == .resp3 ? 0x3E : 0x2A, Int64(count))
+    }
+
+    /// `#t`, or `:1` in RESP2.
+    @inlinable
+    package mutating func boolean(_ value: Bool) {
+        if version == .resp3 {
+            raw(value ? "#t\r\n" : "#f\r\n")
+        } else {
+            raw(value ? ":1\r\n" : ":0\r\n")
+        }
+    }
+
+    /// `,value`, or a bulk string in RESP2.
+    package mutating func double(_ value: Double) {
+        let text = formatDouble(value)
+        text.withUnsafeBytes { bytes in
+            guard version == .resp3 else { return bulk(ByteView(bytes)) }
+            reserve(bytes.count + 3)
+            put(0x2C)
+            copy(ByteView(bytes))
+            endLine()
+        }
+    }
+
+    /// `=count txt:text`, or a bulk string in RESP2. `format` has three bytes.
+    package mutating func verbatim(_ format: StaticString, _ text: ByteView) {
+        guard version == .resp3 else { return bulk(text) }
+        assert(format.utf8CodeUnitCount == 3)
+        reserve(text.count + Self.lineByteCountMax + 6)
+        lineUnchecked(0x3D, Int64(text.count + 4))
+        copy(ByteView(format))
+        put(0x3A)
+        copy(text)
+        endLine()
+    }
+
+    /// Bytes that are a reply already.
+    @inlinable
+    package mutating func raw(_ bytes: ByteView) {
+        reserve(bytes.count)
+        copy(bytes)
+    }
+
+    @inlinable
+    package mutating func raw(_ text: StaticString) { raw(ByteView(text)) }
+
+    /// Puts the header of an array or set in front of the `elementCount` replies written since `start`, whose number was not known before.
+    package mutating func insertArrayHeader(at start: Int, elementCount: Int) {
+        precondition(start >= 0 && start <= count)
+        reserve(Self.lineByteCountMax)
+        let end = count
+        lineUnchecked(0x2A, Int64(elementCount))
+        let headerByteCount = count - end
+        // The header stands behind the elements; it changes places with them.
+        withUnsafeTemporaryAllocation(byteCount: headerByteCount, alignment: 1) { header in
+            header.copyMemory(from: UnsafeRawBufferPointer(start: base + end, count: headerByteCount))
+            memmove(base + start + headerByteCount, base + start, end - start)
+            UnsafeMutableRawPointer(base + start).copyMemory(from: header.baseAddress.unsafelyUnwrapped, byteCount: headerByteCount)
+        }
+    }
+
+    // MARK: Bytes
+
+    @inlinable
+    mutating func line(_ type: UInt8, _ value: Int64) {
+        reserve(Self.lineByteCountMax)
+        lineUnchecked(type, value)
+    }
+
+    /// Writes a header line into space that is reserved. One digit is by far the most frequent.
+    @inlinable
+    mutating func lineUnchecked(_ type: UInt8, _ value: Int64) {
+        base[count] = type
+        if value >= 0 && value < 10 {
+            base[count + 1] = 0x30 + UInt8(truncatingIfNeeded: value)
+            base[count + 2] = 0x0D
+            base[count + 3] = 0x0A
+            count += 4
+        } else {
+            count += 1 + formatInteger(value, into: base + count + 1)
+            endLine()
+        }
+    }
+
+    @inlinable
+    mutating func put(_ byte: UInt8) {
+        base[count] = byte
+        count += 1
+    }
+
+    @inlinable
+    mutating func copy(_ bytes: ByteView) {
+        memcpy(base + count, bytes.base, bytes.count)
+        count += bytes.count
+    }
+
+    @inlinable
+    mutating func endLine() {
+        base[count] = 0x0D
+        base[count + 1] = 0x0A
+        count += 2
+    }
+
+    /// Makes room for `byteCount` more bytes.
+    @inlinable
+    package mutating func reserve(_ byteCount: Int) {
+        if capacity - count < byteCount { growSlowly(byteCount) }
+    }
+
+    @usableFromInline
+    @inline(never)
+    mutating func growSlowly(_ byteCount: Int) {
+        resizeBuffer(max(capacity * 2, count + byteCount))
+    }
+
+    @inline(never)
+    private mutating func shrinkSlowly() { resizeBuffer(Self.initialCapacity) }
+
+    private mutating func resizeBuffer(_ newCapacity: Int) {
+        let moved = UnsafeMutablePointer<UInt8>.allocate(capacity: newCapacity)
+        memcpy(moved, base, count)
+        base.deallocate()
+        base = moved
+        capacity = newCapacity
+    }
+}
