@@ -90,9 +90,6 @@ package struct ReplyWriter: ~Copyable {
         endLine()
     }
 
-    /// `-text`
-    package mutating func error(_ text: StaticString) { error(ByteView(text)) }
-
     /// `:value`
     @inlinable
     package mutating func integer(_ value: Int64) { line(0x3A, value) }
@@ -108,9 +105,6 @@ package struct ReplyWriter: ~Copyable {
         copy(bytes)
         endLine()
     }
-
-    @inlinable
-    package mutating func bulk(_ text: StaticString) { bulk(ByteView(text)) }
 
     /// A bulk string of text made at run time: not for the data path.
     package mutating func bulk(text: String) {
@@ -201,9 +195,6 @@ package struct ReplyWriter: ~Copyable {
         reserve(bytes.count)
         copy(bytes)
     }
-
-    @inlinable
-    package mutating func raw(_ text: StaticString) { raw(ByteView(text)) }
 
     /// Puts the header of an array or set in front of the `elementCount` replies written since `start`, whose number was not known before.
     package mutating func insertArrayHeader(at start: Int, elementCount: Int) {

@@ -2,7 +2,7 @@
 //
 // The state of engine and client is one set of bits; when none is set, which is nearly always, admission is one test.
 
-package import KedisUtilities
+import KedisUtilities
 
 /// A state of the engine or of a client in which some commands are refused.
 package struct AdmissionCondition: OptionSet, Sendable {

@@ -5,7 +5,7 @@
 
 package import KedisProtocol
 package import KedisStore
-package import KedisUtilities
+import KedisUtilities
 
 package struct CommandCall: ~Copyable {
     /// The arguments, the command's name at index 0.

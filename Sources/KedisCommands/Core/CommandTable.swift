@@ -3,8 +3,8 @@
 // Built once from the specs, immutable afterwards, shared by all threads. Lookup: a hash over at most 32 bytes, ASCII case aside, then
 // one comparison; open addressing, at most half full.
 
-package import KedisProtocol
-package import KedisUtilities
+import KedisProtocol
+import KedisUtilities
 
 /// What the data path knows of a command. Lives in the table's memory, is never copied.
 package struct CommandEntry {

@@ -3,7 +3,7 @@
 // Immutable but for atomics and what its members guard themselves. No I/O: see Host.
 
 package import KedisStore
-package import KedisUtilities
+import KedisUtilities
 package import Synchronization
 
 /// The times that the engine asks for. A test gives its own.

@@ -176,7 +176,7 @@ extension ReplyWriter {
     @inline(never)
     mutating func commandError(_ error: CommandError) {
         switch error {
-        case .literal(let text): self.error(text)
+        case .literal(let text): self.error(ByteView(text))
         case .text(let bytes): bytes.withUnsafeBytes { self.error(ByteView($0)) }
         }
     }

@@ -13,7 +13,7 @@
 
 package import KedisProtocol
 import KedisStore
-package import KedisUtilities
+import KedisUtilities
 import Synchronization
 
 package struct Session: ~Copyable {
