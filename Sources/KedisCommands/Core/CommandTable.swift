@@ -4,7 +4,7 @@
 // one comparison; open addressing, at most half full.
 
 import KedisProtocol
-import KedisUtilities
+package import KedisUtilities
 
 /// What the data path knows of a command. Lives in the table's memory, is never copied.
 package struct CommandEntry {
