@@ -1,0 +1,118 @@
+// What every writer of files needs: whole writes, interruptions met again, and a file that appears whole or not at all.
+
+package import KedisUtilities
+import Synchronization
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+extension FileSystem {
+    /// Writes all of `bytes`: goes on after short writes and interruptions. A write that takes nothing is an error.
+    package func writeAll(_ file: FileHandle, _ bytes: ByteView) throws(SystemError) {
+        var written = 0
+        while written < bytes.count {
+            let rest = bytes[written..<bytes.count]
+            let count = try retrying { () throws(SystemError) in try write(file, rest) }
+            guard count > 0, count <= rest.count else {
+                throw SystemError(operation: "write", path: file.path, code: EIO)
+            }
+            written += count
+        }
+    }
+
+    /// Calls `body` until it is not interrupted by a signal.
+    package func retrying<Result>(_ body: () throws(SystemError) -> Result) throws(SystemError) -> Result {
+        while true {
+            do {
+                return try body()
+            } catch {
+                if !error.isInterruption { throw error }
+            }
+        }
+    }
+}
+
+/// The directory that holds `path`.
+package func directoryPath(of path: String) -> String {
+    guard let slash = path.utf8.lastIndex(of: 0x2F) else { return "." }
+    return slash == path.utf8.startIndex ? "/" : String(path[..<slash])
+}
+
+/// A file that is written beside its target and takes the target's name when it is whole and on disk.
+///
+/// One thread. Ends with ``commit()`` or ``discard()``; a discarded file leaves nothing behind, and the target as it was.
+package final class ReplacementFile {
+    private let fileSystem: FileSystem
+    private let targetPath: String
+    private var file: FileHandle
+    private var isOpen = true
+    /// Why ``write(_:)`` answered false.
+    package private(set) var failure: SystemError?
+
+    /// Creates `temp-<pid>-<number>.rdb` in the directory of `targetPath`.
+    package init(replacing targetPath: String, fileSystem: FileSystem) throws(SystemError) {
+        self.fileSystem = fileSystem
+        self.targetPath = targetPath
+        file = try Self.create(beside: targetPath, fileSystem)
+    }
+
+    private static let lastNumber = Atomic<Int>(0)
+
+    private static func create(beside path: String, _ fileSystem: FileSystem) throws(SystemError) -> FileHandle {
+        // A process before us may have had our number and crashed: its file is passed over.
+        var attemptsLeft = 100
+        while true {
+            let number = lastNumber.wrappingAdd(1, ordering: .relaxed).newValue
+            let temporary = "\(directoryPath(of: path))/temp-\(getpid())-\(number).rdb"
+            do {
+                return try fileSystem.retrying { () throws(SystemError) in try fileSystem.open(temporary, .create) }
+            } catch {
+                attemptsLeft -= 1
+                if !error.isExistingFile || attemptsLeft == 0 { throw error }
+            }
+        }
+    }
+
+    /// Appends `bytes`; false after the first failure, which ``failure`` tells.
+    package func write(_ bytes: ByteView) -> Bool {
+        if failure != nil { return false }
+        do {
+            try fileSystem.writeAll(file, bytes)
+            return true
+        } catch {
+            failure = error
+            return false
+        }
+    }
+
+    /// Puts the file in the target's place, whole and on disk. On failure the file is gone and the target untouched;
+    /// only when the last step fails (the directory's fsync) is the target replaced though not surely on disk.
+    package func commit() throws(SystemError) {
+        do throws(SystemError) {
+            if let failure { throw failure }
+            try fileSystem.retrying { () throws(SystemError) in try fileSystem.synchronize(file) }
+            isOpen = false
+            try fileSystem.close(file)
+            try fileSystem.rename(file.path, targetPath)
+        } catch {
+            discard()
+            throw error
+        }
+        let directory = directoryPath(of: targetPath)
+        try fileSystem.retrying { () throws(SystemError) in try fileSystem.synchronizeDirectory(directory) }
+    }
+
+    /// Removes the file. What fails here cannot be helped: the first failure is the one to report.
+    package func discard() {
+        if isOpen {
+            isOpen = false
+            try? fileSystem.close(file)
+        }
+        try? fileSystem.unlink(file.path)
+    }
+}

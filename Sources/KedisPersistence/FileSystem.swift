@@ -1,0 +1,167 @@
+// The files of the machine as a struct of plain functions, so that a test can put a full or failing disk in their place.
+//
+// Every function is one system call; loops, retries and clean-up belong to the callers (FileSystem+Writing.swift).
+// Threads: any. Failures are values of SystemError: what was tried, on which file, and the system's answer.
+
+package import KedisUtilities
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+/// A system call that failed.
+package struct SystemError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// What was tried: "open", "write" …
+    package let operation: String
+    package let path: String
+    /// The `errno`.
+    package let code: Int32
+
+    package init(operation: String, path: String, code: Int32) {
+        self.operation = operation
+        self.path = path
+        self.code = code
+    }
+
+    /// The system's words for the code.
+    package var codeText: String { strerror(code).map { String(cString: $0) } ?? "error \(code)" }
+
+    package var description: String { "\(operation) of \(path) failed: \(codeText)" }
+
+    package var isInterruption: Bool { code == EINTR }
+    package var isMissingFile: Bool { code == ENOENT }
+    package var isExistingFile: Bool { code == EEXIST }
+}
+
+/// An open file: a plain number, closed by whoever opened it.
+package struct FileHandle: Equatable, Sendable {
+    package let descriptor: Int32
+    /// For messages.
+    package let path: String
+
+    package init(descriptor: Int32, path: String) {
+        self.descriptor = descriptor
+        self.path = path
+    }
+}
+
+package enum OpenMode: Sendable {
+    case read
+    /// Creates a file that must not exist.
+    case create
+}
+
+package struct FileSystem: Sendable {
+    package var open: @Sendable (_ path: String, _ mode: OpenMode) throws(SystemError) -> FileHandle
+    package var close: @Sendable (_ file: FileHandle) throws(SystemError) -> Void
+    /// The file's length in bytes.
+    package var size: @Sendable (_ file: FileHandle) throws(SystemError) -> Int
+    /// Reads on from the file's position; 0 at its end. May give fewer bytes than there is room for.
+    package var read: @Sendable (_ file: FileHandle, _ room: UnsafeMutableRawBufferPointer) throws(SystemError) -> Int
+    /// Writes on and returns how many bytes were taken, which may be fewer than given.
+    package var write: @Sendable (_ file: FileHandle, _ bytes: ByteView) throws(SystemError) -> Int
+    /// Returns when the file's bytes are on disk.
+    package var synchronize: @Sendable (_ file: FileHandle) throws(SystemError) -> Void
+    /// Replaces `target` by `source` in one step.
+    package var rename: @Sendable (_ source: String, _ target: String) throws(SystemError) -> Void
+    package var unlink: @Sendable (_ path: String) throws(SystemError) -> Void
+    /// Returns when the directory's names are on disk.
+    package var synchronizeDirectory: @Sendable (_ path: String) throws(SystemError) -> Void
+
+    package init(
+        open: @escaping @Sendable (String, OpenMode) throws(SystemError) -> FileHandle,
+        close: @escaping @Sendable (FileHandle) throws(SystemError) -> Void,
+        size: @escaping @Sendable (FileHandle) throws(SystemError) -> Int,
+        read: @escaping @Sendable (FileHandle, UnsafeMutableRawBufferPointer) throws(SystemError) -> Int,
+        write: @escaping @Sendable (FileHandle, ByteView) throws(SystemError) -> Int,
+        synchronize: @escaping @Sendable (FileHandle) throws(SystemError) -> Void,
+        rename: @escaping @Sendable (String, String) throws(SystemError) -> Void,
+        unlink: @escaping @Sendable (String) throws(SystemError) -> Void,
+        synchronizeDirectory: @escaping @Sendable (String) throws(SystemError) -> Void
+    ) {
+        self.open = open
+        self.close = close
+        self.size = size
+        self.read = read
+        self.write = write
+        self.synchronize = synchronize
+        self.rename = rename
+        self.unlink = unlink
+        self.synchronizeDirectory = synchronizeDirectory
+    }
+}
+
+extension FileSystem {
+    /// The files of this machine.
+    package static let system = FileSystem(
+        open: systemOpen, close: systemClose, size: systemSize, read: systemRead, write: systemWrite,
+        synchronize: systemSynchronize, rename: systemRename, unlink: systemUnlink,
+        synchronizeDirectory: systemSynchronizeDirectory
+    )
+}
+
+@Sendable private func systemOpen(_ path: String, _ mode: OpenMode) throws(SystemError) -> FileHandle {
+    let flags =
+        switch mode {
+        case .read: O_RDONLY | O_CLOEXEC
+        case .create: O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC
+        }
+    let descriptor = open(path, flags, 0o644)
+    guard descriptor >= 0 else { throw SystemError(operation: "open", path: path, code: errno) }
+    return FileHandle(descriptor: descriptor, path: path)
+}
+
+@Sendable private func systemClose(_ file: FileHandle) throws(SystemError) {
+    try check(close(file.descriptor), "close", file.path)
+}
+
+@Sendable private func systemSize(_ file: FileHandle) throws(SystemError) -> Int {
+    var status = stat()
+    try check(fstat(file.descriptor, &status), "stat", file.path)
+    guard status.st_mode & S_IFMT != S_IFDIR else { throw SystemError(operation: "read", path: file.path, code: EISDIR) }
+    return Int(status.st_size)
+}
+
+@Sendable private func systemRead(
+    _ file: FileHandle, _ room: UnsafeMutableRawBufferPointer
+) throws(SystemError) -> Int {
+    let count = read(file.descriptor, room.baseAddress, room.count)
+    guard count >= 0 else { throw SystemError(operation: "read", path: file.path, code: errno) }
+    return count
+}
+
+@Sendable private func systemWrite(_ file: FileHandle, _ bytes: ByteView) throws(SystemError) -> Int {
+    let count = write(file.descriptor, bytes.base, bytes.count)
+    guard count >= 0 else { throw SystemError(operation: "write", path: file.path, code: errno) }
+    return count
+}
+
+@Sendable private func systemSynchronize(_ file: FileHandle) throws(SystemError) {
+    try check(fsync(file.descriptor), "fsync", file.path)
+}
+
+@Sendable private func systemRename(_ source: String, _ target: String) throws(SystemError) {
+    try check(rename(source, target), "rename", target)
+}
+
+@Sendable private func systemUnlink(_ path: String) throws(SystemError) {
+    try check(unlink(path), "unlink", path)
+}
+
+@Sendable private func systemSynchronizeDirectory(_ path: String) throws(SystemError) {
+    let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw SystemError(operation: "open", path: path, code: errno) }
+    let result = fsync(descriptor)
+    let code = errno
+    close(descriptor)
+    // Some file systems have nothing to do here and say so.
+    guard result == 0 || code == EINVAL else { throw SystemError(operation: "fsync", path: path, code: code) }
+}
+
+private func check(_ result: Int32, _ operation: String, _ path: String) throws(SystemError) {
+    guard result == 0 else { throw SystemError(operation: operation, path: path, code: errno) }
+}

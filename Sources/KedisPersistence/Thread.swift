@@ -1,0 +1,46 @@
+// A thread for work that may wait for the disk. Nobody joins it: the work itself tells when it is over.
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+/// What a new thread runs, kept alive until it does.
+private final class ThreadWork: Sendable {
+    let body: @Sendable () -> Void
+
+    init(_ body: @escaping @Sendable () -> Void) { self.body = body }
+}
+
+/// Runs `body` on a new thread; false when the system has none to give.
+func startThread(_ body: @escaping @Sendable () -> Void) -> Bool {
+    let work = Unmanaged.passRetained(ThreadWork(body))
+    #if canImport(Darwin)
+    var thread: pthread_t?
+    let result = pthread_create(&thread, nil, { runThreadWork($0) }, work.toOpaque())
+    guard result == 0, let thread else {
+        work.release()
+        return false
+    }
+    #else
+    var thread = pthread_t()
+    let result = pthread_create(&thread, nil, { runThreadWork($0) }, work.toOpaque())
+    guard result == 0 else {
+        work.release()
+        return false
+    }
+    #endif
+    pthread_detach(thread)
+    return true
+}
+
+private func runThreadWork(_ context: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
+    if let context { Unmanaged<ThreadWork>.fromOpaque(context).takeRetainedValue().body() }
+    return nil
+}
+
+/// Sleeps a millisecond.
+func sleepBriefly() { usleep(1000) }
