@@ -57,9 +57,10 @@ import Testing
 
     @Test func formattingEqualsPrintf() {
         var generator = makeGenerator("formatDouble")
-        var values: [Double] = [1e15, 1e16, 1e17, -1e17, 99999999999999984, 1e18, 0.1, -0.5, 1 / 3,
-        .leastNonzeroMagnitude, 1e-5, 1e-4]
-        values.append(.greatestFiniteMagnitude)
+        var values: [Double] = [
+            1e15, 1e16, 1e17, -1e17, 99999999999999984, 1e18, 0.1, -0.5, 1 / 3, 1e-5, 1e-4, .leastNonzeroMagnitude,
+            .greatestFiniteMagnitude,
+        ]
         for _ in 0..<50_000 {
             values.append(Double(bitPattern: generator.next()))
             values.append(Double(generator.nextSpread()))

@@ -13,7 +13,7 @@ final class RedisOracle {
     static var isInstalled: Bool { path != nil }
     private static var path: String? { candidates.first { FileManager.default.isExecutableFile(atPath: $0) } }
 
-    private let process = Process()
+    private var process: pid_t = 0
     private let folder: URL
     private var descriptor: Int32 = -1
     private var input: [UInt8] = []
@@ -24,10 +24,9 @@ final class RedisOracle {
         folder = URL(fileURLWithPath: "/tmp/kedis-oracle-\(UUID().uuidString.prefix(8))")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         let socketPath = folder.appendingPathComponent("s").path
-        process.executableURL = URL(fileURLWithPath: path)
-        process.arguments = ["--port", "0", "--unixsocket", socketPath, "--dir", folder.path, "--save", ""]
-        process.standardOutput = FileHandle.nullDevice
-        try process.run()
+        let log = folder.appendingPathComponent("log").path
+        process = try Self.spawn(
+            [path, "--port", "0", "--unixsocket", socketPath, "--dir", folder.path, "--save", "", "--logfile", log])
         for _ in 0..<500 {
             if connectSocket(socketPath) { return }
             usleep(20_000)
@@ -37,10 +36,23 @@ final class RedisOracle {
 
     deinit {
         if descriptor >= 0 { close(descriptor) }
-        // Not SIGTERM: test threads block it, and the child inherits that.
-        kill(process.processIdentifier, SIGKILL)
-        process.waitUntilExit()
+        if process > 0 {
+            // Not SIGTERM: test threads block it, and the child inherits that.
+            kill(process, SIGKILL)
+            waitpid(process, nil, 0)
+        }
         try? FileManager.default.removeItem(at: folder)
+    }
+
+    private static func spawn(_ arguments: [String]) throws -> pid_t {
+        var pointers = arguments.map { strdup($0) }
+        defer { for pointer in pointers { free(pointer) } }
+        pointers.append(nil)
+        var process: pid_t = 0
+        guard posix_spawn(&process, arguments[0], nil, nil, pointers, environ) == 0 else {
+            throw OracleError(reason: "cannot start \(arguments[0])")
+        }
+        return process
     }
 
     /// Sends a request and returns its reply, flattened to one list of strings.
