@@ -70,7 +70,7 @@ package struct RDBReader: ~Copyable {
             throw error
         }
         let header = input.take(RDBFormat.headerByteCount)
-        guard header.hasPrefix(RDBFormat.magic), let number = parseUnsignedInteger(header[magic..<header.count]) else {
+        guard header.hasPrefix(ByteView(RDBFormat.magic)), let number = parseUnsignedInteger(header[magic..<header.count]) else {
             throw input.error(.notRDB)
         }
         version = Int(truncatingIfNeeded: number)
