@@ -10,7 +10,7 @@ import Musl
 import Darwin
 #endif
 
-package import KedisProtocol
+import KedisProtocol
 
 package struct OracleError: Error, CustomStringConvertible {
     package let description: String
@@ -35,18 +35,29 @@ package final class OracleServer {
         return String(decoding: text, as: UTF8.self).contains("redis_version:\(version)")
     }()
 
-    /// Starts a server and waits until it answers.
+    /// Starts a server and waits until it answers. A port that was free may be taken when the server wants it, so a
+    /// few are tried.
     package init() throws {
         guard let program = Self.program else { throw OracleError(description: "no redis-server in PATH") }
         guard let folder = TestFiles.makeTemporaryFolder() else { throw OracleError(description: "no folder") }
         self.folder = folder
-        self.port = try LoopbackSocket.freePort()
-        let arguments = [
-            program, "--port", "\(port)", "--bind", "127.0.0.1", "--dir", folder, "--save", "", "--appendonly", "no",
-            "--daemonize", "no", "--enable-debug-command", "yes", "--logfile", "\(folder)/redis.log",
-        ]
-        self.process = try spawnProcess(arguments)
-        try waitUntilReady()
+        for _ in 0..<8 {
+            let port = try LoopbackSocket.freePort()
+            let process = try spawnProcess([
+                program, "--port", "\(port)", "--bind", "127.0.0.1", "--dir", folder, "--save", "", "--appendonly", "no",
+                "--daemonize", "no", "--enable-debug-command", "yes", "--logfile", "\(folder)/redis.log",
+            ])
+            if Self.isReady(process, port: port) {
+                self.port = port
+                self.process = process
+                return
+            }
+            kill(process, SIGKILL)
+            waitpid(process, nil, 0)
+        }
+        let log = String(decoding: TestFiles.read("\(folder)/redis.log") ?? [], as: UTF8.self)
+        TestFiles.removeTemporaryFolder(folder)
+        throw OracleError(description: "redis-server does not start: \(log.suffix(500))")
     }
 
     deinit { stop() }
@@ -54,12 +65,21 @@ package final class OracleServer {
     /// A new connection.
     package func connect() throws -> RespPeer { try RespPeer.connect(port: port) }
 
-    private func waitUntilReady() throws {
-        for _ in 0..<500 {
-            if (try? LoopbackSocket(port: port)) != nil { return }
-            TestFiles.sleep(milliseconds: 20)
+    /// Waits until this very process answers on the port (another server may have it).
+    private static func isReady(_ process: pid_t, port: UInt16) -> Bool {
+        for _ in 0..<1000 {
+            if waitpid(process, nil, WNOHANG) != 0 { return false }
+            if let peer = try? RespPeer.connect(port: port) {
+                defer { peer.close() }
+                peer.send(Array("INFO server\r\n".utf8))
+                guard case .reply(.bulk(let text)) = peer.receive(10_000) else { return false }
+                // CR LF is one character of a String, so the line is compared whole.
+                let lines = String(decoding: text, as: UTF8.self).split(separator: "\r\n")
+                return lines.contains("process_id:\(process)")
+            }
+            TestFiles.sleep(milliseconds: 10)
         }
-        throw OracleError(description: "redis-server does not listen on port \(port)")
+        return false
     }
 
     package func stop() {

@@ -70,9 +70,10 @@ extension RespFileParser {
         }
     }
 
-    /// The text as it stands, `?` for any, or `~ ` and a glob pattern.
+    /// The text as it stands, or quoted, `?` for any, or `~ ` and a glob pattern.
     private func plainPattern(_ text: Substring) throws -> BytePattern {
         if text == "?" { return .anything }
+        if text.hasPrefix("\"") { return try quotedPattern(text) }
         if text.hasPrefix("~ ") { return .glob(Array(text.dropFirst(2).utf8)) }
         return .exact(Array(text.utf8))
     }

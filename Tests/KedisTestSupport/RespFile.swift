@@ -39,6 +39,8 @@ package struct RespFile: Sendable {
         package let protocolVersion: Int?
         /// One for each reply; nil where nothing is written down yet (to be recorded), empty for no reply at all.
         package let expected: [RespExpectation]?
+        /// The `<` lines as they stand in the file.
+        package let expectedText: String
     }
 
     package enum Scope: Sendable { case everyone, kedisOnly, oracleOnly }
@@ -161,11 +163,12 @@ struct RespFileParser {
         guard command != nil else { throw error("no line \"# command: NAME\" before the first request") }
         let line = index
         let expected = try expectations()
+        let expectedText = lines[line..<index].map { String($0.dropFirst(2)) }.joined(separator: "\n")
         steps.append(
             .request(
                 RespFile.Request(
                     line: line, text: text, payload: payload, scope: scope, protocolVersion: protocolVersion,
-                    expected: expected
+                    expected: expected, expectedText: expectedText
                 )
             )
         )

@@ -61,9 +61,10 @@ package struct RespTarget {
 
 extension RespPeer {
     /// A connection without a network: `process` takes request bytes and returns the reply bytes, and whether the
-    /// session is closed after them.
+    /// session is closed after them; `collect` asks the same without a request, for what others did to the session.
     package static func inProcess(
-        _ process: @escaping ([UInt8]) -> (replies: [UInt8], isClosed: Bool)
+        _ process: @escaping ([UInt8]) -> (replies: [UInt8], isClosed: Bool),
+        collect: @escaping () -> (replies: [UInt8], isClosed: Bool) = { ([], false) }
     ) -> RespPeer {
         let inbox = RespInbox()
         return RespPeer(
@@ -73,7 +74,14 @@ extension RespPeer {
                 inbox.append(replies)
                 inbox.isClosed = isClosed
             },
-            receive: { _ in inbox.next() ?? (inbox.isClosed ? .closed : .timeout) }
+            receive: { _ in
+                if let event = inbox.next() { return event }
+                guard !inbox.isClosed else { return .closed }
+                let (replies, isClosed) = collect()
+                inbox.append(replies)
+                inbox.isClosed = isClosed
+                return inbox.next() ?? (isClosed ? .closed : .timeout)
+            }
         )
     }
 

@@ -3,7 +3,7 @@
 // A draft for the author to review, in RESP3's terms; where the same line cannot describe both protocols' replies, the
 // request is written twice, once for each. Lines that are there stay as they are.
 
-package import KedisProtocol
+import KedisProtocol
 
 package enum RespRecorder {
     /// The text of the file with the missing replies, or nil if none was missing.

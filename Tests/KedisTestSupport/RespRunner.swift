@@ -14,7 +14,14 @@ package struct RespMismatch: CustomStringConvertible {
     package let got: String
 
     package var description: String {
-        "\(path):\(line): \(request)\n  expected: \(expected)\n  got:      \(got)"
+        "\(path):\(line): \(request)\n  expected: \(Self.shorten(expected))\n  got:      \(Self.shorten(got))"
+    }
+
+    /// The first lines of a text, later ones indented like a reply in a message.
+    private static func shorten(_ text: String) -> String {
+        let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+        let shown = lines.prefix(60).joined(separator: "\n            ")
+        return lines.count > 60 ? shown + "\n            … \(lines.count) lines" : shown
     }
 }
 
@@ -96,12 +103,12 @@ package struct RespRunner {
         for expectation in expected {
             let event = peer.receive(Self.timeoutMilliseconds)
             guard case .reply(let reply) = event else {
-                report(request.line, request.text, "\(expectation)", Self.describe(event))
+                report(request.line, request.text, request.expectedText, Self.describe(event))
                 return false
             }
             last = reply
             if !expectation.matches(reply, protocolVersion: target.protocolVersion) {
-                report(request.line, request.text, "\(expectation)", Self.describe(event))
+                report(request.line, request.text, request.expectedText, Self.describe(event))
             }
         }
         return true
@@ -174,7 +181,7 @@ package struct RespRunner {
 
     package static func describe(_ event: RespEvent) -> String {
         switch event {
-        case .reply(let reply): reply.respLines().map { String($0.dropFirst(2)) }.joined(separator: "\n            ")
+        case .reply(let reply): reply.respLines().map { String($0.dropFirst(2)) }.joined(separator: "\n")
         case .closed: "the connection was closed"
         case .timeout: "nothing"
         case .garbage(let message): "bytes that are no reply: \(message)"

@@ -108,7 +108,11 @@ extension Reply {
                 + elements.flatMap { $0.respLines(indentation: indentation + "  ") }
         }
         func line(_ text: String) -> [String] { ["< \(indentation)\(text)"] }
-        func plain(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8.self) }
+        func plain(_ bytes: [UInt8]) -> String {
+            // An editor may cut spaces at the end of a line, and a line cannot hold everything.
+            let isPlain = bytes.last != 0x20 && bytes.allSatisfy { $0 >= 0x20 && $0 < 0x7F }
+            return isPlain ? String(decoding: bytes, as: UTF8.self) : RespQuoting.quote(bytes)
+        }
 
         switch self {
         case .simple(let bytes): return line("+" + plain(bytes))

@@ -1,0 +1,205 @@
+// The house rules that a program can check: lengths, opening comments, words that have no place in a finished source,
+// and the layers' imports, read from Package.swift so that the table has one place.
+
+import KedisTestSupport
+import Testing
+
+/// A source file with what the checks look at.
+struct SourceFile: Sendable, CustomTestStringConvertible {
+    let path: String
+    /// The target that it belongs to.
+    let target: String
+    let lines: [String]
+    /// The lines without comments.
+    let code: [String]
+    /// The words of the code and the numbers of the lines where they stand.
+    let words: [String: [Int]]
+
+    var testDescription: String { path }
+
+    init(path: String) {
+        let root = TestFiles.packageRoot
+        self.path = String(path.dropFirst(root.utf8.count + 1))
+        let parts = self.path.split(separator: "/")
+        target = parts.count > 1 ? String(parts[1]) : ""
+        let text = String(decoding: TestFiles.read(path) ?? [], as: UTF8.self)
+        lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+        code = lines.map(Self.withoutComment)
+        words = Self.index(code)
+    }
+
+    private static func withoutComment(_ line: String) -> String {
+        let bytes = Array(line.utf8)
+        let slash = UInt8(ascii: "/")
+        for index in bytes.indices.dropLast() where bytes[index] == slash && bytes[index + 1] == slash {
+            // Two slashes after something else than a blank are part of an address in a string.
+            if bytes[..<index].allSatisfy({ $0 == 0x20 }) || bytes[index - 1] == 0x20 {
+                return String(decoding: bytes[..<index], as: UTF8.self)
+            }
+        }
+        return line
+    }
+
+    /// Lines with string literals are left out: there, words are only words.
+    private static func index(_ code: [String]) -> [String: [Int]] {
+        var words: [String: [Int]] = [:]
+        for (index, line) in code.enumerated() where !line.utf8.contains(UInt8(ascii: "\"")) {
+            let isSeparator = { (byte: UInt8) in
+                switch byte {
+                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "_"),
+                    UInt8(ascii: "0")...UInt8(ascii: "9"):
+                    false
+                default: true
+                }
+            }
+            for word in line.utf8.split(whereSeparator: isSeparator) {
+                words[String(decoding: word, as: UTF8.self), default: []].append(index + 1)
+            }
+        }
+        return words
+    }
+
+    static func all(below folder: String) -> [SourceFile] {
+        [".swift", ".c", ".h"].flatMap { suffix in
+            TestFiles.list(below: "\(TestFiles.packageRoot)/\(folder)", suffix: suffix).map(SourceFile.init(path:))
+        }
+    }
+
+    private static let accessLevels: Set<Substring> = ["package", "public", "internal", "private", "fileprivate"]
+
+    /// The modules that it imports, with the numbers of their lines.
+    var imports: [(module: String, line: Int)] {
+        code.enumerated().compactMap { index, line in
+            guard line.contains("import ") else { return nil }
+            let words = line.split(separator: " ")
+            guard let position = words.firstIndex(of: "import"), position + 1 < words.count,
+                words[..<position].allSatisfy({ Self.accessLevels.contains($0) || $0.hasPrefix("@") })
+            else { return nil }
+            // `import struct Module.Name` names its module in the last word.
+            let kinds = ["struct", "class", "enum", "protocol", "typealias", "func", "let", "var"]
+            let name = kinds.contains(String(words[position + 1])) ? words[words.count - 1] : words[position + 1]
+            return (String(name.prefix { $0 != "." }), index + 1)
+        }
+    }
+}
+
+@Suite("Sources are tidy")
+struct SourceTidyTests {
+    private static let sources = SourceFile.all(below: "Sources")
+    private static let lowerLayers: Set = [
+        "KedisUtilities", "KedisProtocol", "KedisStore", "KedisFormats", "KedisCommands",
+    ]
+
+    @Test("The checks see the sources")
+    func sourcesAreFound() {
+        #expect(Self.sources.count > 10)
+        #expect(Self.sources.contains { !$0.imports.isEmpty })
+    }
+
+    @Test("No source file has more than 500 lines")
+    func length() {
+        for file in Self.sources + SourceFile.all(below: "Tests") where file.lines.count > 501 {
+            Issue.record("\(file.path) has \(file.lines.count - 1) lines")
+        }
+    }
+
+    @Test("No line has more than 140 columns")
+    func width() {
+        for file in Self.sources {
+            for (index, line) in file.lines.enumerated() where line.utf8.count > 140 && line.count > 140 {
+                Issue.record("\(file.path):\(index + 1): \(line.count) columns")
+            }
+        }
+    }
+
+    @Test("Every source file opens with a comment")
+    func openingComment() {
+        for file in Self.sources {
+            #expect(file.lines.first?.hasPrefix("//") == true || file.lines.first?.hasPrefix("/*") == true, "\(file.path)")
+        }
+    }
+
+    @Test("Nothing is left to do later, and nothing traps on purpose")
+    func forbiddenWords() {
+        let notes = ["TO" + "DO", "FIX" + "ME"]
+        for file in Self.sources {
+            for (index, line) in file.lines.enumerated() where notes.contains(where: { line.contains($0) }) {
+                Issue.record("\(file.path):\(index + 1): \(line)")
+            }
+            for line in file.lines.indices where file.code[line].contains("fatalError") {
+                Issue.record("\(file.path):\(line + 1): fatalError")
+            }
+        }
+    }
+
+    @Test("The lower layers know no Foundation, no network library, no concurrency runtime, no existentials")
+    func lowerLayers() {
+        let forbidden = ["Foundation", "FoundationEssentials", "Dispatch", "Logging", "ServiceLifecycle", "ArgumentParser"]
+        for file in Self.sources where Self.lowerLayers.contains(file.target) {
+            for (module, line) in file.imports where forbidden.contains(module) || module.hasPrefix("NIO") {
+                Issue.record("\(file.path):\(line): import \(module)")
+            }
+            for word in ["async", "await", "actor", "any"] {
+                for line in file.words[word] ?? [] { Issue.record("\(file.path):\(line): \(word)") }
+            }
+        }
+    }
+
+    @Test("Targets import what their line in Package.swift names, and nothing else")
+    func layers() throws {
+        let system: Set = [
+            "Glibc", "Musl", "Darwin", "Synchronization", "Foundation", "FoundationEssentials", "Dispatch", "Swift",
+        ]
+        let allowed = try Self.declaredDependencies()
+        for file in Self.sources where file.path.hasSuffix(".swift") {
+            let names = try #require(allowed[file.target], "\(file.target) is not in Package.swift")
+            for (module, line) in file.imports where !names.contains(module) && !system.contains(module) {
+                Issue.record("\(file.path):\(line): \(file.target) does not declare \(module)")
+            }
+        }
+    }
+
+    @Test("Arrows between the layers only point down")
+    func arrows() throws {
+        let layers = [
+            "CKedis", "KedisUtilities", "KedisProtocol", "KedisStore", "KedisFormats", "KedisCommands", "KedisPersistence",
+            "KedisServer", "Kedis", "KedisShell", "KedisCLI",
+        ]
+        let allowed = try Self.declaredDependencies()
+        for (index, layer) in layers.enumerated().dropFirst() {
+            let names = try #require(allowed[layer], "\(layer) is not in Package.swift")
+            for upper in layers[index...] where names.contains(upper) { Issue.record("\(layer) depends on \(upper)") }
+        }
+    }
+
+    /// The quoted names in each target's declaration: from `layer("X", [` or `name: "X"` to the closing bracket.
+    private static func declaredDependencies() throws -> [String: Set<String>] {
+        let bytes = try #require(TestFiles.read("\(TestFiles.packageRoot)/Package.swift"))
+        let text = String(decoding: bytes, as: UTF8.self)
+        let body = try #require(text.split(separator: "targets: [\n", maxSplits: 1).last)
+        var declared: [String: Set<String>] = [:]
+        var strings: [String] = []
+        var depth = 0
+        var isInString = false
+        var current = ""
+        for character in body {
+            if isInString {
+                if character == "\"" { strings.append(current) } else { current.append(character) }
+                isInString = character != "\""
+                continue
+            }
+            switch character {
+            case "\"": (isInString, current) = (true, "")
+            case "(", "[": depth += 1
+            case ")", "]":
+                depth -= 1
+                if depth == 0, let name = strings.first {
+                    declared[name, default: []].formUnion(strings.dropFirst())
+                    strings = []
+                }
+            default: break
+            }
+        }
+        return declared
+    }
+}
