@@ -6,4 +6,5 @@ package let allCommandSpecs: [CommandSpec] = [
     genericCommands,
     connectionCommands,
     serverCommands,
+    explainCommands,
 ].flatMap { $0 }
