@@ -1,9 +1,227 @@
-// The picture that the shell draws of an EXPLAIN reply.
+// The picture that the shell draws of an EXPLAIN reply: one box a stage, arrows between them.
+//
+// Works on what the reply says, so it draws the explanations of any server that answers this shape, RESP2 or RESP3. Every line
+// has at most `width` columns; long values are cut with an ellipsis.
 
 package import KedisProtocol
 
 /// Draws an explanation (a map whose first key is `command`) for a window of `width` columns.
 /// - Returns: nil if the reply is no explanation; it is then drawn like any other reply.
 package func renderExplanation(_ reply: Reply, width: Int) -> String? {
-    nil
+    let stages = reply.pairs
+    guard let first = stages.first, first.name == "command" else { return nil }
+    var picture = Picture(width: min(max(width, 40), 100))
+    picture.line(first.value.elements.map(\.shortText).joined(separator: " "), indentation: 1)
+    for stage in stages.dropFirst() { picture.draw(stage) }
+    return picture.text
+}
+
+/// Lines that grow downwards.
+private struct Picture {
+    let width: Int
+    private(set) var text = ""
+
+    init(width: Int) {
+        self.width = width
+    }
+
+    /// Columns between the borders of a box.
+    private var inner: Int { width - 4 }
+
+    mutating func line(_ content: String, indentation: Int = 0) {
+        text += String(repeating: " ", count: indentation) + cut(content, to: width - indentation) + "\n"
+    }
+
+    mutating func draw(_ stage: (name: String, value: Reply)) {
+        if stage.name == "error" {
+            text += "     │\n     ╳\n"
+            return box("refused", [stage.value.shortText])
+        }
+        text += "     │\n     ▼\n"
+        switch stage.name {
+        case "parser": box("parser", parserRows(stage.value))
+        case "table": box("table", tableRows(stage.value))
+        case "admission": box("admission", admissionRows(stage.value))
+        case "plan": box("plan", planRows(stage.value))
+        case "store": box("store", storeRows(stage.value))
+        case "effects": box("effects", effectRows(stage.value))
+        case "reply": box("reply", replyRows(stage.value))
+        case "nanoseconds": box("time", timeRows(stage.value))
+        default: box(stage.name, [stage.value.shortText])
+        }
+    }
+
+    private mutating func box(_ title: String, _ rows: [String]) {
+        text += "┌─ " + title + " " + String(repeating: "─", count: max(0, width - title.count - 5)) + "┐\n"
+        for row in rows {
+            let content = cut(row, to: inner)
+            text += "│ " + content + String(repeating: " ", count: inner - content.count) + " │\n"
+        }
+        text += "└" + String(repeating: "─", count: width - 2) + "┘\n"
+    }
+
+    private func cut(_ content: String, to columns: Int) -> String {
+        content.count <= columns ? content : content.prefix(max(0, columns - 1)) + "…"
+    }
+
+    // MARK: Stages
+
+    private func parserRows(_ stage: Reply) -> [String] {
+        let ranges = stage["arguments"]?.elements ?? []
+        var rows = wrapped((stage["request"]?.shortText ?? "") + "  (\(stage["bytes"]?.shortText ?? "?") bytes)")
+        rows.append("\(ranges.count) argument\(ranges.count == 1 ? "" : "s"), as offset+length: "
+            + ranges.map { "\($0["offset"]?.shortText ?? "")+\($0["bytes"]?.shortText ?? "")" }.joined(separator: "  "))
+        return rows
+    }
+
+    private func tableRows(_ stage: Reply) -> [String] {
+        guard let name = stage["name"] else { return ["no command of this name and number of arguments"] }
+        let flags = (stage["flags"]?.elements ?? []).map(\.shortText).joined(separator: " ")
+        return ["\(name.shortText)   arity \(stage["arity"]?.shortText ?? "")   group \(stage["group"]?.shortText ?? "")"]
+            + wrapped("flags: " + flags)
+    }
+
+    private func admissionRows(_ stage: Reply) -> [String] {
+        let checks = (stage["checks"]?.pairs ?? []).map { "\($0.name) \($0.value.shortText == "passed" ? "✓" : "✗")" }
+        return wrapped(checks.joined(separator: "   ") + "   → " + (stage["decision"]?.shortText ?? ""))
+    }
+
+    private func planRows(_ stage: Reply) -> [String] {
+        var rows = (stage["keys"]?.elements ?? []).map { key in
+            "\(key["key"]?.shortText ?? "")   hash \(key["hash"]?.shortText ?? "")   stripe \(key["stripe"]?.shortText ?? "")"
+        }
+        rows.append("locks: \(stage["locks"]?.shortText ?? "")   batch: \(stage["batch"]?.shortText ?? "")")
+        return rows
+    }
+
+    private func storeRows(_ stage: Reply) -> [String] {
+        guard !stage.elements.isEmpty else { return ["no key"] }
+        return stage.elements.flatMap { key -> [String] in
+            let facts = (key["place"]?.pairs ?? []).filter { $0.name != "hash" && $0.name != "stripe" }
+            var rows = wrapped(
+                (key["key"]?.shortText ?? "") + "   " + facts.map { "\($0.name): \($0.value.shortText)" }.joined(separator: "   ")
+            )
+            guard let entry = key["entry"], entry != .null else { return rows + ["no entry"] }
+            rows.append("\(entry["type"]?.shortText ?? ""), encoded as \(entry["encoding"]?.shortText ?? ""), "
+                + "\(entry["bytes"]?.shortText ?? "?") bytes:")
+            return rows + fieldRows(entry["fields"]?.elements ?? [])
+        }
+    }
+
+    /// A table of the entry's memory: offset, length, name, bytes, meaning.
+    private func fieldRows(_ fields: [Reply]) -> [String] {
+        let names = fields.map { $0["field"]?.shortText ?? "" }
+        let nameWidth = names.map(\.count).max() ?? 0
+        return zip(fields, names).map { field, name in
+            let offset = leftPadded(field["offset"]?.shortText ?? "", to: 5)
+            let count = leftPadded(field["bytes"]?.shortText ?? "", to: 4)
+            let shown = (field["hex"]?.shortText ?? "").split(separator: " ")
+            let hex = shown.prefix(8).joined(separator: " ") + (shown.count > 8 ? "…" : "")
+            let padded = name + String(repeating: " ", count: nameWidth - name.count)
+            return "\(offset) +\(count)  \(padded)  \(rightPadded(hex, to: 24))  \(field["meaning"]?.shortText ?? "")"
+        }
+    }
+
+    private func effectRows(_ stage: Reply) -> [String] {
+        var rows = [stage["declared"]?.shortText ?? ""]
+        if let changes = stage["changes"] {
+            rows[0] += "   counted: \(changes.shortText)"
+            rows += (stage["events"]?.elements ?? []).map { event in
+                "event \(event["event"]?.shortText ?? "") on \(event["key"]?.shortText ?? "")"
+            }
+        }
+        return rows
+    }
+
+    private func replyRows(_ stage: Reply) -> [String] {
+        if let actual = stage["actual"] {
+            let drawn = String(decoding: ReplyFormatter.formatted(actual), as: UTF8.self)
+            return drawn.split(separator: "\n").map { String($0) }
+        }
+        return (stage["shapes"]?.elements ?? []).map { shape in
+            rightPadded(shape["shape"]?.shortText ?? "", to: 8) + " " + (shape["meaning"]?.shortText ?? "")
+        }
+    }
+
+    private func timeRows(_ stage: Reply) -> [String] {
+        let total = stage.pairs.reduce(0) { $0 + (Int($1.value.shortText) ?? 0) }
+        let nameWidth = stage.pairs.map(\.name.count).max() ?? 0
+        let barWidth = max(1, inner - nameWidth - 14)
+        return stage.pairs.map { pair in
+            let share = total > 0 ? (Int(pair.value.shortText) ?? 0) * barWidth / total : 0
+            return rightPadded(pair.name, to: nameWidth) + leftPadded(pair.value.shortText, to: 9) + " ns "
+                + String(repeating: "█", count: share)
+        } + [rightPadded("total", to: nameWidth) + leftPadded("\(total)", to: 9) + " ns"]
+    }
+
+    /// Breaks a row at blanks where it does not fit.
+    private func wrapped(_ row: String) -> [String] {
+        var rows: [String] = []
+        var current = ""
+        for word in row.split(separator: " ", omittingEmptySubsequences: false) {
+            if !current.isEmpty, current.count + 1 + word.count > inner {
+                rows.append(current)
+                current = "  "
+            }
+            current += current.isEmpty ? String(word) : " " + word
+        }
+        return rows + [current]
+    }
+}
+
+private func leftPadded(_ text: String, to width: Int) -> String {
+    String(repeating: " ", count: max(0, width - text.count)) + text
+}
+
+private func rightPadded(_ text: String, to width: Int) -> String {
+    text + String(repeating: " ", count: max(0, width - text.count))
+}
+
+extension Reply {
+    /// The entries of a map, also where RESP2 made it a flat array.
+    fileprivate var pairs: [(name: String, value: Reply)] {
+        switch self {
+        case .map(let entries): entries.map { ($0.key.shortText, $0.value) }
+        case .array(let flat) where flat.count % 2 == 0:
+            stride(from: 0, to: flat.count, by: 2).map { (flat[$0].shortText, flat[$0 + 1]) }
+        default: []
+        }
+    }
+
+    fileprivate subscript(name: String) -> Reply? { pairs.first { $0.name == name }?.value }
+
+    fileprivate var elements: [Reply] {
+        switch self {
+        case .array(let elements), .set(let elements), .push(let elements): elements
+        default: []
+        }
+    }
+
+    /// One line of text: control bytes as escapes, so that nothing in a key can disturb the picture.
+    fileprivate var shortText: String {
+        switch self {
+        case .bulk(let bytes), .simple(let bytes), .error(let bytes), .double(let bytes), .bigNumber(let bytes):
+            printable(bytes)
+        case .verbatim(_, let bytes): printable(bytes)
+        case .integer(let value): String(value)
+        case .boolean(let value): value ? "true" : "false"
+        case .null, .nullArray: "nil"
+        case .array, .map, .set, .push: "…"
+        }
+    }
+}
+
+/// Text with escapes for what is not printable. Anything beyond ASCII is escaped too unless it is text of one column a character.
+private func printable(_ bytes: [UInt8]) -> String {
+    var text = ""
+    for scalar in String(decoding: bytes, as: UTF8.self).unicodeScalars {
+        switch scalar {
+        case "\r": text += "\\r"
+        case "\n": text += "\\n"
+        case "\t": text += "\\t"
+        case "\u{20}"..."\u{7E}", "\u{A1}"..."\u{2FF}", "…": text.unicodeScalars.append(scalar)
+        default: text += "\\u{" + String(scalar.value, radix: 16) + "}"
+        }
+    }
+    return text
 }
