@@ -6,6 +6,11 @@ package struct SaveRules: Sendable, Equatable {
     package struct Rule: Sendable, Equatable {
         package let seconds: Int64
         package let changes: Int64
+
+        package init(seconds: Int64, changes: Int64) {
+            self.seconds = seconds
+            self.changes = changes
+        }
     }
 
     package let rules: [Rule]
@@ -57,7 +62,7 @@ package struct SaveRules: Sendable, Equatable {
 
     /// The first rule that asks for a save now: at least its changes, and more than its seconds since the last save.
     package func dueRule(changes: UInt64, secondsSinceLastSave: Int64) -> Rule? {
-        rules.first { changes >= UInt64($0.changes) && secondsSinceLastSave > $0.seconds }
+        rules.first { changes >= UInt64(clamping: $0.changes) && secondsSinceLastSave > $0.seconds }
     }
 
     package func isDue(changes: UInt64, secondsSinceLastSave: Int64) -> Bool {

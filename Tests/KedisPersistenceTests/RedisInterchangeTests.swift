@@ -1,0 +1,116 @@
+// Goal: Kedis loads what redis-server saves, and redis-server loads what Kedis saves. Skipped, with a line, where
+// redis-server is not installed or is another version.
+
+import KedisPersistence
+import KedisProtocol
+import KedisStore
+import KedisTestSupport
+import KedisUtilities
+import Testing
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+@Suite("Snapshots to and from redis-server", .serialized)
+struct RedisInterchangeTests {
+    @Test("Kedis loads what redis-server saved", arguments: [true, false])
+    func loadsFromRedis(compresses: Bool) throws {
+        guard OracleServer.isUsable else { return print("skipped: no redis-server \(OracleServer.version)") }
+        var generator = testGenerator("load from redis-server")
+        let server = try OracleServer()
+        let peer = try server.connect()
+        try peer.command("CONFIG", "SET", "rdbcompression", compresses ? "yes" : "no")
+        let store = makeStore()
+        let future = wallClockMilliseconds() + 1_000_000
+        for index in 0..<300 {
+            let name = generator.nextBytes(byteCountMax: 30)
+            let value = generator.nextBytes(byteCountMax: index % 50 == 0 ? 100_000 : 100)
+            let deadline = index % 3 == 0 ? future + Int64(generator.next(below: 1 << 40)) : noDeadline
+            let database = index % 4 * 5
+            try peer.command("SELECT", "\(database)")
+            let expiry = deadline == noDeadline ? [] : [Array("PXAT".utf8), Array("\(deadline)".utf8)]
+            try peer.command([Array("SET".utf8), name, value] + expiry)
+            try store.put(name, value, database: database, deadline: deadline)
+        }
+        try peer.command("SAVE")
+        let loaded = makeStore()
+        let path = "\(server.folder)/dump.rdb"
+        let load = try #require(try loadSnapshot(into: loaded, from: path, nowMilliseconds: wallClockMilliseconds()))
+        #expect(loaded.contents == store.contents)
+        #expect(load.keyCount == store.contents.count)
+        #expect(load.databases == [0, 5, 10, 15])
+    }
+
+    @Test("redis-server loads what Kedis saved, and redis-check-rdb has nothing to say", arguments: [true, false])
+    func redisLoads(compresses: Bool) throws {
+        guard OracleServer.isUsable else {
+            return print("skipped: no redis-server \(OracleServer.version)")
+        }
+        var generator = testGenerator("load into redis-server")
+        let folder = try TestFolder()
+        let store = makeStore()
+        try store.fillRandomly(500, using: &generator)
+        try store.put("large", String(repeating: "many words ", count: 20_000))
+        let library = "#!lua name=lib\nredis.register_function('f', function() return 1 end)"
+        let options = SnapshotOptions(compress: compresses, checksum: compresses, functions: [Array(library.utf8)])
+        let path = folder.file("dump.rdb")
+        _ = try saveSnapshot(of: store, to: path, options: options, nowMilliseconds: testNow)
+        if let check = TestFiles.program("redis-check-rdb") {
+            #expect(try run([check, path], output: folder.file("check.log")) == 0)
+        }
+        let server = try OracleServer()
+        // The oracle's own folder gets the file, which it then loads in place of what it has.
+        try writeFile(try readFile(path), to: "\(server.folder)/dump.rdb")
+        let peer = try server.connect()
+        try peer.command("DEBUG", "RELOAD", "NOSAVE")
+        let now = wallClockMilliseconds()
+        for (key, value) in store.contents where value.deadlineMilliseconds == noDeadline || value.deadlineMilliseconds > now + 60_000 {
+            try peer.command("SELECT", "\(key.database)")
+            let reply = try peer.command([Array("GET".utf8), key.name])
+            #expect(reply == .bulk(value.bytes))
+            #expect(try peer.command([Array("PEXPIRETIME".utf8), key.name]) == .integer(value.deadlineMilliseconds))
+        }
+        guard case .array(let libraries) = try peer.command("FUNCTION", "LIST") else { return #expect(Bool(false)) }
+        #expect(libraries.count == 1)
+    }
+}
+
+/// Runs a program to its end, its output in a file, and returns its exit status.
+private func run(_ arguments: [String], output: String) throws -> Int32 {
+    var pointers: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) }
+    defer { for pointer in pointers { free(pointer) } }
+    pointers.append(nil)
+    var actions = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&actions)
+    defer { posix_spawn_file_actions_destroy(&actions) }
+    posix_spawn_file_actions_addopen(&actions, 1, output, O_WRONLY | O_CREAT, 0o644)
+    var process: pid_t = 0
+    guard posix_spawn(&process, arguments[0], &actions, nil, pointers, environ) == 0 else { return -1 }
+    var status: Int32 = 0
+    waitpid(process, &status, 0)
+    return status
+}
+
+extension RespPeer {
+    @discardableResult
+    fileprivate func command(_ words: String...) throws -> Reply { try command(words.map { Array($0.utf8) }) }
+
+    @discardableResult
+    fileprivate func command(_ words: [[UInt8]]) throws -> Reply {
+        var request = Array("*\(words.count)\r\n".utf8)
+        for word in words { request += Array("$\(word.count)\r\n".utf8) + word + [13, 10] }
+        send(request)
+        guard case .reply(let reply) = receive(10_000) else { throw InterchangeError(text: "no reply") }
+        if case .error(let text) = reply { throw InterchangeError(text: String(decoding: text, as: UTF8.self)) }
+        return reply
+    }
+}
+
+private struct InterchangeError: Error {
+    var text: String
+}
