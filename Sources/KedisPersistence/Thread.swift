@@ -16,7 +16,7 @@ private final class ThreadWork: Sendable {
 }
 
 /// Runs `body` on a new thread; false when the system has none to give.
-func startThread(_ body: @escaping @Sendable () -> Void) -> Bool {
+package func startThread(_ body: @escaping @Sendable () -> Void) -> Bool {
     let work = Unmanaged.passRetained(ThreadWork(body))
     #if canImport(Darwin)
     var thread: pthread_t?

@@ -42,23 +42,23 @@ struct Batch: ~Copyable {
 }
 
 extension Session {
-    /// Takes a parsed request: into the batch when it can share it, else the batch is executed first and then this one alone.
+    /// Takes a request whose ranges count from `base`: into the batch when it can share it, else the batch is executed first and
+    /// then this one alone. Inline requests are alone: the parser reuses their memory.
     @inline(__always)
-    mutating func add(request: ByteView, firstArgument: Int, argumentCount: Int) {
-        let isInline = request[0] != 0x2A
-        let base = isInline ? arguments.withInlineBase { $0 } : request.base
+    mutating func add(base: UnsafePointer<UInt8>, firstArgument: Int, argumentCount: Int, isInline: Bool) {
         let list = arguments.list(from: firstArgument, count: argumentCount, base: base)
         let entry: UnsafePointer<CommandEntry>
         do throws(CommandError) {
             entry = try resolve(list, in: engine.table)
             if let refusal = admit(entry, under: engine.conditions.union(client.pointee.conditions)) { throw refusal }
         } catch {
-            flush()
+            executeBatch()
             reject(error)
+            forgetArguments()
             return
         }
         if !entry.pointee.isBatchable || isInline {
-            flush(keepingArguments: true)
+            executeBatch()
         }
         let firstKey = keys.count
         let stripes = plan(entry, list, in: engine.store, into: &keys)
@@ -73,13 +73,20 @@ extension Session {
 
     /// Executes the batch and forgets its arguments; those of an incomplete request behind it stay.
     mutating func flush() {
-        flush(keepingArguments: false)
-        arguments.removeFirst(arguments.count - partialArgumentCount)
-        if partialArgumentCount == 0 { arguments.removeAll() }
+        executeBatch()
+        forgetArguments()
+    }
+
+    private mutating func forgetArguments() {
+        if partialArgumentCount == 0 {
+            arguments.removeAll()
+        } else {
+            arguments.removeFirst(arguments.count - partialArgumentCount)
+        }
     }
 
     @inline(__always)
-    private mutating func flush(keepingArguments: Bool) {
+    private mutating func executeBatch() {
         guard batch.count > 0 else { return }
         let store = engine.store
         let stripes = batch.stripes

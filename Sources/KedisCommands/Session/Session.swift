@@ -13,7 +13,7 @@
 
 package import KedisProtocol
 import KedisStore
-import KedisUtilities
+package import KedisUtilities
 import Synchronization
 
 package struct Session: ~Copyable {
@@ -71,6 +71,17 @@ package struct Session: ~Copyable {
         }
     }
 
+    /// Executes one command whose arguments lie in `bytes` at `ranges`, without a parser: for callers in the process. The reply is
+    /// appended to `output`. There is at least one argument.
+    package mutating func execute(_ bytes: ByteView, _ ranges: [ArgumentRange]) {
+        precondition(!ranges.isEmpty)
+        batch.begin(nowMilliseconds: engine.clock.wallMilliseconds)
+        for range in ranges { arguments.append(range) }
+        add(base: bytes.base, firstArgument: 0, argumentCount: ranges.count, isInline: false)
+        flush()
+        publish()
+    }
+
     /// Goes on with input that waits, after the output was sent.
     package mutating func resume() {
         let consumed = process(pending.view)
@@ -105,7 +116,11 @@ package struct Session: ~Copyable {
             switch outcome {
             case .request(let byteCount, let argumentCount):
                 partialArgumentCount = 0
-                add(request: rest, firstArgument: firstArgument, argumentCount: argumentCount)
+                let isInline = rest[0] != 0x2A
+                add(
+                    base: isInline ? arguments.withInlineBase { $0 } : rest.base, firstArgument: firstArgument,
+                    argumentCount: argumentCount, isInline: isInline
+                )
                 position += byteCount
             case .nothing(let byteCount):
                 position += byteCount

@@ -1,0 +1,186 @@
+// The embedding API: a store inside a Swift program.
+//
+// A database owns engine, store and, when it has a directory, its snapshot. Threads: any; commands run on the calling thread,
+// under the locks of their keys only, so threads do not wait for each other unless they meet at a key. A background thread
+// removes keys whose deadline has passed; it ends with `close()` or with the last reference.
+
+import KedisCommands
+import KedisPersistence
+public import KedisProtocol
+import KedisStore
+import KedisUtilities
+import Synchronization
+
+/// Why an operation on a database failed.
+public enum KedisError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// The command was refused: the text that a client would get, its code first (`ERR …`, `WRONGTYPE …`).
+    case command(String)
+    /// The snapshot could not be read or written: path, place and reason.
+    case snapshot(String)
+    /// The reply has a shape that the typed call does not expect.
+    case unexpectedReply(String)
+
+    public var description: String {
+        switch self {
+        case .command(let text), .snapshot(let text), .unexpectedReply(let text): text
+        }
+    }
+}
+
+/// A store in this process, in memory or with a directory that it is loaded from and saved to.
+///
+/// ```swift
+/// let database = try KedisDatabase.open(directory: "data")
+/// try database.set("name", to: "Karthik")
+/// let name = try database.get("name")
+/// try database.close()
+/// ```
+public final class KedisDatabase: Sendable {
+    /// How a database is opened.
+    public struct Options: Sendable {
+        /// The number of databases that SELECT knows, 1 to 16,384.
+        public var databaseCount = 16
+        /// The name of the snapshot inside the directory.
+        public var snapshotName = "dump.rdb"
+
+        public init() {}
+    }
+
+    let engine: Engine
+    private let keeper: SnapshotKeeper
+    /// Where and how to save; nil in memory.
+    private let request: SnapshotRequest?
+    private let ticker: ExpiryTicker
+    private let idleConnections = Mutex<[IdleConnection]>([])
+    /// What the snapshot said when it was loaded.
+    public let loadedKeyCount: Int
+
+    /// Makes an empty database in memory.
+    public convenience init(options: Options = Options()) {
+        self.init(store: KedisDatabase.makeStore(options), snapshotPath: nil, summary: nil)
+    }
+
+    /// Opens the database of a directory: loads its snapshot when there is one. The directory must exist.
+    ///
+    /// - Throws: ``KedisError/snapshot(_:)`` when the snapshot is damaged, too new or unreadable; the file is left alone.
+    /// - Complexity: O(size of the snapshot)
+    public static func open(directory: String, options: Options = Options()) throws(KedisError) -> KedisDatabase {
+        let store = makeStore(options)
+        let path = (directory.isEmpty ? "." : directory) + "/" + options.snapshotName
+        let summary: LoadSummary?
+        do {
+            summary = try loadSnapshot(into: store, from: path, nowMilliseconds: wallClockMilliseconds())
+        } catch {
+            throw .snapshot("\(error)")
+        }
+        return KedisDatabase(store: store, snapshotPath: path, summary: summary)
+    }
+
+    private static func makeStore(_ options: Options) -> Store {
+        Store(
+            databaseCount: min(max(options.databaseCount, 1), 16_384), seed: HashSeed(systemEntropy(), systemEntropy())
+        )
+    }
+
+    private init(store: Store, snapshotPath: String?, summary: LoadSummary?) {
+        let keeper = SnapshotKeeper(store: store, nowMilliseconds: wallClockMilliseconds())
+        self.keeper = keeper
+        loadedKeyCount = summary?.keyCount ?? 0
+        let options = SnapshotOptions(functions: summary?.functions ?? [])
+        let request = snapshotPath.map { SnapshotRequest(path: $0, options: options) }
+        self.request = request
+        engine = Engine(
+            store: store, host: KedisDatabase.host(keeper: keeper, request: request), seed: systemEntropy()
+        )
+        ticker = ExpiryTicker(store: store)
+    }
+
+    /// A connection of its own: a selected database, a name, a protocol version. For one thread at a time.
+    public func connect() -> KedisConnection { KedisConnection(engine: engine, owner: self) }
+
+    /// Executes a command in database 0. Safe to call from any thread.
+    ///
+    /// - Returns: the reply, which is an error reply when the command was refused.
+    public func execute(_ arguments: [[UInt8]]) -> Reply {
+        withConnection { $0.execute(arguments) }
+    }
+
+    /// Executes a command given as text.
+    public func execute(_ arguments: String...) -> Reply {
+        execute(arguments.map { Array($0.utf8) })
+    }
+
+    /// Writes the snapshot now. Writers wait meanwhile.
+    ///
+    /// - Throws: ``KedisError/snapshot(_:)`` with path and reason; the snapshot that was there is kept.
+    public func save() throws(KedisError) {
+        guard let request else { throw .snapshot("this database has no directory to save to") }
+        keeper.waitUntilIdle()
+        switch keeper.save(request, nowMilliseconds: wallClockMilliseconds()) {
+        case .saved: return
+        case .failed(let error): throw .snapshot("\(error)")
+        case .busy: throw .snapshot("another save is in progress")
+        }
+    }
+
+    /// Ends the background work and, for a database with a directory, saves what has changed since the last save.
+    ///
+    /// - Throws: ``KedisError/snapshot(_:)`` as ``save()``.
+    public func close() throws(KedisError) {
+        ticker.stop()
+        if request != nil, keeper.unsavedChanges() > 0 { try save() }
+    }
+
+    /// Runs `body` with a connection that nobody else uses meanwhile, in database 0.
+    func withConnection<Result>(_ body: (KedisConnection) -> Result) -> Result {
+        // Pooled connections do not own the database: it owns them.
+        let idle =
+            idleConnections.withLock { $0.popLast() }
+            ?? IdleConnection(connection: KedisConnection(engine: engine, owner: nil))
+        let result = body(idle.connection)
+        if idle.connection.isPristine {
+            idleConnections.withLock { if $0.count < 64 { $0.append(idle) } }
+        }
+        return result
+    }
+
+    private struct IdleConnection: @unchecked Sendable {
+        // Sendable: who takes it out of the pool is its only user.
+        let connection: KedisConnection
+    }
+}
+
+extension KedisDatabase {
+    /// What commands need of the outside, for a store in a program.
+    private static func host(keeper: SnapshotKeeper, request: SnapshotRequest?) -> Host {
+        let noDirectory = "this database has no directory to save to"
+        return Host(
+            save: { _, held in
+                guard let request else { return noDirectory }
+                switch keeper.save(request, held: held, nowMilliseconds: wallClockMilliseconds()) {
+                case .saved: return nil
+                case .failed(let error): return "\(error)"
+                case .busy: return "another save is in progress"
+                }
+            },
+            startBackgroundSave: { _ in
+                guard let request else { return false }
+                return keeper.saveInBackground(request, nowMilliseconds: wallClockMilliseconds())
+            },
+            persistenceStatus: { persistenceStatus(of: keeper) },
+            shutDown: { _, _, _ in "a program that embeds the store ends it, not a command" }
+        )
+    }
+
+    private static func persistenceStatus(of keeper: SnapshotKeeper) -> PersistenceStatus {
+        let known = keeper.status
+        var status = PersistenceStatus()
+        status.lastSaveSeconds = known.lastSaveMilliseconds / 1000
+        status.isSaving = known.isSavingInBackground
+        status.lastSaveSucceeded = known.lastAttemptSucceeded
+        status.lastSaveDurationSeconds = known.lastBackgroundDurationMilliseconds.map { $0 / 1000 } ?? -1
+        status.saveCount = UInt64(known.saveCount)
+        status.changesAtLastSave = known.changesAtLastSave
+        return status
+    }
+}
