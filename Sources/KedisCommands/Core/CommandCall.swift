@@ -54,6 +54,11 @@ package struct CommandCall: ~Copyable {
     package mutating func changed(_ key: Key, _ event: StaticString) {
         effects.note(event, key: key, databaseIndex: keyspace.databaseIndex)
     }
+
+    /// Notes an event that is part of a change that is counted already (`expire` of SET … EX).
+    package mutating func notified(_ key: Key, _ event: StaticString) {
+        effects.noteEvent(event, key: key, databaseIndex: keyspace.databaseIndex)
+    }
 }
 
 /// What a command did, collected while it runs and applied before its stripes are unlocked.
@@ -72,6 +77,10 @@ package struct Effects {
 
     mutating func note(_ name: StaticString, key: Key, databaseIndex: Int) {
         changeCount += 1
+        noteEvent(name, key: key, databaseIndex: databaseIndex)
+    }
+
+    mutating func noteEvent(_ name: StaticString, key: Key, databaseIndex: Int) {
         if isRecording { recordSlowly(name, key, databaseIndex) }
     }
 
