@@ -1,6 +1,8 @@
 // The text tests of commands, run in every mode: see Tests/commands/README.md.
 
+import KedisCommands
 import KedisTestSupport
+import KedisUtilities
 import Testing
 
 /// A file to run, shown by its name in test reports.
@@ -13,6 +15,16 @@ struct RespCase: Sendable, CustomTestStringConvertible {
     static let all: [RespCase] = TestFiles.list(below: "\(TestFiles.packageRoot)/Tests/commands", suffix: ".resp")
         .filter { $0.contains(TestFiles.environment("KEDIS_RESP") ?? "") }
         .map { RespCase(path: $0) }
+
+    /// The files whose command the engine has; that none is missing is a test of its own.
+    static let registered: [RespCase] = {
+        let table = CommandTable(allCommandSpecs)
+        let names = Set(table.commands.map { $0.pointee.fullName.text })
+        return all.filter { names.contains($0.name) }
+    }()
+
+    /// The command in lower case.
+    var name: String { String(path.split(separator: "/").last?.dropLast(5) ?? "") }
 }
 
 /// Runs a file and records every difference as an issue at the file's own line.
@@ -30,6 +42,33 @@ func check(_ respCase: RespCase, on target: RespTarget) throws {
 
 @Suite("Text tests of commands")
 struct RespFileTests {
+    @Test("The engine answers what the files expect", arguments: RespCase.registered, [2, 3])
+    func inProcess(respCase: RespCase, protocolVersion: Int) throws {
+        try check(respCase, on: TestEngine.target(protocolVersion: protocolVersion))
+    }
+
+    @Test("The engine answers the same when requests arrive byte by byte", arguments: RespCase.registered)
+    func inProcessByteByByte(respCase: RespCase) throws {
+        var target = TestEngine.target(protocolVersion: 3)
+        let connect = target.connect
+        target.connect = { try connect().sendingByteByByte() }
+        try check(respCase, on: target)
+    }
+
+    @Test("Every command has its file, and every file its command")
+    func everyCommandHasItsFile() {
+        let table = CommandTable(allCommandSpecs)
+        let registered = Set(table.commands.map { $0.pointee.fullName.text })
+        let paths = TestFiles.list(below: "\(TestFiles.packageRoot)/Tests/commands", suffix: ".resp")
+        let names = paths.map { RespCase(path: $0).name }
+        for name in registered.subtracting(names).sorted() {
+            Issue.record("\(name) has no test: write Tests/commands/<family>/\(name).resp")
+        }
+        for name in Set(names).subtracting(registered).sorted() {
+            Issue.record("\(name).resp is about a command that is not registered")
+        }
+    }
+
     @Test("redis-server answers what the files expect", .enabled(if: OracleServer.isUsable, "no redis-server 7.0"),
         arguments: RespCase.all, [2, 3])
     func oracle(respCase: RespCase, protocolVersion: Int) throws {

@@ -43,6 +43,9 @@ package struct RespTarget {
     package var connect: () throws -> RespPeer
     /// Lets time pass: really, or on the clock of a simulation.
     package var sleep: (_ milliseconds: Int) -> Void
+    /// Makes a new, empty target, whose connections speak the right protocol at once and answer without delay. Where
+    /// there is none, FLUSHALL and HELLO do that work.
+    package var renew: (() -> Void)?
 
     package init(
         name: String,

@@ -127,6 +127,11 @@ package struct RespRunner {
     /// A reply too many shows up as the answer to another request.
     private mutating func checkNothingIsLeft() {
         for (number, peer) in peers.sorted(by: { $0.key < $1.key }) {
+            if target.renew != nil {
+                let event = peer.receive(0)
+                if event != .timeout { report(0, "the end of the file", "nothing", Self.describe(event)) }
+                continue
+            }
             peer.send(Self.encode([Array("ECHO".utf8), Array("end of file".utf8)]))
             let event = peer.receive(Self.timeoutMilliseconds)
             if event != .reply(.bulk(Array("end of file".utf8))) {
@@ -138,6 +143,10 @@ package struct RespRunner {
     private mutating func startAfresh() throws {
         closeAll()
         current = 1
+        if let renew = target.renew {
+            renew()
+            return
+        }
         let peer = try peer()
         peer.send(Self.encode([Array("FLUSHALL".utf8)]))
         let event = peer.receive(Self.timeoutMilliseconds)
@@ -149,7 +158,7 @@ package struct RespRunner {
         if let peer = peers[current] { return peer }
         let peer = try target.connect()
         peers[current] = peer
-        if target.protocolVersion == 3 {
+        if target.protocolVersion == 3, target.renew == nil {
             peer.send(Self.encode([Array("HELLO".utf8), Array("3".utf8)]))
             let event = peer.receive(Self.timeoutMilliseconds)
             guard case .reply(.map) = event else {

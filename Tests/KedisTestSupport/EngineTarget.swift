@@ -1,0 +1,129 @@
+// The engine in this process as a target of `.resp` files: sessions without a network, a clock that only moves when a
+// file says so, a host that remembers instead of doing.
+//
+// Deterministic: seeds are fixed, nothing waits. Used by one thread.
+
+package import KedisCommands
+import KedisProtocol
+import KedisStore
+import KedisUtilities
+import Synchronization
+
+/// Time that stands still until it is told to go on.
+package final class TestClock: Sendable {
+    private let microseconds: Atomic<Int64>
+
+    package init(startMicroseconds: Int64 = 1_800_000_000_000_000) {
+        microseconds = Atomic(startMicroseconds)
+    }
+
+    package var nowMicroseconds: Int64 { microseconds.load(ordering: .relaxed) }
+
+    package func advance(microseconds count: Int64) {
+        microseconds.add(max(0, count), ordering: .relaxed)
+    }
+
+    package var engineClock: EngineClock {
+        EngineClock(
+            wallMicroseconds: { self.nowMicroseconds },
+            monotonicNanoseconds: { UInt64(clamping: self.nowMicroseconds) &* 1000 }
+        )
+    }
+}
+
+/// An engine with an empty store, and sessions on it.
+package final class TestEngine {
+    package let clock = TestClock()
+    package let engine: Engine
+
+    package init() {
+        let clock = clock
+        let lastSaveSeconds = Atomic64(clock.nowMicroseconds / 1_000_000)
+        var host = Host()
+        host.save = { _, _ in
+            lastSaveSeconds.value = clock.nowMicroseconds / 1_000_000
+            return nil
+        }
+        host.persistenceStatus = {
+            var status = PersistenceStatus()
+            status.lastSaveSeconds = lastSaveSeconds.value
+            return status
+        }
+        host.sleep = { clock.advance(microseconds: $0) }
+        engine = Engine(
+            store: Store(seed: HashSeed(1, 2)), host: host, clock: clock.engineClock, seed: 3
+        )
+    }
+
+    /// A new session as a connection.
+    package func connect(protocolVersion: Int) -> RespPeer {
+        let box = SessionBox(engine: engine, version: protocolVersion == 3 ? .resp3 : .resp2)
+        var peer = RespPeer.inProcess({ box.process($0) }, collect: { box.process([]) })
+        peer.close = { box.end() }
+        return peer
+    }
+
+    /// An engine as a target. `! fresh` starts with another engine.
+    package static func target(protocolVersion: Int) -> RespTarget {
+        var current = TestEngine()
+        var target = RespTarget(
+            name: "the engine in process", protocolVersion: protocolVersion,
+            connect: { current.connect(protocolVersion: protocolVersion) },
+            sleep: { current.clock.advance(microseconds: Int64($0) * 1000) }
+        )
+        target.renew = { current = TestEngine() }
+        return target
+    }
+}
+
+/// An atomic that closures can share.
+private final class Atomic64: Sendable {
+    private let atomic: Atomic<Int64>
+
+    init(_ value: Int64) { atomic = Atomic(value) }
+
+    var value: Int64 {
+        get { atomic.load(ordering: .relaxed) }
+        set { atomic.store(newValue, ordering: .relaxed) }
+    }
+}
+
+/// Owns a session; the transport of tests.
+private final class SessionBox {
+    private var session: Session?
+    private let isKilled: Flag
+
+    private final class Flag: Sendable {
+        let value = Atomic<Bool>(false)
+    }
+
+    init(engine: Engine, version: ProtocolVersion) {
+        let flag = Flag()
+        isKilled = flag
+        session = Session(engine: engine, version: version, close: { flag.value.store(true, ordering: .relaxed) })
+    }
+
+    func process(_ bytes: [UInt8]) -> (replies: [UInt8], isClosed: Bool) {
+        guard session != nil, !isKilled.value.load(ordering: .relaxed) else {
+            end()
+            return ([], true)
+        }
+        bytes.withUnsafeBytes { session?.receive($0) }
+        var replies = takeOutput()
+        while session?.isPaused == true {
+            session?.resume()
+            replies += takeOutput()
+        }
+        let isClosed = session?.isClosing ?? true
+        if isClosed { end() }
+        return (replies, isClosed)
+    }
+
+    private func takeOutput() -> [UInt8] {
+        let bytes = session?.output.bytes.bytes ?? []
+        session?.output.removeAll()
+        return bytes
+    }
+
+    func end() { session = nil }
+}
