@@ -115,11 +115,13 @@ package struct ArgumentSpec: Sendable {
     /// The token is repeated with each value.
     package var repeatsToken: Bool
     package var since: String?
+    package var deprecatedSince: String?
     package var arguments: [ArgumentSpec]
 
     package init(
         _ name: String, _ kind: Kind, token: String? = nil, keySpecIndex: Int? = nil, isOptional: Bool = false,
-        isMultiple: Bool = false, repeatsToken: Bool = false, since: String? = nil, arguments: [ArgumentSpec] = []
+        isMultiple: Bool = false, repeatsToken: Bool = false, since: String? = nil, deprecatedSince: String? = nil,
+        arguments: [ArgumentSpec] = []
     ) {
         self.name = name
         self.kind = kind
@@ -129,6 +131,7 @@ package struct ArgumentSpec: Sendable {
         self.isMultiple = isMultiple
         self.repeatsToken = repeatsToken
         self.since = since
+        self.deprecatedSince = deprecatedSince
         self.arguments = arguments
     }
 

@@ -1,0 +1,133 @@
+// CLIENT LIST and INFO: one line for each connection. Fields and their order as Redis 7.0 prints them, then the library of 7.2. What has no
+// counterpart here (buffers that are not kept apart) is printed as 0.
+
+import KedisProtocol
+import KedisUtilities
+import Synchronization
+
+extension ClientCommand {
+    static let infoSpec = CommandSpec(
+        "INFO", summary: "Describes the connection in one line.", since: "6.2.0", group: .connection, arity: 2,
+        flags: [.noScript, .loading, .stale], tips: ["nondeterministic_output"],
+        replies: [.verbatim("fields and values")], handler: information
+    )
+
+    static let listSpec = CommandSpec(
+        "LIST", summary: "Describes connections, each in a line.", since: "2.4.0", group: .connection,
+        complexity: "O(N) where N is the number of client connections", arity: -2,
+        flags: [.admin, .noScript, .loading, .stale], tips: ["nondeterministic_output"],
+        arguments: [
+            ArgumentSpec(
+                "normal_master_replica_pubsub", .oneOf, token: "TYPE", isOptional: true, since: "5.0.0",
+                arguments: [.token("NORMAL"), .token("MASTER"), .token("REPLICA"), .token("PUBSUB")]
+            ),
+            ArgumentSpec("id", .block, token: "ID", isOptional: true, since: "6.2.0", arguments: [
+                ArgumentSpec("client-id", .integer, isMultiple: true)
+            ]),
+        ],
+        replies: [.verbatim("a line of fields and values for each connection")],
+        history: [
+            ("2.8.12", "Clients have a number, `id`."), ("5.0.0", "Clients can be chosen by `TYPE`."),
+            ("6.0.0", "The field `user`."),
+            ("6.2.0", "The fields `argv-mem`, `tot-mem`, `laddr` and `redir`; clients can be chosen by `ID`."),
+            ("7.0.0", "The fields `resp`, `multi-mem`, `rbs` and `rbp`."), ("7.0.3", "The field `ssub`."),
+        ],
+        handler: list
+    )
+
+    /// The kinds of connections. Those that are not normal do not exist yet.
+    enum Kind {
+        case normal, master, replica, subscriber
+
+        init(_ name: ByteView) throws(CommandError) {
+            if name.equalsIgnoringCase("normal") {
+                self = .normal
+            } else if name.equalsIgnoringCase("master") {
+                self = .master
+            } else if name.equalsIgnoringCase("replica") || name.equalsIgnoringCase("slave") {
+                self = .replica
+            } else if name.equalsIgnoringCase("pubsub") {
+                self = .subscriber
+            } else {
+                throw .joined("ERR Unknown client type '", name, "'")
+            }
+        }
+    }
+
+    static func information(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        write([call.clientRecord], call, &reply)
+    }
+
+    static func list(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        let arguments = call.arguments
+        if arguments.count == 2 {
+            write(call.engine.clients.all, call, &reply)
+        } else if arguments.count == 4, arguments[2].equalsIgnoringCase("TYPE") {
+            let kind = try Kind(arguments[3])
+            write(kind == .normal ? call.engine.clients.all : [], call, &reply)
+        } else if arguments.count > 3, arguments[2].equalsIgnoringCase("ID") {
+            var records: [ClientRecord] = []
+            for index in 3..<arguments.count {
+                guard let identifier = parseInteger(arguments[index]) else { throw .literal("ERR Invalid client ID") }
+                if let record = call.engine.clients.find(identifier) { records.append(record) }
+            }
+            write(records, call, &reply)
+        } else {
+            throw .syntax
+        }
+    }
+
+    private static func write(_ records: [ClientRecord], _ call: borrowing CommandCall, _ reply: inout ReplyWriter) {
+        var text: [UInt8] = []
+        for record in records {
+            describe(record, call, into: &text)
+            text.append(0x0A)
+        }
+        text.withUnsafeBytes { reply.verbatim("txt", ByteView($0)) }
+    }
+
+    private static func describe(_ record: ClientRecord, _ call: borrowing CommandCall, into text: inout [UInt8]) {
+        let isSelf = record === call.client.pointee.record
+        let now = call.nowMilliseconds
+        let lastInteraction = isSelf ? now : record.lastInteractionMilliseconds.load(ordering: .relaxed)
+        let database = isSelf ? call.client.pointee.databaseIndex : record.databaseIndex.load(ordering: .relaxed)
+        let names = record.names.withLock { $0 }
+        let input = record.pendingInputByteCount.load(ordering: .relaxed)
+        let output = record.pendingOutputByteCount.load(ordering: .relaxed)
+        func add(_ piece: String) { text.append(contentsOf: piece.utf8) }
+        add("id=\(record.identifier) addr=\(record.endpoint.address) laddr=\(record.endpoint.localAddress)")
+        add(" fd=\(record.endpoint.descriptor) name=")
+        text.append(contentsOf: names.name)
+        add(" age=\(seconds(from: record.createdMilliseconds, to: now)) idle=\(seconds(from: lastInteraction, to: now))")
+        add(" flags=\(flags(of: record)) db=\(database) sub=0 psub=0 ssub=0 multi=-1 qbuf=\(input) qbuf-free=0 argv-mem=0")
+        add(" multi-mem=0 rbs=0 rbp=0 obl=\(output) oll=0 omem=0 tot-mem=\(input &+ output) events=r cmd=")
+        text.append(contentsOf: lastCommand(of: record, isSelf, call).buffer)
+        add(" user=default redir=-1 resp=\(record.protocolVersion.load(ordering: .relaxed)) lib-name=")
+        text.append(contentsOf: names.libraryName)
+        add(" lib-ver=")
+        text.append(contentsOf: names.libraryVersion)
+    }
+
+    private static func seconds(from start: Int64, to end: Int64) -> Int64 {
+        let (difference, overflow) = end.subtractingReportingOverflow(start)
+        return overflow ? 0 : max(0, difference / 1000)
+    }
+
+    private static func flags(of record: ClientRecord) -> String {
+        var flags = ""
+        if record.isKilled.load(ordering: .relaxed) { flags += "A" }
+        if record.endpoint.isUnixSocket { flags += "U" }
+        if record.isNoEvict.load(ordering: .relaxed) { flags += "e" }
+        if record.isNoTouch.load(ordering: .relaxed) { flags += "T" }
+        return flags.isEmpty ? "N" : flags
+    }
+
+    private static func lastCommand(
+        of record: ClientRecord, _ isSelf: Bool, _ call: borrowing CommandCall
+    ) -> ByteView {
+        if isSelf { return call.entry.pointee.fullName }
+        let index = record.lastCommand.load(ordering: .relaxed)
+        let entries = call.engine.table.entries
+        return entries.indices.contains(index) ? entries[index].pointee.fullName : "NULL"
+    }
+}

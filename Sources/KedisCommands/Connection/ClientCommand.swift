@@ -1,0 +1,167 @@
+// CLIENT: what connections know and say about themselves and each other. The container and its small subcommands; LIST and INFO are
+// in ClientCommand+List.swift, KILL in ClientCommand+Kill.swift.
+
+import KedisProtocol
+import KedisUtilities
+import Synchronization
+
+enum ClientCommand {
+    static let spec = CommandSpec(
+        "CLIENT", summary: "Groups the commands about connections.", since: "2.4.0", group: .connection,
+        complexity: "Depends on subcommand.", arity: -2, flags: [],
+        subcommands: [
+            CommandSpec(
+                "GETNAME", summary: "Returns the name of the connection.", since: "2.6.9", group: .connection, arity: 2,
+                flags: [.noScript, .loading, .stale], replies: [.bulk("the name"), .null("there is none")], handler: getName
+            ),
+            CommandSpec(
+                "HELP", summary: "Lists the subcommands.", since: "5.0.0", group: .connection, arity: 2,
+                flags: [.loading, .stale], replies: [.array("lines of text")], handler: help
+            ),
+            CommandSpec(
+                "ID", summary: "Returns the number of the connection.", since: "5.0.0", group: .connection, arity: 2,
+                flags: [.noScript, .loading, .stale], replies: [.integer("the number")], handler: identifier
+            ),
+            infoSpec, killSpec, listSpec,
+            CommandSpec(
+                "NO-EVICT", summary: "Keeps the connection when clients are dropped to save memory.", since: "7.0.0",
+                group: .connection, arity: 3, flags: [.admin, .noScript, .loading, .stale], arguments: [enabled],
+                replies: [.ok], handler: noEvict
+            ),
+            CommandSpec(
+                "NO-TOUCH", summary: "Lets the commands of the connection leave the access clocks of keys alone.",
+                since: "7.2.0", group: .connection, arity: 3, flags: [.noScript, .loading, .stale], arguments: [enabled],
+                replies: [.ok], handler: noTouch
+            ),
+            CommandSpec(
+                "REPLY", summary: "Switches the replies of the connection on or off, or drops the next one.", since: "3.2.0",
+                group: .connection, arity: 3, flags: [.noScript, .loading, .stale],
+                arguments: [.oneOf("on_off_skip", [.token("ON"), .token("OFF"), .token("SKIP")])],
+                replies: [.simple("OK, to ON; nothing to OFF and SKIP")], handler: setReplies
+            ),
+            CommandSpec(
+                "SETINFO", summary: "Notes the name or version of the client's library.", since: "7.2.0", group: .connection,
+                arity: 4, flags: [.noScript, .loading, .stale],
+                tips: ["request_policy:all_nodes", "response_policy:all_succeeded"],
+                arguments: [
+                    .oneOf("attr", [
+                        ArgumentSpec("libname", .string, token: "LIB-NAME"),
+                        ArgumentSpec("libver", .string, token: "LIB-VER"),
+                    ])
+                ],
+                replies: [.ok], handler: setInformation
+            ),
+            CommandSpec(
+                "SETNAME", summary: "Gives the connection a name.", since: "2.6.9", group: .connection, arity: 3,
+                flags: [.noScript, .loading, .stale], arguments: [ArgumentSpec("connection-name", .string)],
+                replies: [.ok], handler: setName
+            ),
+        ]
+    )
+
+    private static let enabled = ArgumentSpec.oneOf("enabled", [.token("ON"), .token("OFF")])
+
+    static func identifier(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        reply.integer(call.clientRecord.identifier)
+    }
+
+    static func getName(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        let name = call.clientRecord.names.withLock { $0.name }
+        guard !name.isEmpty else { return reply.null() }
+        name.withUnsafeBytes { reply.bulk(ByteView($0)) }
+    }
+
+    static func setName(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        try call.clientRecord.setName(call.arguments[2])
+        reply.ok()
+    }
+
+    static func setInformation(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        let value = call.arguments[3]
+        let bytes = value.bytes
+        let isValid = isPrintableWord(value)
+        if call.arguments[2].equalsIgnoringCase("LIB-NAME") {
+            guard isValid else {
+                throw .literal("ERR lib-name cannot contain spaces, newlines or special characters.")
+            }
+            call.clientRecord.names.withLock { $0.libraryName = bytes }
+        } else if call.arguments[2].equalsIgnoringCase("LIB-VER") {
+            guard isValid else {
+                throw .literal("ERR lib-ver cannot contain spaces, newlines or special characters.")
+            }
+            call.clientRecord.names.withLock { $0.libraryVersion = bytes }
+        } else {
+            throw .joined("ERR Unrecognized option '", call.arguments[2], "'")
+        }
+        reply.ok()
+    }
+
+    static func noEvict(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        call.clientRecord.isNoEvict.store(try call.onOrOff(at: 2), ordering: .relaxed)
+        reply.ok()
+    }
+
+    static func noTouch(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        let isOn = try call.onOrOff(at: 2)
+        call.clientRecord.isNoTouch.store(isOn, ordering: .relaxed)
+        call.client.pointee.leavesAccessClock = isOn
+        reply.ok()
+    }
+
+    /// The session drops what is written here according to the mode that is set here.
+    static func setReplies(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        let argument = call.arguments[2]
+        if argument.equalsIgnoringCase("ON") {
+            call.client.pointee.replyMode = .on
+            reply.ok()
+        } else if argument.equalsIgnoringCase("OFF") {
+            call.client.pointee.replyMode = .off
+        } else if argument.equalsIgnoringCase("SKIP") {
+            if call.client.pointee.replyMode != .off { call.client.pointee.replyMode = .skipNext }
+        } else {
+            throw .syntax
+        }
+    }
+
+    /// The lines of Redis 7.0 for what is here, and those of 7.2 for what came with it.
+    static func help(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        reply.help("CLIENT", [
+            "GETNAME",
+            "    Return the name of the current connection.",
+            "ID",
+            "    Return the ID of the current connection.",
+            "INFO",
+            "    Return information about the current client connection.",
+            "KILL <ip:port>",
+            "    Kill connection made from <ip:port>.",
+            "KILL <option> <value> [<option> <value> [...]]",
+            "    Kill connections. Options are:",
+            "    * ADDR (<ip:port>|<unixsocket>:0)",
+            "      Kill connections made from the specified address",
+            "    * LADDR (<ip:port>|<unixsocket>:0)",
+            "      Kill connections made to specified local address",
+            "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+            "      Kill connections by type.",
+            "    * USER <username>",
+            "      Kill connections authenticated by <username>.",
+            "    * SKIPME (YES|NO)",
+            "      Skip killing current connection (default: yes).",
+            "LIST [options ...]",
+            "    Return information about client connections. Options:",
+            "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+            "      Return clients of specified type.",
+            "REPLY (ON|OFF|SKIP)",
+            "    Control the replies sent to the current connection.",
+            "SETNAME <name>",
+            "    Assign the name <name> to the current connection.",
+            "SETINFO <option> <value>",
+            "    Set client meta attr. Options are:",
+            "    * LIB-NAME: the client lib name.",
+            "    * LIB-VER: the client lib version.",
+            "NO-EVICT (ON|OFF)",
+            "    Protect current client connection from eviction.",
+            "NO-TOUCH (ON|OFF)",
+            "    Will not touch LRU/LFU stats when this mode is on.",
+        ])
+    }
+}
