@@ -34,7 +34,11 @@ package final class Shell {
 
     /// What a line led to.
     enum Status {
-        case succeeded, failed, leave
+        case succeeded, failed
+        /// The input said so.
+        case leave
+        /// The backend is gone.
+        case abandon
     }
 
     private var backend: ShellBackend
@@ -87,7 +91,7 @@ package final class Shell {
             case .interrupted: continue
             case .line(let line):
                 editor.history.add(line)
-                if perform(line: Array(line.utf8)) == .leave { return 0 }
+                if let status = exitStatus(perform(line: Array(line.utf8))) { return status }
             }
         }
         return 0
@@ -104,10 +108,11 @@ package final class Shell {
             case .end: flush(); return isOutputGone ? 1 : status
             case .tooLong: show("Line too long\n"); flush(); return 1
             case .line(let line):
-                switch perform(line: line) {
-                case .succeeded: break
-                case .failed: status = 1
-                case .leave: flush(); return status
+                let result = perform(line: line)
+                if result == .failed || result == .abandon { status = 1 }
+                if exitStatus(result) != nil {
+                    flush()
+                    return status
                 }
             }
         }
@@ -121,7 +126,16 @@ package final class Shell {
         let name = Shell.word(first)
         let status = (name == "HELP" ? performBuiltIn(name, arguments) : nil) ?? execute(arguments)
         flush()
-        return status == .failed || isOutputGone ? 1 : 0
+        return status == .failed || status == .abandon || isOutputGone ? 1 : 0
+    }
+
+    /// The exit status of a shell that leaves now; nil if it goes on.
+    private func exitStatus(_ status: Status) -> Int32? {
+        switch status {
+        case .succeeded, .failed: nil
+        case .leave: 0
+        case .abandon: 1
+        }
     }
 
     /// A terminal that cannot move its cursor: prompts, but no editing.
@@ -131,7 +145,7 @@ package final class Shell {
             show(prompt)
             flush()
             guard case .line(let line) = reader.next() else { break }
-            if perform(line: line) == .leave { return 0 }
+            if let status = exitStatus(perform(line: line)) { return status }
         }
         return 0
     }
@@ -178,9 +192,11 @@ package final class Shell {
             return .failed
         }
         var status = Status.succeeded
-        for _ in 0..<count where !isOutputGone && status != .leave {
-            if execute(Array(arguments.dropFirst())) != .succeeded { status = .failed }
+        for _ in 0..<count {
+            let result = execute(Array(arguments.dropFirst()))
             finishReply()
+            if exitStatus(result) != nil || isOutputGone { return result }
+            if result == .failed { status = .failed }
         }
         return status
     }
@@ -192,7 +208,8 @@ package final class Shell {
         case .failure(let failure):
             isInTransaction = false
             if !failure.message.isEmpty { show("Error: \(failure.message)\n") }
-            return failure.endsSession ? .leave : failure.message.isEmpty ? .succeeded : .failed
+            if failure.endsSession { return failure.message.isEmpty ? .leave : .abandon }
+            return failure.message.isEmpty ? .succeeded : .failed
         case .success(let reply):
             follow(arguments, reply)
             show(text(of: reply, for: arguments))
