@@ -18,7 +18,7 @@ extension CommandCatalog {
         let typed = line.uppercased()
         guard !typed.isEmpty else { return [] }
         let hasBlank = typed.contains(" ")
-        return names
+        return (names + ["CLEAR", "EXIT", "HELP"])
             .filter { $0.hasPrefix(typed) && $0.count > typed.count && $0.contains(" ") == hasBlank }
             .map { matchingCase(of: line, $0) }
     }
@@ -88,7 +88,7 @@ extension CommandCatalog {
 
     private func unknownHelp(_ name: String) -> String {
         let near = nearNames(name)
-        let suggestion = near.isEmpty ? "Type help for the groups of commands." : "Near it: " + near.joined(separator: ", ")
+        let suggestion = near.isEmpty ? "Type help for all groups." : "Near: " + near.joined(separator: ", ")
         return "No help for '\(name)'. \(suggestion)\n"
     }
 

@@ -100,7 +100,8 @@ struct ArgumentMatcher {
         while hasProgress, !isAtEnd {
             hasProgress = false
             for (offset, candidate) in candidates.enumerated() {
-                switch match(candidate, before: candidates + following) {
+                let others = candidates[..<offset] + candidates[(offset + 1)...]
+                switch match(candidate, before: others + following) {
                 case .none: continue
                 case .whole: hasProgress = true
                 case .partial(let rest):

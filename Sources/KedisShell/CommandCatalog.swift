@@ -62,7 +62,8 @@ package struct CommandCatalog: Sendable {
 }
 
 private struct CatalogBuilder {
-    private static let nestingLimit = 16
+    /// Redis nests five deep. Each level may double the text of a repeated argument, so there must be a limit.
+    private static let nestingLimit = 8
     var commands: [String: CommandCatalog.Command] = [:]
 
     mutating func addCommands(_ documentation: Reply, container: String?) {
@@ -160,7 +161,8 @@ extension Reply {
     }
 
     fileprivate var fields: [String: Reply] {
-        Dictionary(pairs.compactMap { key, value in key.text.map { ($0, value) } }, uniquingKeysWith: { first, _ in first })
+        let named = pairs.compactMap { key, value in key.text.map { ($0, value) } }
+        return Dictionary(named, uniquingKeysWith: { first, _ in first })
     }
 
     fileprivate var elements: [Reply] {

@@ -92,6 +92,8 @@ package struct History: Sendable {
         let arguments = splitArguments(bytes) ?? bytes.split(separator: 32).map(Array.init)
         var words = arguments.map { String(decoding: $0, as: UTF8.self).uppercased() }
         if let first = words.first, Int(first) != nil { words.removeFirst() }
+        // What is explained counts as if it were executed.
+        words = Array(words.drop { $0 == "EXPLAIN" || $0 == "ANALYZE" })
         guard let command = words.first else { return false }
         let rest = words.dropFirst()
         switch command {
@@ -101,9 +103,6 @@ package struct History: Sendable {
             let secrets = ["REQUIREPASS", "MASTERAUTH", "MASTERUSER", "PRIMARYAUTH", "TLS-KEY-FILE-PASS"]
             return rest.first == "SET" && rest.contains(where: secrets.contains)
         case "HELLO", "MIGRATE": return rest.contains("AUTH") || rest.contains("AUTH2")
-        case "EXPLAIN":
-            let inner = rest.first == "ANALYZE" ? arguments.dropFirst(2) : arguments.dropFirst(1)
-            return isConfidential(inner.map { quoted($0) }.joined(separator: " "))
         default: return false
         }
     }

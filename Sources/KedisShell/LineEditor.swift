@@ -222,7 +222,9 @@ package final class LineEditor {
         drawnLine = (prompt, buffer)
     }
 
-    private func layout(_ prompt: String, _ buffer: LineBuffer, _ size: (columnCount: Int, rowCount: Int)) -> LineLayout {
+    private func layout(
+        _ prompt: String, _ buffer: LineBuffer, _ size: (columnCount: Int, rowCount: Int)
+    ) -> LineLayout {
         LineLayout(
             prompt: prompt, characters: buffer.characters, cursor: buffer.cursor, columnCount: size.columnCount,
             rowCount: size.rowCount)

@@ -1,7 +1,8 @@
 // Where prompt, line, hint and cursor stand on the screen, and the bytes that draw them.
 //
 // Pure: made for one prompt, line and window size. A line wider than the window wraps; one with more rows than the
-// window shows the rows around the cursor. The hint never wraps: it is cut at the window's edge. Cost: linear in the line.
+// window shows the rows around the cursor. The hint never wraps: it is cut at the window's edge. Cost: linear in the
+// line.
 
 package struct LineLayout: Sendable {
     private var rows: [[Character]] = [[]]

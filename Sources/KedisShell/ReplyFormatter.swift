@@ -95,7 +95,9 @@ package enum ReplyFormatter {
         }
     }
 
-    private static func appendIndex(_ index: Int, _ mark: String, _ width: Int, _ indent: Int, to output: inout [UInt8]) {
+    private static func appendIndex(
+        _ index: Int, _ mark: String, _ width: Int, _ indent: Int, to output: inout [UInt8]
+    ) {
         if index > 0 {
             output.append(10)
             output += [UInt8](repeating: 32, count: indent)

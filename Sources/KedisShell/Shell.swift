@@ -81,10 +81,8 @@ package final class Shell {
         if !options.greeting.isEmpty { show(options.greeting + "\n") }
         guard terminal.isEditable else { return runPlainTerminal() }
         let editor = LineEditor(terminal: terminal, history: History(path: options.historyPath))
-        if let catalog = backend.catalog {
-            editor.completions = { catalog.completions(for: $0) }
-            editor.hint = { catalog.hint(for: $0) }
-        }
+        editor.completions = { [unowned self] in backend.catalog?.completions(for: $0) ?? [] }
+        editor.hint = { [unowned self] in backend.catalog?.hint(for: $0) }
         while !isOutputGone {
             switch editor.readLine(prompt: prompt) {
             case .endOfInput: return 0
@@ -234,7 +232,8 @@ package final class Shell {
     private func showDuration(since start: ContinuousClock.Instant) {
         let duration = ContinuousClock.now - start
         guard isInteractive, duration >= .milliseconds(500) else { return }
-        let hundredths = duration.components.seconds * 100 + duration.components.attoseconds / 10_000_000_000_000_000
+        let (seconds, attoseconds) = duration.components
+        let hundredths = seconds * 100 + attoseconds / 10_000_000_000_000_000
         let fraction = hundredths % 100
         show("(\(hundredths / 100).\(fraction < 10 ? "0" : "")\(fraction)s)\n")
     }
@@ -242,7 +241,8 @@ package final class Shell {
     /// Shows what a server sends by itself, until the connection ends or Ctrl-C ends the process.
     private func showStream(after arguments: [[UInt8]]) {
         let streams = ["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "MONITOR"]
-        guard !isInTransaction, let receive = backend.receive, streams.contains(Shell.word(arguments[0])) else { return }
+        let isStream = !isInTransaction && streams.contains(Shell.word(arguments[0]))
+        guard isStream, let receive = backend.receive else { return }
         if isInteractive { show("Reading messages... (press Ctrl-C to quit)\n") }
         flush()
         while !isOutputGone {
@@ -267,7 +267,9 @@ package final class Shell {
         }
     }
 
-    static func word(_ argument: [UInt8]) -> String { String(decoding: argument.prefix(16), as: UTF8.self).uppercased() }
+    static func word(_ argument: [UInt8]) -> String {
+        String(decoding: argument.prefix(16), as: UTF8.self).uppercased()
+    }
 
     // MARK: Output
 

@@ -42,7 +42,8 @@ package struct ShellBackend {
         self.init(
             name: { client.isConnected ? endpoint : "not connected" },
             execute: { arguments in
-                Result { () throws(WireError) in try client.execute(arguments) }.mapError { ShellFailure(message: $0.message) }
+                Result { () throws(WireError) in try client.execute(arguments) }
+                    .mapError { ShellFailure(message: $0.message) }
             },
             receive: {
                 Result { () throws(WireError) in try client.receive() }.mapError { ShellFailure(message: $0.message) }

@@ -1,7 +1,7 @@
 // The terminal of the process: raw mode, its window's size, reading and writing bytes.
 //
 // Owns nothing but the mode: it is changed only between `enterRawMode` and `leaveRawMode` and is given back on every
-// way out: return, exit, SIGTERM, SIGHUP and SIGTSTP. One process has one terminal in raw mode at a time, used by one
+// way out: return, exit, SIGTERM, SIGHUP, SIGINT, SIGQUIT and SIGTSTP. One process has one terminal in raw mode at a time, used by one
 // thread; the state for the signal handler is therefore global.
 
 #if canImport(Glibc)
@@ -17,8 +17,7 @@ private typealias SignalHandler = @convention(c) (Int32) -> Void
 // Unsafe: written before the handlers are installed and read by them and by `exit`; never by two threads at once.
 private nonisolated(unsafe) var originalMode = termios()
 private nonisolated(unsafe) var rawDescriptor: Int32 = -1
-private nonisolated(unsafe) var previousTerminationHandler: SignalHandler?
-private nonisolated(unsafe) var previousHangUpHandler: SignalHandler?
+private nonisolated(unsafe) var previousHandlers: (SignalHandler?, SignalHandler?, SignalHandler?, SignalHandler?)
 private nonisolated(unsafe) var isExitHandlerInstalled = false
 
 private func restoreMode() {
@@ -30,8 +29,15 @@ private func restoreMode() {
 /// Gives the mode back, then lets the signal do what it did before the shell took it.
 private func restoreAndForward(_ number: Int32) {
     restoreMode()
-    _ = signal(number, number == SIGTERM ? previousTerminationHandler : previousHangUpHandler)
+    removeHandlers()
     _ = raise(number)
+}
+
+private func removeHandlers() {
+    _ = signal(SIGTERM, previousHandlers.0)
+    _ = signal(SIGHUP, previousHandlers.1)
+    _ = signal(SIGINT, previousHandlers.2)
+    _ = signal(SIGQUIT, previousHandlers.3)
 }
 
 package struct Terminal: Sendable {
@@ -79,13 +85,14 @@ package struct Terminal: Sendable {
         guard rawDescriptor == input else { return }
         write("\u{1B}[?2004l")
         restoreMode()
-        _ = signal(SIGTERM, previousTerminationHandler)
-        _ = signal(SIGHUP, previousHangUpHandler)
+        removeHandlers()
     }
 
     private func installHandlers() {
-        previousTerminationHandler = signal(SIGTERM, restoreAndForward)
-        previousHangUpHandler = signal(SIGHUP, restoreAndForward)
+        previousHandlers = (
+            signal(SIGTERM, restoreAndForward), signal(SIGHUP, restoreAndForward), signal(SIGINT, restoreAndForward),
+            signal(SIGQUIT, restoreAndForward)
+        )
         guard !isExitHandlerInstalled else { return }
         isExitHandlerInstalled = true
         atexit { restoreMode() }

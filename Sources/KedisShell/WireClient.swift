@@ -1,8 +1,8 @@
 // A blocking client of a Kedis or Redis server: one connection, one request at a time.
 //
 // Owns its socket and decoder; used by one thread. A connection that was dropped while idle is made anew before the
-// next request, with the same user, protocol and database. A request that was sent and not answered is never sent again,
-// as nobody knows whether it was executed.
+// next request, with the same user, protocol and database. A request that was sent and not answered is never sent
+// again, as nobody knows whether it was executed.
 
 package import KedisProtocol
 

@@ -153,14 +153,15 @@ func fuzz() {
                 bytes[index] = alphabet.randomElement(using: &random)!
             }
         } else {
-            for _ in 0..<Int.random(in: 0...60, using: &random) { bytes.append(alphabet.randomElement(using: &random)!) }
+            let count = Int.random(in: 0...60, using: &random)
+            bytes = (0..<count).map { _ in alphabet.randomElement(using: &random)! }
         }
         let whole = outcome([bytes])
         #expect(whole == outcome(bytes.map { [$0] }), "seed \(seed), bytes \(bytes)")
     }
 }
 
-/// The replies up to the first error. (When an error is found depends on the pieces; which replies precede it does not.)
+/// The replies up to the first error. (When it is found depends on the pieces; which replies precede it does not.)
 private func outcome(_ parts: [[UInt8]]) -> [Reply] {
     var decoder = ReplyDecoder()
     var replies: [Reply] = []

@@ -1,5 +1,5 @@
-// Goal: names, syntax, hints, completion and help come out of a `COMMAND DOCS` reply, whichever protocol it came by, and
-// any other reply is harmless. The catalog of a real server is tested in `ShellOracleTests`.
+// Goal: names, syntax, hints, completion and help come out of a `COMMAND DOCS` reply, whichever protocol it came by,
+// and any other reply is harmless. The catalog of a real server is tested in `ShellOracleTests`.
 
 import KedisProtocol
 import KedisShell
@@ -33,38 +33,63 @@ private func documentation(isFlat: Bool) -> Reply {
     let value = Argument(name: "value", type: "string")
     let condition = Argument(
         name: "condition", type: "oneof", flags: ["optional"],
-        arguments: [.init(name: "nx", type: "pure-token", token: "NX"), .init(name: "xx", type: "pure-token", token: "XX")])
+        arguments: [
+            .init(name: "nx", type: "pure-token", token: "NX"), .init(name: "xx", type: "pure-token", token: "XX"),
+        ])
     let expiry = Argument(
         name: "expiration", type: "oneof", flags: ["optional"],
         arguments: [
-            .init(name: "seconds", type: "integer", token: "EX"), .init(name: "keepttl", type: "pure-token", token: "KEEPTTL"),
+            .init(name: "seconds", type: "integer", token: "EX"),
+            .init(name: "keepttl", type: "pure-token", token: "KEEPTTL"),
         ])
     let scores = Argument(
         name: "data", type: "block", flags: ["multiple"],
         arguments: [.init(name: "score", type: "double"), .init(name: "member", type: "string")])
     func command(_ group: String, _ arguments: [Argument], _ more: [(String, Reply)] = []) -> Reply {
-        let pairs = [("summary", text("Does it")), ("since", text("1.0.0")), ("group", text(group)), ("complexity", text("O(1)"))]
+        let pairs = [
+            ("summary", text("Does it")), ("since", text("1.0.0")), ("group", text(group)),
+            ("complexity", text("O(1)")),
+        ]
         let list = arguments.isEmpty ? [] : [("arguments", Reply.array(arguments.map { $0.reply(isFlat) }))]
         return map(isFlat, pairs + list + more)
     }
     let parameter = Argument(name: "parameter", type: "string", flags: ["multiple"])
-    let subcommands = map(isFlat, [("config|get", command("server", [parameter])), ("config|help", command("server", []))])
-    return map(isFlat, [
-        ("get", command("string", [key])),
-        ("set", command("string", [key, value, condition, expiry])),
-        ("mget", command("string", [Argument(name: "key", type: "key", flags: ["multiple"])])),
-        ("zadd", command("sorted-set", [key, condition, scores])),
-        ("xread", command("stream", [
-            .init(name: "count", type: "integer", token: "COUNT", flags: ["optional"]),
-            .init(name: "streams", type: "block", token: "STREAMS", arguments: [
-                .init(name: "key", type: "key", flags: ["multiple"]), .init(name: "id", type: "string", flags: ["multiple"]),
-            ]),
-        ])),
-        ("sort", command("generic", [
-            key, .init(name: "pattern", type: "string", token: "GET", flags: ["optional", "multiple", "multiple_token"]),
-        ])),
-        ("config", command("server", [], [("subcommands", subcommands)])),
-    ])
+    let subcommands = map(
+        isFlat, [("config|get", command("server", [parameter])), ("config|help", command("server", []))])
+    return map(
+        isFlat,
+        [
+            ("get", command("string", [key])),
+            ("set", command("string", [key, value, condition, expiry])),
+            ("mget", command("string", [Argument(name: "key", type: "key", flags: ["multiple"])])),
+            ("zadd", command("sorted-set", [key, condition, scores])),
+            (
+                "xread",
+                command(
+                    "stream",
+                    [
+                        .init(name: "count", type: "integer", token: "COUNT", flags: ["optional"]),
+                        .init(
+                            name: "streams", type: "block", token: "STREAMS",
+                            arguments: [
+                                .init(name: "key", type: "key", flags: ["multiple"]),
+                                .init(name: "id", type: "string", flags: ["multiple"]),
+                            ]),
+                    ])
+            ),
+            (
+                "sort",
+                command(
+                    "generic",
+                    [
+                        key,
+                        .init(
+                            name: "pattern", type: "string", token: "GET",
+                            flags: ["optional", "multiple", "multiple_token"]),
+                    ])
+            ),
+            ("config", command("server", [], [("subcommands", subcommands)])),
+        ])
 }
 
 @Suite("Command catalog")
@@ -76,7 +101,8 @@ struct CommandCatalogTests {
         let flat = CommandCatalog(documentation: documentation(isFlat: true))
         #expect(flat.names == catalog.names && flat.groups == catalog.groups)
         for name in catalog.names { #expect(flat.command(named: name)?.syntax == catalog.command(named: name)?.syntax) }
-        #expect(catalog.names == ["CONFIG", "CONFIG GET", "CONFIG HELP", "GET", "MGET", "SET", "SORT", "XREAD", "ZADD"])
+        #expect(
+            catalog.names == ["CONFIG", "CONFIG GET", "CONFIG HELP", "GET", "MGET", "SET", "SORT", "XREAD", "ZADD"])
     }
 
     @Test("Syntax is written as in redis-cli's help")
@@ -99,8 +125,10 @@ struct CommandCatalogTests {
             ("mget ", "key [key ...]"), ("mget a ", "[key ...]"), ("mget a b", " [key ...]"),
             ("zadd k nx ", "score member [score member ...]"), ("zadd k 1 ", "member [score member ...]"),
             ("zadd k 1 a ", "[score member ...]"), ("zadd k n", " [NX|XX] score member [score member ...]"),
-            ("xread streams ", "key [key ...] id [id ...]"), ("xread count ", "count STREAMS key [key ...] id [id ...]"),
+            ("xread streams ", "key [key ...] id [id ...]"),
+            ("xread count ", "count STREAMS key [key ...] id [id ...]"),
             ("sort k get ", "pattern [GET pattern ...]"), ("sort k get p ", "[GET pattern ...]"),
+            ("sort k get p get ", "pattern [GET pattern ...]"),
             ("config ", "GET|HELP"), ("config get ", "parameter [parameter ...]"), ("set 'a'b c", nil),
         ] as [(String, String?)])
     func hints(line: String, hint: String?) {
@@ -110,9 +138,12 @@ struct CommandCatalogTests {
     @Test(
         "Completion offers names, subcommands, options and topics, in the case of what is typed",
         arguments: [
-            ("s", ["set", "sort"]), ("S", ["SET", "SORT"]), ("set", []), ("config", []), ("config ", ["config get", "config help"]),
-            ("CONFIG G", ["CONFIG GET"]), ("set k v n", ["set k v nx"]), ("set k v KE", ["set k v KEEPTTL"]), ("set n", []),
-            ("zadd k x", ["zadd k xx"]), ("help @s", ["help @server", "help @sorted-set", "help @stream", "help @string"]),
+            ("s", ["set", "sort"]), ("S", ["SET", "SORT"]), ("set", []), ("config", []),
+            ("config ", ["config get", "config help"]),
+            ("CONFIG G", ["CONFIG GET"]), ("set k v n", ["set k v nx"]), ("set k v KE", ["set k v KEEPTTL"]),
+            ("set n", []),
+            ("zadd k x", ["zadd k xx"]),
+            ("help @s", ["help @server", "help @sorted-set", "help @stream", "help @string"]),
             ("help ze", []), ("help z", ["help ZADD"]), ("", []), ("get é", []),
         ] as [(String, [String])])
     func completes(line: String, candidates: [String]) {
@@ -121,7 +152,9 @@ struct CommandCatalogTests {
 
     @Test("Help describes a command, a container, a group, everything, and says what it does not know")
     func helps() {
-        #expect(catalog.help(["set"]).contains("  SET key value [NX|XX] [EX seconds|KEEPTTL]\n  summary: Does it\n  since: 1.0.0\n"))
+        #expect(
+            catalog.help(["set"]).contains(
+                "  SET key value [NX|XX] [EX seconds|KEEPTTL]\n  summary: Does it\n  since: 1.0.0\n"))
         #expect(catalog.help(["config"]).contains("CONFIG GET parameter"))
         #expect(catalog.help(["@string"]).contains("MGET") && !catalog.help(["@string"]).contains("ZADD"))
         #expect(catalog.help([]).contains("@sorted-set"))
@@ -132,7 +165,9 @@ struct CommandCatalogTests {
 
     @Test("Replies that are no documentation, and deep ones, are harmless")
     func survivesOtherReplies() {
-        for reply in [Reply.null, .error([]), .integer(1), .array([.integer(1)]), .array([text("a"), .null, text("b")])] {
+        for reply in [
+            Reply.null, .error([]), .integer(1), .array([.integer(1)]), .array([text("a"), .null, text("b")]),
+        ] {
             let catalog = CommandCatalog(documentation: reply)
             #expect(catalog.hint(for: "a b") == nil && catalog.help([]).contains("Groups"))
         }

@@ -5,11 +5,11 @@ import KedisTestSupport
 import Testing
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #elseif canImport(Musl)
-import Musl
+    import Musl
 #else
-import Darwin
+    import Darwin
 #endif
 
 @Test("Lines are kept between runs, in a file that only its owner reads")
@@ -33,7 +33,8 @@ func isBounded() throws {
     #expect(TestFiles.write((0..<5_000).map { "get \($0)\n" }.joined(), to: path))
     var history = History(path: path)
     history.add("last")
-    #expect(history.lines.count == History.lineLimit && history.lines.first == "get 4001" && history.lines.last == "last")
+    #expect(
+        history.lines.count == History.lineLimit && history.lines.first == "get 4001" && history.lines.last == "last")
     #expect(try #require(TestFiles.read(path)).split(separator: 10).count == History.lineLimit + 1)
 }
 
@@ -49,7 +50,8 @@ func worksWithoutFile() {
 @Test(
     "Lines with passwords are not kept",
     arguments: [
-        "AUTH secret", "auth user secret", " AUTH \"secret", "3 auth x", "ACL SETUSER me >secret", "config set requirepass x",
+        "AUTH secret", "auth user secret", " AUTH \"secret", "3 auth x", "ACL SETUSER me >secret",
+        "config set requirepass x",
         "CONFIG SET masterauth x", "CONFIG SET save '' requirepass x", "HELLO 3 AUTH me secret",
         "MIGRATE h 1 k 0 1 AUTH x", "migrate h 1 k 0 1 auth2 u x", "EXPLAIN AUTH x", "explain analyze auth x",
         "\"auth\" x",
@@ -61,7 +63,9 @@ func dropsPasswords(line: String) {
     #expect(history.lines.isEmpty)
 }
 
-@Test("Other lines are kept", arguments: ["get auth", "acl list", "config get requirepass", "hello 3", "set k \"", "5", ""])
+@Test(
+    "Other lines are kept",
+    arguments: ["get auth", "acl list", "config get requirepass", "hello 3", "set k \"", "5", ""])
 func keepsOthers(line: String) {
     #expect(!History.isConfidential(line))
 }

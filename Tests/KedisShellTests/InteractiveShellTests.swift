@@ -9,11 +9,12 @@ import Testing
 @Suite("Interactive shell", .serialized)
 struct InteractiveShellTests {
     private func open(columnCount: Int = 60, historyPath: String? = nil) throws -> Pseudoterminal {
-        let terminal = try #require(Pseudoterminal(columnCount: columnCount, historyPath: historyPath) {
-            var backend = madeUpBackend()
-            backend.loadCatalog()
-            return backend
-        })
+        let terminal = try #require(
+            Pseudoterminal(columnCount: columnCount, historyPath: historyPath) {
+                var backend = madeUpBackend()
+                backend.loadCatalog()
+                return backend
+            })
         #expect(terminal.waitForLine("test>"))
         return terminal
     }

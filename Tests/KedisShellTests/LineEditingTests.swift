@@ -31,7 +31,12 @@ func edits() {
     #expect(edited("set  ", left: 0) { $0.cutArgumentLeft() } == "|")
     #expect(edited("abcd", left: 2) { $0.cutToEnd() } == "ab|")
     #expect(edited("abcd", left: 2) { $0.cutToStart() } == "|cd")
-    #expect(edited("abcd", left: 2) { $0.cutToEnd(); $0.moveToStart(); _ = $0.paste() } == "cd|ab")
+    #expect(
+        edited("abcd", left: 2) {
+            $0.cutToEnd()
+            $0.moveToStart()
+            _ = $0.paste()
+        } == "cd|ab")
     #expect(edited("abc") { $0.transpose() } == "acb|")
     #expect(edited("abc", left: 2) { $0.transpose() } == "ba|c")
     #expect(edited("a", left: 0) { $0.transpose() } == "a|")
@@ -40,7 +45,11 @@ func edits() {
 @Test("A character is what a person sees as one; control characters never enter the line")
 func characters() {
     #expect(edited("e\u{301}👩‍👩‍👧") { $0.deleteBackward() } == "e\u{301}|")
-    #expect(edited("e") { _ = $0.insert("\u{301}"); $0.deleteBackward() } == "|")
+    #expect(
+        edited("e") {
+            _ = $0.insert("\u{301}")
+            $0.deleteBackward()
+        } == "|")
     #expect(edited("") { _ = $0.insert("a\r\nb\tc\u{1B}[31m\u{7F}") } == "a  b c[31m|")
     var long = LineBuffer(String(repeating: "x", count: LineBuffer.characterLimit))
     let isInserted = long.insert("y")
@@ -57,10 +66,17 @@ private func keys(_ text: String) -> [Key] {
 @Test("Bytes of common terminals become keys")
 func decodesKeys() {
     #expect(keys("aé日") == [.text("a"), .text("é"), .text("日")])
-    #expect(keys("\u{1}\u{12}\r\n\t\u{7F}\u{8}") == [.control("A"), .control("R"), .enter, .enter, .tab, .backspace, .backspace])
+    #expect(
+        keys("\u{1}\u{12}\r\n\t\u{7F}\u{8}") == [
+            .control("A"), .control("R"), .enter, .enter, .tab, .backspace, .backspace,
+        ])
     #expect(keys("\u{1B}[A\u{1B}[B\u{1B}[C\u{1B}[D\u{1B}OA\u{1B}OH") == [.up, .down, .right, .left, .up, .home])
-    #expect(keys("\u{1B}[1~\u{1B}[4~\u{1B}[3~\u{1B}[H\u{1B}[F\u{1B}[Z") == [.home, .end, .delete, .home, .end, .backTab])
-    #expect(keys("\u{1B}[1;5C\u{1B}[1;3D\u{1B}b\u{1B}f\u{1B}d") == [.wordRight, .wordLeft, .wordLeft, .wordRight, .cutWordRight])
+    #expect(
+        keys("\u{1B}[1~\u{1B}[4~\u{1B}[3~\u{1B}[H\u{1B}[F\u{1B}[Z") == [.home, .end, .delete, .home, .end, .backTab])
+    #expect(
+        keys("\u{1B}[1;5C\u{1B}[1;3D\u{1B}b\u{1B}f\u{1B}d") == [
+            .wordRight, .wordLeft, .wordLeft, .wordRight, .cutWordRight,
+        ])
     #expect(keys("\u{1B}[200~a\nb\u{1B}[Ac\u{1B}[201~d") == [.pasted("a\nb\u{1B}[Ac"), .text("d")])
     #expect(keys("\u{1B}[99;99xa\u{1B}[15~b") == [.text("a"), .text("b")])
     #expect(keys("\u{1B}") == [.escape])

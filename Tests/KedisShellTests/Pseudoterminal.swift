@@ -68,23 +68,26 @@ final class Pseudoterminal {
     /// True if the terminal's mode is what it was before the shell.
     var isCooked: Bool {
         var mode = termios()
-        return tcgetattr(inner, &mode) == 0 && mode.c_lflag & tcflag_t(ICANON) != 0 && mode.c_lflag & tcflag_t(ECHO) != 0
+        return tcgetattr(inner, &mode) == 0 && mode.c_lflag & tcflag_t(ICANON) != 0
+            && mode.c_lflag & tcflag_t(ECHO) != 0
     }
 }
 
 /// The two sides of a new pseudoterminal.
 private func openPair() -> (outer: Int32, inner: Int32)? {
     #if os(Linux)
-    // The C library's functions for this are hidden from Swift by a feature macro: ask the kernel.
-    let outer = open("/dev/ptmx", O_RDWR | O_NOCTTY)
-    var (isLocked, number): (Int32, UInt32) = (0, 0)
-    let (setLock, getNumber): (UInt, UInt) = (0x4004_5431, 0x8004_5430)
-    guard outer >= 0, ioctl(outer, setLock, &isLocked) == 0, ioctl(outer, getNumber, &number) == 0 else { return nil }
-    let inner = open("/dev/pts/\(number)", O_RDWR | O_NOCTTY)
+        // The C library's functions for this are hidden from Swift by a feature macro: ask the kernel.
+        let outer = open("/dev/ptmx", O_RDWR | O_NOCTTY)
+        var (isLocked, number): (Int32, UInt32) = (0, 0)
+        let (setLock, getNumber): (UInt, UInt) = (0x4004_5431, 0x8004_5430)
+        guard outer >= 0, ioctl(outer, setLock, &isLocked) == 0, ioctl(outer, getNumber, &number) == 0 else {
+            return nil
+        }
+        let inner = open("/dev/pts/\(number)", O_RDWR | O_NOCTTY)
     #else
-    let outer = posix_openpt(O_RDWR | O_NOCTTY)
-    guard outer >= 0, grantpt(outer) == 0, unlockpt(outer) == 0, let name = ptsname(outer) else { return nil }
-    let inner = open(name, O_RDWR | O_NOCTTY)
+        let outer = posix_openpt(O_RDWR | O_NOCTTY)
+        guard outer >= 0, grantpt(outer) == 0, unlockpt(outer) == 0, let name = ptsname(outer) else { return nil }
+        let inner = open(name, O_RDWR | O_NOCTTY)
     #endif
     return inner >= 0 ? (outer, inner) : nil
 }

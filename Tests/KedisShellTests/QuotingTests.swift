@@ -21,7 +21,9 @@ func splits() {
     #expect(splitArguments(Array(#""\x00\xFf\xg1\x""#.utf8)) == [[0, 255] + Array("xg1x".utf8)])
 }
 
-@Test("Unbalanced quotes are refused", arguments: [#"""#, #"'"#, #""a"#, #""a"b"#, #"'a'b"#, #""a\"#, #""a\""#, #"a 'b\'"#])
+@Test(
+    "Unbalanced quotes are refused",
+    arguments: [#"""#, #"'"#, #""a"#, #""a"b"#, #"'a'b"#, #""a\"#, #""a\""#, #"a 'b\'"#])
 func refuses(line: String) {
     #expect(split(line) == nil)
 }

@@ -15,7 +15,8 @@ func formatsSingleValues() {
     #expect(formatted(bulk("Karthik")) == "\"Karthik\"\n" && raw(bulk("Karthik")) == "Karthik\n")
     #expect(formatted(.integer(-1)) == "(integer) -1\n" && raw(.integer(-1)) == "-1\n")
     #expect(formatted(.null) == "(nil)\n" && raw(.nullArray) == "\n")
-    #expect(formatted(.error(Array("ERR x".utf8))) == "(error) ERR x\n" && raw(.error(Array("ERR x".utf8))) == "ERR x\n\n")
+    #expect(
+        formatted(.error(Array("ERR x".utf8))) == "(error) ERR x\n" && raw(.error(Array("ERR x".utf8))) == "ERR x\n\n")
     #expect(formatted(.double(Array("1.5".utf8))) == "(double) 1.5\n" && raw(.double(Array("1.5".utf8))) == "1.5\n")
     #expect(formatted(.boolean(true)) == "(true)\n" && raw(.boolean(false)) == "(false)\n")
     #expect(formatted(.verbatim(format: [], text: Array("a\nb".utf8))) == "a\nb\n")
@@ -26,27 +27,29 @@ func formatsSingleValues() {
 @Test("Nested values line up")
 func formatsNestedValues() {
     let nested = Reply.array([.integer(1), .array([.integer(2), .array([.integer(3), .array([])]), bulk("a")])])
-    #expect(formatted(nested) == """
-        1) (integer) 1
-        2) 1) (integer) 2
-           2) 1) (integer) 3
-              2) (empty array)
-           3) "a"
+    #expect(
+        formatted(nested) == """
+            1) (integer) 1
+            2) 1) (integer) 2
+               2) 1) (integer) 3
+                  2) (empty array)
+               3) "a"
 
-        """)
+            """)
     let ten = Reply.array((1...10).map { .integer($0) })
     #expect(formatted(ten).hasPrefix(" 1) (integer) 1\n") && formatted(ten).hasSuffix("\n10) (integer) 10\n"))
     let map = Reply.map([
         .init(key: bulk("one"), value: .array([.integer(1)])),
         .init(key: bulk("two"), value: .set([.integer(1), .integer(2)])),
     ])
-    #expect(formatted(map) == """
-        1# "one" => 1) (integer) 1
-        2# "two" =>\u{20}
-           1~ (integer) 1
-           2~ (integer) 2
+    #expect(
+        formatted(map) == """
+            1# "one" => 1) (integer) 1
+            2# "two" =>\u{20}
+               1~ (integer) 1
+               2~ (integer) 2
 
-        """)
+            """)
     #expect(raw(map) == "one 1\ntwo 1\n2\n")
 }
 

@@ -1,7 +1,7 @@
 // A terminal's screen for tests: interprets what the shell writes and tells what a person would see.
 //
-// Knows the sequences that the shell uses (cursor moves, erasing, colours, bracketed paste, clearing) and wraps as xterm
-// does: a full row stays until the next character comes. Anything else is recorded in `unknown`.
+// Knows the sequences that the shell uses (cursor moves, erasing, colours, bracketed paste, clearing) and wraps as
+// xterm does: a full row stays until the next character comes. Anything else is recorded in `unknown`.
 
 import KedisShell
 

@@ -6,11 +6,11 @@ import KedisTestSupport
 import Testing
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #elseif canImport(Musl)
-import Musl
+    import Musl
 #else
-import Darwin
+    import Darwin
 #endif
 
 private func words(_ line: String) -> [[UInt8]] { splitArguments(Array(line.utf8)) ?? [] }
@@ -26,7 +26,9 @@ private func client(_ server: OracleServer, usesRESP3: Bool = false, database: I
 private func redisCLI(_ server: OracleServer, _ options: String, _ line: String) -> [UInt8] {
     let quotedLine = line.replacing("'", with: "'\\''")
     // The line goes through the standard input, so that redis-cli splits it itself.
-    guard let file = popen("printf '%s\\n' '\(quotedLine)' | redis-cli -p \(server.port) \(options)", "r") else { return [] }
+    guard let file = popen("printf '%s\\n' '\(quotedLine)' | redis-cli -p \(server.port) \(options)", "r") else {
+        return []
+    }
     defer { pclose(file) }
     var output: [UInt8] = []
     var buffer = [UInt8](repeating: 0, count: 65_536)
@@ -38,7 +40,8 @@ private func redisCLI(_ server: OracleServer, _ options: String, _ line: String)
 struct ShellOracleTests {
     private static let lines = [
         "ping", "get none", #"set bin "\x01\x02\"\\\xff\n\t é""#, "get bin", "sort numbers", "lrange numbers 0 -1",
-        "hset hash f v", "hgetall hash", "hgetall none", "sadd set x", "smembers set", "smembers none", "bad command", "get",
+        "hset hash f v", "hgetall hash", "hgetall none", "sadd set x", "smembers set", "smembers none", "bad command",
+        "get",
         "debug protocol string", "debug protocol integer", "debug protocol double", "debug protocol null",
         "debug protocol array", "debug protocol set", "debug protocol map", "debug protocol verbatim",
         "debug protocol true", "debug protocol false", "command docs get config", "command info get", "config get max*",
@@ -57,7 +60,8 @@ struct ShellOracleTests {
             let reply = try client.execute(words(line))
             let report = ReplyFormatter.report(reply, of: words(line))
             let option = usesRESP3 ? "-3" : ""
-            #expect(redisCLI(server, "\(option) --no-raw", line) == report ?? ReplyFormatter.formatted(reply), "\(line)")
+            #expect(
+                redisCLI(server, "\(option) --no-raw", line) == report ?? ReplyFormatter.formatted(reply), "\(line)")
             #expect(redisCLI(server, "\(option) --raw", line) == report ?? ReplyFormatter.raw(reply), "\(line)")
         }
     }
@@ -66,14 +70,23 @@ struct ShellOracleTests {
     func readsCatalog() throws {
         let server = try OracleServer()
         for usesRESP3 in [false, true] {
-            let catalog = CommandCatalog(documentation: try client(server, usesRESP3: usesRESP3).execute(words("COMMAND DOCS")))
+            let catalog = CommandCatalog(
+                documentation: try client(server, usesRESP3: usesRESP3).execute(words("COMMAND DOCS")))
             #expect(catalog.names.count > 350 && catalog.groups.contains("sorted-set"))
-            #expect(catalog.command(named: "xadd")?.syntax
-                == "key [NOMKSTREAM] [MAXLEN|MINID [=|~] threshold [LIMIT count]] *|id field value [field value ...]")
-            #expect(catalog.command(named: "migrate")?.syntax.hasPrefix("host port key|\"\" destination-db timeout") == true)
-            #expect(catalog.hint(for: "xadd s nomkstream maxlen ~ ") == "threshold [LIMIT count] *|id field value [field value ...]")
+            #expect(
+                catalog.command(named: "xadd")?.syntax
+                    == "key [NOMKSTREAM] [MAXLEN|MINID [=|~] threshold [LIMIT count]]"
+                    + " *|id field value [field value ...]"
+            )
+            #expect(
+                catalog.command(named: "migrate")?.syntax.hasPrefix("host port key|\"\" destination-db timeout") == true
+            )
+            #expect(
+                catalog.hint(for: "xadd s nomkstream maxlen ~ ")
+                    == "threshold [LIMIT count] *|id field value [field value ...]")
             #expect(catalog.hint(for: "set k v ex 10 ") == "[NX|XX] [GET]")
-            #expect(catalog.hint(for: "zunion 2 a b weights 1 2 ") == "[weight ...] [AGGREGATE SUM|MIN|MAX] [WITHSCORES]")
+            #expect(
+                catalog.hint(for: "zunion 2 a b weights 1 2 ") == "[weight ...] [AGGREGATE SUM|MIN|MAX] [WITHSCORES]")
             for name in catalog.names {
                 _ = catalog.hint(for: name + " a 1 b 2 c")
                 #expect(catalog.help([name]).contains(name))
@@ -107,7 +120,9 @@ struct ShellOracleTests {
         #expect(throws: WireError.self) { try client.execute(words("set k x")) }
         #expect(try client.execute(words("get k")) == .bulk(Array("five".utf8)))
         #expect(try client.execute(words("shutdown nosave")) == .simple(Array("OK".utf8)))
-        #expect(throws: WireError(message: "Could not connect to Kedis at 127.0.0.1:\(server.port): Connection refused")) {
+        #expect(
+            throws: WireError(message: "Could not connect to Kedis at 127.0.0.1:\(server.port): Connection refused")
+        ) {
             try client.execute(words("ping"))
         }
         #expect(!client.isConnected)
@@ -128,7 +143,9 @@ struct ShellOracleTests {
         options.usesRESP3 = true
         #expect(try WireClient(options: options).execute(words("ping")) == .simple(Array("PONG".utf8)))
         let nowhere = WireClient(options: .init(endpoint: .unix(path: "/nonexistent.sock")))
-        #expect(throws: WireError(message: "Could not connect to Kedis at /nonexistent.sock: No such file or directory")) {
+        #expect(
+            throws: WireError(message: "Could not connect to Kedis at /nonexistent.sock: No such file or directory")
+        ) {
             try nowhere.connect()
         }
         let long = WireClient(options: .init(endpoint: .unix(path: String(repeating: "x", count: 200))))

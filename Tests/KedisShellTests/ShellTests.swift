@@ -6,25 +6,27 @@ import KedisShell
 import Testing
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #elseif canImport(Musl)
-import Musl
+    import Musl
 #else
-import Darwin
+    import Darwin
 #endif
 
 /// A backend that answers with what it was asked, and a few commands of its own.
 func madeUpBackend() -> ShellBackend {
-    ShellBackend(name: { "test" }, execute: { arguments in
-        switch String(decoding: arguments[0], as: UTF8.self).uppercased() {
-        case "FAIL": return .success(.error(Array("ERR failed".utf8)))
-        case "LOSE": return .failure(ShellFailure(message: "lost"))
-        case "END": return .failure(ShellFailure(message: "gone", endsSession: true))
-        case "SELECT", "MULTI", "EXEC", "QUIT", "EXPLAIN": return .success(.simple(Array("OK".utf8)))
-        case "COMMAND": return .success(madeUpDocumentation)
-        default: return .success(.array(arguments.map { .bulk($0) }))
-        }
-    })
+    ShellBackend(
+        name: { "test" },
+        execute: { arguments in
+            switch String(decoding: arguments[0], as: UTF8.self).uppercased() {
+            case "FAIL": return .success(.error(Array("ERR failed".utf8)))
+            case "LOSE": return .failure(ShellFailure(message: "lost"))
+            case "END": return .failure(ShellFailure(message: "gone", endsSession: true))
+            case "SELECT", "MULTI", "EXEC", "QUIT", "EXPLAIN": return .success(.simple(Array("OK".utf8)))
+            case "COMMAND": return .success(madeUpDocumentation)
+            default: return .success(.array(arguments.map { .bulk($0) }))
+            }
+        })
 }
 
 private let madeUpDocumentation: Reply = {
