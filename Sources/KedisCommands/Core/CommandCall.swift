@@ -55,9 +55,9 @@ package struct CommandCall: ~Copyable {
         effects.note(event, key: key, databaseIndex: keyspace.databaseIndex)
     }
 
-    /// Notes an event that is part of a change that is counted already (`expire` of SET … EX).
-    package mutating func notified(_ key: Key, _ event: StaticString) {
-        effects.noteEvent(event, key: key, databaseIndex: keyspace.databaseIndex)
+    /// Notes an event that is part of a change that is counted already (`expire` of SET … EX, the two of RENAME).
+    package mutating func notified(_ key: Key, _ event: StaticString, databaseIndex: Int? = nil) {
+        effects.noteEvent(event, key: key, databaseIndex: databaseIndex ?? keyspace.databaseIndex)
     }
 }
 

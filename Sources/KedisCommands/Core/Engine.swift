@@ -38,6 +38,8 @@ package final class Engine: Sendable {
     package let clock: EngineClock
     package let clients: ClientRegistry
     package let statistics = EngineStatistics()
+    /// DEBUG SET-ACTIVE-EXPIRE: whether the background tick removes what is due.
+    package let isActiveExpiryEnabled = Atomic<Bool>(true)
     /// Seeds the random generators of sessions, one after another.
     private let nextSeed: Atomic<UInt64>
     private let conditionBits = Atomic<UInt32>(0)

@@ -1,3 +1,5 @@
 // The family of server commands.
 
-let serverCommands: [CommandSpec] = []
+let serverCommands: [CommandSpec] = [
+    DebugCommand.spec,
+]

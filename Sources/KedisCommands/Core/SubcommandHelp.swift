@@ -1,0 +1,44 @@
+// HELP of a container command, from the specs of its subcommands.
+
+import KedisProtocol
+import KedisUtilities
+
+/// The handler of `HELP`: simple strings, two for each subcommand (its call and what it does), in the frame that Redis uses.
+func replySubcommandHelp(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+    guard let container = call.engine.table.command(call.entry.pointee.containerName) else { return reply.array(0) }
+    let specs = container.pointee.spec.subcommands.filter { $0.name != "HELP" }.sorted { $0.name < $1.name }
+    var lines = ["\(container.pointee.spec.name) <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"]
+    for spec in specs {
+        lines.append(([spec.name] + spec.arguments.map(usage)).joined(separator: " "))
+        lines.append("    \(spec.summary)")
+    }
+    reply.simpleLines(lines + ["HELP", "    Prints this help."])
+}
+
+/// An argument as documentation writes it: `<key>`, `[COUNT <count>]`, `<NX | XX>`.
+private func usage(_ argument: ArgumentSpec) -> String {
+    var text = switch argument.kind {
+    case .pureToken: argument.token ?? argument.name
+    case .oneOf: argument.arguments.map(usage).joined(separator: " | ")
+    case .block: argument.arguments.map(usage).joined(separator: " ")
+    default: "<\(argument.name)>"
+    }
+    if argument.kind == .oneOf, !argument.isOptional { text = "<\(text)>" }
+    if argument.kind != .pureToken, let token = argument.token { text = "\(token) \(text)" }
+    if argument.isMultiple { text += " [\(text) ...]" }
+    return argument.isOptional ? "[\(text)]" : text
+}
+
+extension ReplyWriter {
+    /// An array of simple strings made at run time.
+    mutating func simpleLines(_ lines: [String]) {
+        array(lines.count)
+        for line in lines { simple(text: line) }
+    }
+
+    /// A simple string made at run time, without CR or LF.
+    mutating func simple(text: String) {
+        var line = "+\(text)\r\n"
+        line.withUTF8 { raw(ByteView(UnsafeRawBufferPointer($0))) }
+    }
+}

@@ -1,0 +1,122 @@
+// DEBUG: tools for tests and for those who look for faults. Refused unless `enable-debug-command` allows it.
+//
+// All stripes are locked: SLEEP stops everybody, as it promises, and OBJECT may look at any key.
+
+import KedisFormats
+import KedisProtocol
+import KedisStore
+import KedisUtilities
+
+enum DebugCommand {
+    static let spec = CommandSpec(
+        "DEBUG", summary: "Groups the tools for debugging and tests.", since: "1.0.0", group: .server,
+        complexity: "That of the subcommand", arity: -2, flags: [.admin, .noScript, .loading, .stale], locks: .allStripes,
+        replies: [.any("that of the subcommand")], handler: run
+    )
+
+    static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        guard isAllowed(call) else { throw refusal }
+        guard let subcommand = subcommands.first(where: { matches($0, call.arguments) }) else {
+            let name = call.arguments[1]
+            throw .joined(
+                "ERR unknown subcommand or wrong number of arguments for '", name[0..<min(128, name.firstIndex(of: 0) ?? name.count)],
+                "'. Try DEBUG HELP."
+            )
+        }
+        try subcommand.handler(&call, &reply)
+    }
+
+    private static func isAllowed(_ call: borrowing CommandCall) -> Bool {
+        false
+    }
+
+    private static let refusal = CommandError.literal(
+        """
+        ERR DEBUG command not allowed. If the enable-debug-command option is set to "local", you can run it from a local \
+        connection, otherwise you need to set this option in the configuration file, and then restart the server.
+        """
+    )
+
+    // MARK: Subcommands
+
+    private struct Subcommand: Sendable {
+        var name: StaticString
+        var usage: String
+        var summary: String
+        /// With `DEBUG` and the subcommand.
+        var argumentCount: Int
+        var handler: CommandHandler
+    }
+
+    private static let subcommands: [Subcommand] = [
+        Subcommand(name: "ERROR", usage: "ERROR <text>", summary: "Replies with an error of this text.", argumentCount: 3, handler: error),
+        Subcommand(name: "LOG", usage: "LOG <message>", summary: "Writes a message to the log.", argumentCount: 3, handler: log),
+        Subcommand(
+            name: "OBJECT", usage: "OBJECT <key>", summary: "Tells how the value at a key is stored.", argumentCount: 3, handler: object
+        ),
+        Subcommand(
+            name: "SET-ACTIVE-EXPIRE", usage: "SET-ACTIVE-EXPIRE <0|1>",
+            summary: "Stops (0) or starts (1) the removal of expired keys that nobody asks for.", argumentCount: 3,
+            handler: setActiveExpire
+        ),
+        Subcommand(
+            name: "SLEEP", usage: "SLEEP <seconds>", summary: "Stops the whole server for this time; fractions are allowed.",
+            argumentCount: 3, handler: sleep
+        ),
+        Subcommand(name: "HELP", usage: "HELP", summary: "Prints this help.", argumentCount: 2, handler: help),
+    ]
+
+    private static func matches(_ subcommand: Subcommand, _ arguments: ArgumentList) -> Bool {
+        arguments.count == subcommand.argumentCount && arguments[1].equalsIgnoringCase(ByteView(subcommand.name))
+    }
+
+    private static func error(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        throw .text(call.arguments[2].bytes)
+    }
+
+    private static func log(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        call.engine.host.log(.warning, "DEBUG LOG: \(call.arguments[2].text)")
+        reply.ok()
+    }
+
+    private static func object(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        guard let entry = call.keyspace.peek(call.keyspace.key(call.arguments[2])) else { throw .noSuchKey }
+        let address = String(UInt(bitPattern: entry.key.base), radix: 16)
+        reply.simple(
+            text: """
+                Value at:0x\(address) refcount:\(ObjectCommand.referenceCount(of: entry)) encoding:\(entry.encoding.name) \
+                serializedlength:\(serializedByteCount(of: entry)) lru:\(entry.accessedSeconds & 0xFF_FFFF) \
+                lru_seconds_idle:\(ObjectCommand.idleSeconds(of: entry, nowMilliseconds: call.nowMilliseconds))
+                """
+        )
+    }
+
+    /// What the value takes in a snapshot.
+    private static func serializedByteCount(of entry: Entry) -> Int {
+        var writer = RDBWriter(chunkByteCount: 64) { _ in true }
+        writer.writeValue(entry.string)
+        return writer.byteCount
+    }
+
+    private static func setActiveExpire(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        let isOn = parseInteger(call.arguments[2]).map { $0 != 0 } ?? false
+        call.engine.isActiveExpiryEnabled.store(isOn, ordering: .relaxed)
+        reply.ok()
+    }
+
+    /// The longest sleep, a day: longer ones are cut to it.
+    private static let sleepSecondsMax = 86_400.0
+
+    private static func sleep(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        // What is no number is no time, as in Redis; not-a-number compares false and becomes 0 as well.
+        let seconds = parseDouble(call.arguments[2]) ?? 0
+        if seconds > 0 { call.engine.host.sleep(Int64(min(seconds, sleepSecondsMax) * 1e6)) }
+        reply.ok()
+    }
+
+    private static func help(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        var lines = ["DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"]
+        for subcommand in subcommands { lines += [subcommand.usage, "    \(subcommand.summary)"] }
+        reply.simpleLines(lines)
+    }
+}
