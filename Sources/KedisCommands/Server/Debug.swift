@@ -6,6 +6,7 @@ import KedisFormats
 import KedisProtocol
 import KedisStore
 import KedisUtilities
+import Synchronization
 
 enum DebugCommand {
     static let spec = CommandSpec(
