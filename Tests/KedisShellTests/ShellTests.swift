@@ -1,8 +1,9 @@
 // Goal: the shell runs commands from a pipe and from an argument vector, shows replies in the right form, and its exit
-// status tells whether a command failed. Method: a made-up backend, pipes in place of the standard streams.
+// status tells whether a command failed. Method: a made-up backend, files in place of the standard streams.
 
 import KedisProtocol
 import KedisShell
+import KedisTestSupport
 import Testing
 
 #if canImport(Glibc)
@@ -40,25 +41,22 @@ private let madeUpDocumentation: Reply = {
     return .array([text("echo"), command("message"), text("select"), command("index")])
 }()
 
-/// Runs a shell over pipes.
+/// Runs a shell with files as its streams. (A pipe would stay open in any child that another test starts meanwhile.)
 func runShell(
     input: String, format: Shell.Options.Format = .automatic, _ run: (Shell) -> Int32
 ) -> (status: Int32, output: String) {
-    var (inputPipe, outputPipe): ([Int32], [Int32]) = ([0, 0], [0, 0])
-    guard pipe(&inputPipe) == 0, pipe(&outputPipe) == 0 else { return (-1, "no pipe") }
-    let bytes = Array(input.utf8)
-    precondition(write(inputPipe[1], bytes, bytes.count) == bytes.count)
-    close(inputPipe[1])
+    guard let folder = TestFiles.makeTemporaryFolder() else { return (-1, "no folder") }
+    defer { TestFiles.removeTemporaryFolder(folder) }
+    let (inputPath, outputPath) = (folder + "/input", folder + "/output")
+    guard TestFiles.write(input, to: inputPath) else { return (-1, "no file") }
     var options = Shell.Options(historyPath: nil)
-    (options.input, options.output, options.format) = (inputPipe[0], outputPipe[1], format)
+    options.input = open(inputPath, O_RDONLY | O_CLOEXEC)
+    options.output = open(outputPath, O_WRONLY | O_CREAT | O_CLOEXEC, 0o600)
+    options.format = format
     let status = run(Shell(backend: madeUpBackend(), options: options))
-    close(outputPipe[1])
-    close(inputPipe[0])
-    var output: [UInt8] = []
-    var buffer = [UInt8](repeating: 0, count: 65_536)
-    while case let count = read(outputPipe[0], &buffer, buffer.count), count > 0 { output += buffer[..<count] }
-    close(outputPipe[0])
-    return (status, String(decoding: output, as: UTF8.self))
+    close(options.input)
+    close(options.output)
+    return (status, String(decoding: TestFiles.read(outputPath) ?? [], as: UTF8.self))
 }
 
 @Suite("Shell")
