@@ -54,7 +54,7 @@ let package = Package(
         .executableTarget(
             name: "KedisCLI",
             dependencies: [
-                "KedisServer", "Kedis", "KedisShell",
+                "KedisServer", "Kedis", "KedisPersistence", "KedisShell", "KedisProtocol", "KedisUtilities",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: settings

@@ -72,7 +72,7 @@ package final class Engine: Sendable {
     }
 
     func makeRandomGenerator() -> RandomGenerator {
-        RandomGenerator(seed: nextSeed.add(0x9E37_79B9_7F4A_7C15, ordering: .relaxed).newValue)
+        RandomGenerator(seed: nextSeed.wrappingAdd(0x9E37_79B9_7F4A_7C15, ordering: .relaxed).newValue)
     }
 }
 

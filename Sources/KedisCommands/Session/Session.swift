@@ -154,9 +154,9 @@ package struct Session: ~Copyable {
         record.lastInteractionMilliseconds.store(batch.nowMilliseconds, ordering: .relaxed)
         record.lastCommand.store(batch.lastCommand, ordering: .relaxed)
         record.databaseIndex.store(client.pointee.databaseIndex, ordering: .relaxed)
-        engine.statistics.commandsProcessed.add(UInt64(truncatingIfNeeded: batch.executedCount), ordering: .relaxed)
+        engine.statistics.commandsProcessed.wrappingAdd(UInt64(truncatingIfNeeded: batch.executedCount), ordering: .relaxed)
         if batch.errorCount > 0 {
-            engine.statistics.errorReplies.add(UInt64(truncatingIfNeeded: batch.errorCount), ordering: .relaxed)
+            engine.statistics.errorReplies.wrappingAdd(UInt64(truncatingIfNeeded: batch.errorCount), ordering: .relaxed)
         }
     }
 }

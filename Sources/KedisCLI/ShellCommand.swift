@@ -1,0 +1,133 @@
+// `kedis`, `kedis SET a b`, `kedis explain …`: a store inside the process, through the embedding library.
+
+import ArgumentParser
+import Kedis
+import KedisPersistence
+import KedisShell
+import KedisUtilities
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+/// Where the store of the shell lives.
+struct StoreOptions: ParsableArguments {
+    @Option(help: "Keep the data in this directory: load its snapshot at start, save on exit and on SAVE.")
+    var dir: String?
+
+    @Option(help: "The name of the snapshot in the directory.")
+    var dbfilename = "dump.rdb"
+
+    /// Opens the store, or ends the program with a message.
+    func open() throws -> KedisDatabase {
+        guard let dir else { return KedisDatabase() }
+        var options = KedisDatabase.Options()
+        options.snapshotName = dbfilename
+        do {
+            return try KedisDatabase.open(directory: dir, options: options)
+        } catch {
+            complain("\(error)")
+            throw ExitCode.failure
+        }
+    }
+}
+
+struct ShellCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "shell",
+        abstract: "Open a shell on a store inside the process (the default), or execute one command.",
+        discussion: """
+            On a terminal the shell is interactive. Otherwise it reads one command a line from standard input and exits with 0, or 1 if \
+            a command failed.
+            """
+    )
+
+    @OptionGroup var store: StoreOptions
+
+    @Argument(parsing: .captureForPassthrough, help: "A command to execute instead, such as SET name Karthik.")
+    var command: [String] = []
+
+    func run() throws {
+        let database = try store.open()
+        saveOnTermination(database)
+        let shell = Shell(backend: backend(of: database), options: shellOptions(database))
+        var status = command.isEmpty ? shell.runInteractive() : shell.runOnce(rawArguments(last: command.count))
+        do {
+            try database.close()
+        } catch {
+            complain("\(error)")
+            status = 1
+        }
+        throw ExitCode(status)
+    }
+
+    private func shellOptions(_ database: KedisDatabase) -> Shell.Options {
+        var options = Shell.Options()
+        let place = store.dir.map { "\($0)/\(store.dbfilename), \(database.loadedKeyCount) keys loaded" } ?? "in memory"
+        options.greeting = "Kedis \(kedisVersion), \(place). Type help for commands, Ctrl-D to leave."
+        return options
+    }
+}
+
+struct ExplainCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "explain",
+        abstract: "Show the way of a command through the engine.",
+        discussion: "kedis explain SET name Karthik shows it without running it, kedis explain ANALYZE SET name Karthik runs and measures it."
+    )
+
+    @OptionGroup var store: StoreOptions
+
+    @Argument(parsing: .captureForPassthrough, help: "The command to explain, ANALYZE in front of it to run it.")
+    var command: [String] = []
+
+    func run() throws {
+        guard !command.isEmpty else { throw ValidationError("Which command? For example: kedis explain SET name Karthik") }
+        let database = try store.open()
+        var options = Shell.Options()
+        options.format = .formatted
+        let shell = Shell(backend: backend(of: database), options: options)
+        let status = shell.runOnce([Array("EXPLAIN".utf8)] + rawArguments(last: command.count))
+        do {
+            try database.close()
+        } catch {
+            complain("\(error)")
+            throw ExitCode.failure
+        }
+        throw ExitCode(status)
+    }
+}
+
+/// The shell's backend on a store in the process.
+private func backend(of database: KedisDatabase) -> ShellBackend {
+    let connection = database.connect()
+    var backend = ShellBackend(name: { "kedis" }, execute: { .success(connection.execute($0)) })
+    backend.loadCatalog()
+    return backend
+}
+
+/// Saves a durable store when the process is asked to end, then ends it with the signal's status.
+private func saveOnTermination(_ database: KedisDatabase) {
+    var signals = sigset_t()
+    sigemptyset(&signals)
+    sigaddset(&signals, SIGTERM)
+    sigaddset(&signals, SIGHUP)
+    if isatty(0) == 0 { sigaddset(&signals, SIGINT) }
+    pthread_sigmask(SIG_BLOCK, &signals, nil)
+    let waited = signals
+    _ = startThread {
+        var waited = waited
+        var number: Int32 = 0
+        guard sigwait(&waited, &number) == 0 else { return }
+        do {
+            try database.close()
+        } catch {
+            complain("\(error)")
+        }
+        exit(128 + number)
+    }
+}
