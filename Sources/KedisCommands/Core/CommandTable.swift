@@ -153,9 +153,11 @@ package final class CommandTable: @unchecked Sendable {
         return UnsafePointer(entry)
     }
 
-    /// Fast commands on keys go into batches; what changes the session or asks for other locks is executed alone.
+    /// Fast commands on keys go into batches, and those on one string; what changes the session or asks for other locks is executed alone.
     private static func isBatchable(_ spec: CommandSpec) -> Bool {
-        guard spec.flags.contains(.fast), spec.subcommands.isEmpty, case .keys = spec.locks else { return false }
+        guard spec.subcommands.isEmpty, case .keys = spec.locks else { return false }
+        if spec.group == .string, case .single = KeyPlan(spec.keys) { return true }
+        guard spec.flags.contains(.fast) else { return false }
         return spec.group != .connection || spec.name == "PING" || spec.name == "ECHO"
     }
 
