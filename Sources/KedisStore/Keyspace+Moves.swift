@@ -39,10 +39,11 @@ extension Keyspace {
         cell.valueAddress.copyMemory(from: entry.cell.valueAddress, byteCount: byteCount)
         cell.header.pointee.accessedSeconds = entry.cell.header.pointee.accessedSeconds
         cell.header.pointee.deadlineMilliseconds = entry.deadlineMilliseconds
-        _ = target.remove(key)
         let stripe = target.stripe(of: key)
         let table = stripe.pointee.tableForWriting(target.databaseIndex)
-        guard table.pointee.insert(cell, hash: key.hash) else {
+        if target.peek(key) != nil, let index = table.pointee.find(key) {
+            table.pointee.replace(at: index, with: cell)
+        } else if !table.pointee.insert(cell, hash: key.hash) {
             cell.deallocate()
             throw .outOfMemory
         }

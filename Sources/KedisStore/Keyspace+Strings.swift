@@ -107,6 +107,8 @@ extension Keyspace {
         let byteCount = decimalDigitCount(value)
         let resized = try resize(cell, at: index, in: table, to: byteCount, capacityByteCount: 20)
         _ = formatInteger(value, into: resized.valueAddress.assumingMemoryBound(to: UInt8.self))
+        // At once: when growing fails next, what is left must be the digits and not an integer of their bytes.
+        resized.header.pointee.encoding = ValueEncoding.raw.rawValue
         return resized
     }
 

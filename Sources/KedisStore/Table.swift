@@ -112,6 +112,16 @@ struct Table: ~Copyable {
         if slotCountLog2 > Self.slotCountLog2Min, count * 8 < slotCount { shrinkSlowly() }
     }
 
+    /// Puts another cell for the same key into `index` and frees the one that was there. Cannot fail.
+    mutating func replace(at index: Int, with cell: Cell) {
+        let old = self.cell(at: index)
+        if old.header.pointee.deadlineMilliseconds != noDeadline { deadlineCount -= 1 }
+        if cell.header.pointee.deadlineMilliseconds != noDeadline { deadlineCount += 1 }
+        cellByteCount += cell.allocatedByteCount - old.allocatedByteCount
+        slots.unsafelyUnwrapped[index].cell = cell.address
+        old.deallocate()
+    }
+
     /// Frees all cells and the slots; the table is not used afterwards.
     private func releaseMemory() {
         guard let slots else { return }
