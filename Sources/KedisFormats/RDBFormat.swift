@@ -108,7 +108,7 @@ extension RDBError: CustomStringConvertible {
         switch reason {
         case .notRDB: "this is no RDB file: it does not start with REDIS and a version"
         case .newerVersion(let version):
-            "RDB version \(version) is newer than \(RDBFormat.newestVersion), the newest that this version of Kedis reads"
+            "RDB version \(version) is newer than \(RDBFormat.newestVersion), the newest that Kedis reads"
         case .unsupportedVersion(let version): "there is no RDB version \(version)"
         case .truncated(let needed): "the file ends early: \(needed) more bytes are needed here"
         case .badLength(let byte): "a length cannot start with the byte \(byte)"

@@ -5,7 +5,8 @@
 //      └──────────────┴───────────────┴──────────────┘   the checksum is taken of what is consumed, when it is dropped
 //                     start           end
 //
-// Ownership: owns the buffer. Views point into it and are valid until the next read. Cost: as the buffer, see RDBReader.
+// Ownership: owns the buffer. Views point into it and are valid until the next read. Cost: as the buffer, see
+// RDBReader.
 
 import KedisUtilities
 

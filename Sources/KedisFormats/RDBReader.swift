@@ -4,8 +4,8 @@
 // for it, and everything that cannot be is an error with the offset of its item (RDBError), never a trap.
 //
 // Ownership: the reader owns its buffer and the scratch for keys and decompressed values; views in an item are valid
-// until the next call. One thread. Memory: the buffer (256 KiB) or, for larger strings, the string and what it decompresses
-// to. Cost: a value is not copied here unless it is compressed; the checksum takes about 1 ns a byte.
+// until the next call. One thread. Memory: the buffer (256 KiB) or, for larger strings, the string and what it
+// decompresses to. Cost: a value is not copied here unless it is compressed; the checksum takes about 1 ns a byte.
 
 package import KedisStore
 package import KedisUtilities
@@ -70,7 +70,9 @@ package struct RDBReader: ~Copyable {
             throw error
         }
         let header = input.take(RDBFormat.headerByteCount)
-        guard header.hasPrefix(ByteView(RDBFormat.magic)), let number = parseUnsignedInteger(header[magic..<header.count]) else {
+        guard header.hasPrefix(ByteView(RDBFormat.magic)),
+            let number = parseUnsignedInteger(header[magic..<header.count])
+        else {
             throw input.error(.notRDB)
         }
         version = Int(truncatingIfNeeded: number)

@@ -1,9 +1,10 @@
-// Writes the RDB format: bytes go to a sink in pieces of about a chunk, so a snapshot of any size takes one chunk of memory.
+// Writes the RDB format: bytes go to a sink in pieces of about a chunk, so a snapshot of any size takes one chunk of
+// memory.
 //
-// Ownership: the writer owns its chunk; views given to the sink are valid during the call. One thread. A sink that fails
-// ends the work: later calls do nothing, ``isFailed`` tells, and the sink's owner knows why.
-// Order of calls: writeHeader, writeFunction…, then for each database beginDatabase and writeEntry…, then finish.
-// Cost: one copy of each byte and its checksum, about 1 ns a byte; compression on top where it is asked for.
+// Ownership: the writer owns its chunk; views given to the sink are valid during the call. One thread. A sink that
+// fails ends the work: later calls do nothing, ``isFailed`` tells, and the sink's owner knows why. Order of calls:
+// writeHeader, writeFunction…, then for each database beginDatabase and writeEntry…, then finish. Cost: one copy of
+// each byte and its checksum, about 1 ns a byte; compression on top where it is asked for.
 
 package import KedisStore
 package import KedisUtilities

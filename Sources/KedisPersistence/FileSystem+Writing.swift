@@ -45,7 +45,8 @@ package func directoryPath(of path: String) -> String {
 
 /// A file that is written beside its target and takes the target's name when it is whole and on disk.
 ///
-/// One thread. Ends with ``commit()`` or ``discard()``; a discarded file leaves nothing behind, and the target as it was.
+/// One thread. Ends with ``commit()`` or ``discard()``; a discarded file leaves nothing behind, and the target as it
+/// was.
 package final class ReplacementFile {
     private let fileSystem: FileSystem
     private let targetPath: String

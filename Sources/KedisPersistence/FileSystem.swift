@@ -1,4 +1,5 @@
-// The files of the machine as a struct of plain functions, so that a test can put a full or failing disk in their place.
+// The files of the machine as a struct of plain functions, so that a test can put a full or failing disk in their
+// place.
 //
 // Every function is one system call; loops, retries and clean-up belong to the callers (FileSystem+Writing.swift).
 // Threads: any. Failures are values of SystemError: what was tried, on which file, and the system's answer.
@@ -122,7 +123,9 @@ extension FileSystem {
 @Sendable private func systemSize(_ file: FileHandle) throws(SystemError) -> Int {
     var status = stat()
     try check(fstat(file.descriptor, &status), "stat", file.path)
-    guard status.st_mode & S_IFMT != S_IFDIR else { throw SystemError(operation: "read", path: file.path, code: EISDIR) }
+    guard status.st_mode & S_IFMT != S_IFDIR else {
+        throw SystemError(operation: "read", path: file.path, code: EISDIR)
+    }
     return Int(status.st_size)
 }
 

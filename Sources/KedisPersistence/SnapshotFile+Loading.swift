@@ -23,8 +23,8 @@ package struct LoadSummary: Sendable, Equatable {
     package var durationMilliseconds: Int64 = 0
 }
 
-/// Loads the snapshot at `path` into `store`, which is empty; nil when there is no such file. `progress` is told from time to time how
-/// far it is. No stripe may be held by the caller.
+/// Loads the snapshot at `path` into `store`, which is empty; nil when there is no such file. `progress` is told from
+/// time to time how far it is. No stripe may be held by the caller.
 package func loadSnapshot(
     into store: Store, from path: String, nowMilliseconds: Int64, fileSystem: FileSystem = .system,
     progress: @escaping (_ bytesRead: Int, _ totalBytes: Int) -> Void = { _, _ in }

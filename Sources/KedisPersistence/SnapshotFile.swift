@@ -1,9 +1,9 @@
 // Snapshots: the whole store in an RDB file.
 //
 // A snapshot is the state at one instant, so all stripes are locked while it is encoded. `saveSnapshot` writes to the
-// file meanwhile (SAVE, shutdown); `saveSnapshotInBackground` encodes into memory, lets go of the locks, then writes (BGSAVE): it
-// needs memory for the encoded snapshot. In both, the file appears whole or not at all (ReplacementFile).
-// Threads: any, one at a time for one path (SnapshotKeeper sees to it).
+// file meanwhile (SAVE, shutdown); `saveSnapshotInBackground` encodes into memory, lets go of the locks, then writes
+// (BGSAVE): it needs memory for the encoded snapshot. In both, the file appears whole or not at all
+// (ReplacementFile). Threads: any, one at a time for one path (SnapshotKeeper sees to it).
 
 package import KedisFormats
 package import KedisStore
@@ -66,8 +66,8 @@ package func saveSnapshot(
     }
 }
 
-/// As ``saveSnapshot(of:held:to:options:nowMilliseconds:fileSystem:)``, but the locks are held only while the snapshot is encoded into
-/// memory: no stripe may be held by the caller.
+/// As ``saveSnapshot(of:held:to:options:nowMilliseconds:fileSystem:)``, but the locks are held only while the
+/// snapshot is encoded into memory: no stripe may be held by the caller.
 package func saveSnapshotInBackground(
     of store: Store, to path: String, options: SnapshotOptions = SnapshotOptions(), nowMilliseconds: Int64,
     fileSystem: FileSystem = .system

@@ -1,7 +1,9 @@
-// Who saves, when it was saved last, and how that went: what SAVE, BGSAVE, LASTSAVE, INFO, the save rules and shutdown ask.
+// Who saves, when it was saved last, and how that went: what SAVE, BGSAVE, LASTSAVE, INFO, the save rules and
+// shutdown ask.
 //
 // Ownership: the composition root owns one for each store. Threads: any; one mutex guards the record, never held during
-// a save. Invariant: at most one save at a time, whoever asks. Background saves run on a thread of their own, one after another.
+// a save. Invariant: at most one save at a time, whoever asks. Background saves run on a thread of their own, one
+// after another.
 
 package import KedisStore
 import Synchronization
@@ -100,7 +102,9 @@ package final class SnapshotKeeper: Sendable {
     // MARK: Saving
 
     /// Saves now, on this thread; writers wait. `held` is empty or `.all`.
-    package func save(_ request: SnapshotRequest, held: StripeSet = StripeSet(), nowMilliseconds: Int64) -> SaveOutcome {
+    package func save(
+        _ request: SnapshotRequest, held: StripeSet = StripeSet(), nowMilliseconds: Int64
+    ) -> SaveOutcome {
         guard begin(inBackground: false, nowMilliseconds: nowMilliseconds) else { return .busy }
         let outcome = attempt { () throws(SnapshotError) in
             try saveSnapshot(
@@ -116,7 +120,8 @@ package final class SnapshotKeeper: Sendable {
     /// system has no thread. `completion` is called on that thread when the save is over, with what became of it. The
     /// caller may hold stripes: the save waits for them.
     package func saveInBackground(
-        _ request: SnapshotRequest, nowMilliseconds: Int64, completion: @escaping @Sendable (SaveOutcome) -> Void = { _ in }
+        _ request: SnapshotRequest, nowMilliseconds: Int64,
+        completion: @escaping @Sendable (SaveOutcome) -> Void = { _ in }
     ) -> Bool {
         guard begin(inBackground: true, nowMilliseconds: nowMilliseconds) else { return false }
         let isStarted = startThread { [self] in
@@ -166,7 +171,9 @@ package final class SnapshotKeeper: Sendable {
                 status.changesAtLastSave = summary.changes
                 status.saveCount += 1
                 status.lastSummary = summary
-                if status.isSavingInBackground { status.lastBackgroundDurationMilliseconds = summary.durationMilliseconds }
+                if status.isSavingInBackground {
+                    status.lastBackgroundDurationMilliseconds = summary.durationMilliseconds
+                }
             case .failed(let error):
                 status.lastAttemptSucceeded = false
                 status.lastError = error

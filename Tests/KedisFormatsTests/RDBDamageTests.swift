@@ -1,4 +1,5 @@
-// Goal: no bytes make the reader trap, hang, or take memory that the file could not hold; damage is an error that says where.
+// Goal: no bytes make the reader trap, hang, or take memory that the file could not hold; damage is an error that
+// says where.
 
 import KedisFormats
 import KedisTestSupport
@@ -33,12 +34,15 @@ struct RDBDamageTests {
     @Test("Lengths that the file cannot hold are errors before memory is taken")
     func absurdLengths() {
         let lengths: [[UInt8]] = [
-            [0x80, 0x20, 0, 0, 0], [0x80, 0xFF, 0xFF, 0xFF, 0xFF], [0x81, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF],
-            [0x81, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF], [0x81, 0, 0, 0x10, 0, 0, 0, 0, 0], [0x82], [0xBF], [0x7F, 0xFF],
+            [0x80, 0x20, 0, 0, 0], [0x80, 0xFF, 0xFF, 0xFF, 0xFF],
+            [0x81, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF],
+            [0x81, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF], [0x81, 0, 0, 0x10, 0, 0, 0, 0, 0], [0x82], [0xBF],
+            [0x7F, 0xFF],
         ]
         for length in lengths {
             let starts: [[UInt8]] = [
-                [0], [0, 1, 0x6B], [0xFA], [0xF5], [0xFA, 1, 0x6B], [0, 1, 0x6B, 0xC3], [0, 1, 0x6B, 0xC3, 3], [0, 0xC3, 3],
+                [0], [0, 1, 0x6B], [0xFA], [0xF5], [0xFA, 1, 0x6B], [0, 1, 0x6B, 0xC3], [0, 1, 0x6B, 0xC3, 3],
+                [0, 0xC3, 3],
             ]
             for start in starts {
                 for isSized in [true, false] {
@@ -98,7 +102,8 @@ struct RDBDamageTests {
         var readable = 0
         var damaged = 0
         while monotonicNanoseconds() < end {
-            var bytes = generator.next(below: 2) == 0
+            var bytes =
+                generator.next(below: 2) == 0
                 ? fixtures[generator.next(below: fixtures.count)]
                 : writeDump(generator.nextDump(keyCount: 5, valueByteCountMax: 100))
             for _ in 0...generator.next(below: 4) { mutate(&bytes, &generator) }

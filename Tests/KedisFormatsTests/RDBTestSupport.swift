@@ -132,7 +132,8 @@ extension RandomGenerator {
         for _ in 0..<keyCount {
             let key = Dump.Key(database: UInt64(next(below: 3) * 7), name: nextValue(byteCountMax: 40))
             let deadline: Int64? = next(below: 3) == 0 ? Int64(next(below: 1 << 45)) : nil
-            dump.entries[key] = Dump.Value(bytes: nextValue(byteCountMax: valueByteCountMax), deadlineMilliseconds: deadline)
+            dump.entries[key] = Dump.Value(
+                bytes: nextValue(byteCountMax: valueByteCountMax), deadlineMilliseconds: deadline)
         }
         if next(below: 2) == 0 { dump.functions = [nextValue(byteCountMax: 300)] }
         return dump

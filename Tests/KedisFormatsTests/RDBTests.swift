@@ -1,5 +1,5 @@
-// Goal: what is written is read back, in every encoding and at every limit, however the bytes arrive; and what redis-server
-// wrote is read as it was meant.
+// Goal: what is written is read back, in every encoding and at every limit, however the bytes arrive; and what
+// redis-server wrote is read as it was meant.
 
 import KedisFormats
 import KedisStore
@@ -55,11 +55,14 @@ struct RDBTests {
         let seed = rdbTestSeed()
         var generator = RandomGenerator(seed: seed)
         for round in 0..<60 {
-            let dump = generator.nextDump(keyCount: generator.next(below: 40), valueByteCountMax: round % 10 == 0 ? 70_000 : 300)
-            let options = RDBOptions(compressesStrings: generator.next(below: 2) == 0, hasChecksum: generator.next(below: 4) > 0)
+            let dump = generator.nextDump(
+                keyCount: generator.next(below: 40), valueByteCountMax: round % 10 == 0 ? 70_000 : 300)
+            let options = RDBOptions(
+                compressesStrings: generator.next(below: 2) == 0, hasChecksum: generator.next(below: 4) > 0)
             let bytes = writeDump(dump, options: options, chunkByteCount: 64 + generator.next(below: 5000))
             let read = try readDump(
-                bytes, pieceByteCount: 1 + generator.next(below: 3000), bufferByteCount: 64 + generator.next(below: 5000),
+                bytes, pieceByteCount: 1 + generator.next(below: 3000),
+                bufferByteCount: 64 + generator.next(below: 5000),
                 isSized: generator.next(below: 2) == 0)
             #expect(read.entries == dump.entries, "seed \(seed) round \(round)")
             #expect(read.functions == dump.functions, "seed \(seed) round \(round)")
@@ -83,7 +86,8 @@ struct RDBTests {
         for count in [0, 1, 20, 21, 63, 64, 16_383, 16_384, 16_385, 70_000] {
             var generator = RandomGenerator(seed: UInt64(count))
             for bytes in [
-                [UInt8](repeating: 0x78, count: count), (0..<count).map { _ in UInt8(truncatingIfNeeded: generator.next()) },
+                [UInt8](repeating: 0x78, count: count),
+                (0..<count).map { _ in UInt8(truncatingIfNeeded: generator.next()) },
             ] {
                 let dump = dumpOf(bytes)
                 #expect(try readDump(writeDump(dump)).entries == dump.entries, "\(count)")
@@ -115,7 +119,9 @@ struct RDBTests {
 
     @Test("Old versions: seconds for deadlines, no checksum before version 5; lengths in their long forms")
     func oldVersions() throws {
-        let body: [UInt8] = [0xFE, 0, 0xFD, 0, 0x94, 0x35, 0x77, 0, 0x80, 0, 0, 0, 1, 0x6B, 0x81, 0, 0, 0, 0, 0, 0, 0, 1, 0x76, 0xFF]
+        let body: [UInt8] = [
+            0xFE, 0, 0xFD, 0, 0x94, 0x35, 0x77, 0, 0x80, 0, 0, 0, 1, 0x6B, 0x81, 0, 0, 0, 0, 0, 0, 0, 1, 0x76, 0xFF,
+        ]
         let dump = try readDump(Array("REDIS0003".utf8) + body)
         let value = Dump.Value(bytes: [0x76], deadlineMilliseconds: 2_000_000_000_000)
         #expect(dump.entries == [Dump.Key(database: 0, name: [0x6B]): value])

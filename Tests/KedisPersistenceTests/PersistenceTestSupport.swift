@@ -85,7 +85,8 @@ extension Store {
 
     func fillRandomly(_ keyCount: Int, using generator: inout RandomGenerator) throws {
         for _ in 0..<keyCount {
-            let deadline = generator.next(below: 3) == 0 ? testNow + 1 + Int64(generator.next(below: 1 << 40)) : noDeadline
+            let deadline =
+                generator.next(below: 3) == 0 ? testNow + 1 + Int64(generator.next(below: 1 << 40)) : noDeadline
             try put(
                 generator.nextBytes(byteCountMax: 30), generator.nextBytes(byteCountMax: 200),
                 database: generator.next(below: databaseCount), deadline: deadline)

@@ -69,7 +69,8 @@ struct RedisInterchangeTests {
         let peer = try server.connect()
         try peer.command("DEBUG", "RELOAD", "NOSAVE")
         let now = wallClockMilliseconds()
-        for (key, value) in store.contents where value.deadlineMilliseconds == noDeadline || value.deadlineMilliseconds > now + 60_000 {
+        for (key, value) in store.contents
+        where value.deadlineMilliseconds == noDeadline || value.deadlineMilliseconds > now + 60_000 {
             try peer.command("SELECT", "\(key.database)")
             let reply = try peer.command([Array("GET".utf8), key.name])
             #expect(reply == .bulk(value.bytes))

@@ -1,4 +1,5 @@
-// Goal: what was saved is loaded; a save that fails changes nothing and says why; a file that cannot be loaded says where.
+// Goal: what was saved is loaded; a save that fails changes nothing and says why; a file that cannot be loaded says
+// where.
 
 import KedisFormats
 import KedisPersistence
@@ -97,7 +98,9 @@ struct SnapshotFileTests {
         let error = #expect(throws: SnapshotError.self) {
             try loadSnapshot(into: makeStore(databaseCount: 9), from: path, nowMilliseconds: testNow)
         }
-        guard case .unreadable(path, let reason) = error else { return #expect(Bool(false), "\(String(describing: error))") }
+        guard case .unreadable(path, let reason) = error else {
+            return #expect(Bool(false), "\(String(describing: error))")
+        }
         #expect(reason.reason == .databaseOutOfRange(index: 9, databaseCount: 9))
     }
 
@@ -113,7 +116,8 @@ struct SnapshotFileTests {
         let entry: [UInt8] = [0, 1, 0x6B, 1, 0x76]
         let doubled = Array("REDIS0010".utf8) + [0xFE, 0] + entry + entry + [0xFF] + [UInt8](repeating: 0, count: 8)
         let cases: [(String, [UInt8])] = [
-            ("cut", Array(good.dropLast(20))), ("empty", []), ("flipped", flipped), ("long", good + [0]), ("doubled", doubled),
+            ("cut", Array(good.dropLast(20))), ("empty", []), ("flipped", flipped), ("long", good + [0]),
+            ("doubled", doubled),
         ]
         for (name, bytes) in cases {
             let path = folder.file(name)
@@ -152,7 +156,8 @@ struct SnapshotFileTests {
                     isInBackground
                         ? try saveSnapshotInBackground(
                             of: store, to: path, options: options, nowMilliseconds: testNow, fileSystem: files)
-                        : try saveSnapshot(of: store, to: path, options: options, nowMilliseconds: testNow, fileSystem: files)
+                        : try saveSnapshot(
+                            of: store, to: path, options: options, nowMilliseconds: testNow, fileSystem: files)
                 }
                 guard case .system(let failure) = error else { return #expect(Bool(false), "\(operation)") }
                 #expect(failure.code == code && failure.operation == operation)
@@ -223,7 +228,10 @@ struct SnapshotFileTests {
         let folder = try TestFolder()
         let store = makeStore()
         var generator = testGenerator("progress")
-        for index in 0..<100 { try store.put(Array("k\(index)".utf8), (0..<20_000).map { _ in UInt8(truncatingIfNeeded: generator.next()) }) }
+        for index in 0..<100 {
+            try store.put(
+                Array("k\(index)".utf8), (0..<20_000).map { _ in UInt8(truncatingIfNeeded: generator.next()) })
+        }
         let path = folder.file("d.rdb")
         let summary = try saveSnapshot(of: store, to: path, nowMilliseconds: testNow)
         let seen = SeenProgress()

@@ -64,7 +64,9 @@ struct SnapshotKeeperTests {
         try store.put("c", "1")
         try store.put("d", "1")
         let missing = SnapshotRequest(path: folder.file("missing/dump.rdb"))
-        guard case .failed = keeper.save(missing, nowMilliseconds: testNow + 200_000) else { return #expect(Bool(false)) }
+        guard case .failed = keeper.save(missing, nowMilliseconds: testNow + 200_000) else {
+            return #expect(Bool(false))
+        }
         #expect(!keeper.status.lastAttemptSucceeded && keeper.status.lastError != nil)
         #expect(keeper.unsavedChanges() == 2)
         #expect(keeper.status.lastSaveMilliseconds == testNow + 61_000)
@@ -89,7 +91,8 @@ struct SnapshotKeeperTests {
         }
         let keeper = SnapshotKeeper(store: store, fileSystem: files, nowMilliseconds: testNow)
         let seen = Mutex<SaveOutcome?>(nil)
-        let isStarted = keeper.saveInBackground(SnapshotRequest(path: path), nowMilliseconds: testNow + 5000) { outcome in
+        let isStarted = keeper.saveInBackground(SnapshotRequest(path: path), nowMilliseconds: testNow + 5000) {
+            outcome in
             seen.withLock { $0 = outcome }
         }
         #expect(isStarted)

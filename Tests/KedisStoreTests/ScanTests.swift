@@ -1,5 +1,5 @@
-// Goal: SCAN gives every key that stays exactly once while the table grows and shrinks under it; any cursor is harmless; a
-// random entry is every entry equally often.
+// Goal: SCAN gives every key that stays exactly once while the table grows and shrinks under it; any cursor is
+// harmless; a random entry is every entry equally often.
 
 import KedisStore
 import KedisUtilities
@@ -17,7 +17,9 @@ struct ScanTests {
         _ = withKey(store, Array(name.utf8)) { keyspace.remove($0) }
     }
 
-    @Test("Keys that stay are given exactly once, others at most once, while thousands come and go", arguments: [1, 10, 100, 1000])
+    @Test(
+        "Keys that stay are given exactly once, others at most once, while thousands come and go",
+        arguments: [1, 10, 100, 1000])
     func stableKeys(count: Int) throws {
         var generator = testGenerator("scan with count \(count)")
         for _ in 0..<6 {
@@ -37,7 +39,9 @@ struct ScanTests {
                     try put("churn:\(churning)", into: store)
                     churning += 1
                 }
-                if !isGrowing { for index in max(0, churning - 30_000)..<churning { remove("churn:\(index)", from: store) } }
+                if !isGrowing {
+                    for index in max(0, churning - 30_000)..<churning { remove("churn:\(index)", from: store) }
+                }
             } while cursor != 0 && churning < 100_000
             while cursor != 0 {
                 cursor = store.keyspace(0, nowMilliseconds: 1000, held: .all)
@@ -97,7 +101,9 @@ struct ScanTests {
         let keyspace = store.keyspace(0, nowMilliseconds: 1000)
         let drawCount = keyCount * 300
         var counts: [[UInt8]: Int] = [:]
-        for _ in 0..<drawCount { #expect(keyspace.withRandomEntry(using: &generator) { counts[$0.key.bytes, default: 0] += 1 }) }
+        for _ in 0..<drawCount {
+            #expect(keyspace.withRandomEntry(using: &generator) { counts[$0.key.bytes, default: 0] += 1 })
+        }
         #expect(counts.count == keyCount)
         let chiSquare = counts.values.reduce(0.0) { $0 + Double(($1 - 300) * ($1 - 300)) / 300 }
         let degrees = Double(keyCount - 1)

@@ -144,7 +144,9 @@ struct ModelWalk {
 
     private mutating func resize(_ key: [UInt8], in database: Int, _ keyspace: Keyspace) throws {
         let old = model.databases[database][key]
-        let count = generator.next(below: 3) == 0 ? generator.next(below: 400) : (old?.bytes.count ?? 0) + generator.next(below: 9)
+        let count =
+            generator.next(below: 3) == 0
+            ? generator.next(below: 400) : (old?.bytes.count ?? 0) + generator.next(below: 9)
         note("resize \(database) \(String(decoding: key, as: UTF8.self)) to \(count)")
         var bytes = Array((old?.bytes ?? []).prefix(count))
         bytes += [UInt8](repeating: 0, count: count - bytes.count)
@@ -188,7 +190,9 @@ struct ModelWalk {
     private mutating func copy(_ key: [UInt8], in database: Int, _ keyspace: Keyspace) throws {
         let target = randomKey()
         let other = generator.next(below: model.databases.count)
-        note("copy \(database) \(String(decoding: key, as: UTF8.self)) to \(other) \(String(decoding: target, as: UTF8.self))")
+        note(
+            "copy \(database) \(String(decoding: key + [0x20] + target, as: UTF8.self)) in \(other)"
+        )
         let isDone = try withKey(store, key) { key in
             try withKey(store, target) { try keyspace.copy(key, to: $0, in: keyspace.selecting(other)) }
         }
@@ -267,7 +271,9 @@ struct ModelWalk {
             var scanned: [[UInt8]] = []
             var cursor: UInt64 = 0
             repeat {
-                cursor = keyspace.scan(from: cursor, count: 1 + generator.next(below: 40)) { scanned.append($0.key.bytes) }
+                cursor = keyspace.scan(from: cursor, count: 1 + generator.next(below: 40)) {
+                    scanned.append($0.key.bytes)
+                }
             } while cursor != 0
             #expect(scanned.count == walked.count && Set(scanned) == Set(walked.keys), "\(history)")
         }

@@ -1,5 +1,5 @@
-// Goal: whatever is done to a store, it holds what plain dictionaries would, its structures are whole, and a walk or a SCAN
-// gives exactly the live keys. The seed is printed.
+// Goal: whatever is done to a store, it holds what plain dictionaries would, its structures are whole, and a walk or
+// a SCAN gives exactly the live keys. The seed is printed.
 
 import KedisStore
 import KedisUtilities
@@ -24,7 +24,8 @@ struct StoreModelTests {
     @Test("The observer is told of every expired key exactly once, however it is met")
     func observer() throws {
         let seen = SeenKeys()
-        let store = Store(databaseCount: 2, seed: HashSeed(1, 2)) { database, key in seen.add("\(database) \(key.text)") }
+        let store = Store(databaseCount: 2, seed: HashSeed(1, 2)) { database, key in seen.add("\(database) \(key.text)")
+        }
         store.lock(.all)
         let keyspace = store.keyspace(1, nowMilliseconds: 1000, held: .all)
         for index in 0..<300 {
@@ -45,7 +46,9 @@ struct StoreModelTests {
         while store.expireDue(nowMilliseconds: 2000, limit: 7) > 0 {}
         #expect(seen.all.sorted() == (0..<300).map { "1 k\($0)" }.sorted())
         #expect(store.keyspace(1, nowMilliseconds: 2000).count == 50)
-        #expect(store.keyspace(1, nowMilliseconds: 2000).deadlineCount == 0, "keep must not keep a deadline that had passed")
+        #expect(
+            store.keyspace(1, nowMilliseconds: 2000).deadlineCount == 0, "keep must not keep a deadline that had passed"
+        )
         #expect(store.statistics().expired == 300)
         store.checkInvariants()
     }

@@ -96,7 +96,11 @@ struct StripeTests {
                         store.lock(stripe)
                         let keyspace = store.keyspace(thread % 2, nowMilliseconds: now, held: stripe)
                         let deadline: DeadlineUpdate = round % 2 == 0 ? .set(now + 20) : .keep
-                        if round % 7 == 0 { _ = keyspace.remove(key) } else { try? keyspace.setInteger(key, 5, deadline: deadline) }
+                        if round % 7 == 0 {
+                            _ = keyspace.remove(key)
+                        } else {
+                            try? keyspace.setInteger(key, 5, deadline: deadline)
+                        }
                         store.unlock(stripe)
                     }
                 }
