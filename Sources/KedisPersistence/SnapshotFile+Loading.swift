@@ -24,9 +24,10 @@ package struct LoadSummary: Sendable, Equatable {
 }
 
 /// Loads the snapshot at `path` into `store`, which is empty; nil when there is no such file. `progress` is told from
-/// time to time how far it is. No stripe may be held by the caller.
+/// time to time how far it is. `held` are the stripes that the caller has locked: none or all.
 package func loadSnapshot(
-    into store: Store, from path: String, nowMilliseconds: Int64, fileSystem: FileSystem = .system,
+    into store: Store, held: StripeSet = StripeSet(), from path: String, nowMilliseconds: Int64,
+    fileSystem: FileSystem = .system,
     progress: @escaping (_ bytesRead: Int, _ totalBytes: Int) -> Void = { _, _ in }
 ) throws(SnapshotError) -> LoadSummary? {
     let file: FileHandle
@@ -45,7 +46,7 @@ package func loadSnapshot(
     }
     let source = SnapshotSource(file: file, byteCount: byteCount, fileSystem: fileSystem, progress: progress)
     do {
-        var loader = SnapshotLoader(store: store, nowMilliseconds: nowMilliseconds, source: source)
+        var loader = SnapshotLoader(store: store, held: held, nowMilliseconds: nowMilliseconds, source: source)
         return try loader.run()
     } catch {
         if let failure = source.failure { throw .system(failure) }
@@ -85,6 +86,7 @@ private final class SnapshotSource {
 
 private struct SnapshotLoader: ~Copyable {
     private let store: Store
+    private let held: StripeSet
     private let nowMilliseconds: Int64
     private let byteCount: Int
     private var reader: RDBReader
@@ -93,8 +95,9 @@ private struct SnapshotLoader: ~Copyable {
     /// Where the item begins that is being loaded.
     private var itemOffset = 0
 
-    init(store: Store, nowMilliseconds: Int64, source: SnapshotSource) {
+    init(store: Store, held: StripeSet, nowMilliseconds: Int64, source: SnapshotSource) {
         self.store = store
+        self.held = held
         self.nowMilliseconds = nowMilliseconds
         byteCount = source.byteCount
         reader = RDBReader(byteCount: source.byteCount) { source.fill($0) }
@@ -144,8 +147,9 @@ private struct SnapshotLoader: ~Copyable {
         let key = store.key(entry.key)
         var stripe = StripeSet()
         stripe.insert(key.stripeIndex)
-        store.lock(stripe)
-        defer { store.unlock(stripe) }
+        let missing = StripeSet(mask: stripe.mask & ~held.mask)
+        store.lock(missing)
+        defer { store.unlock(missing) }
         let keyspace = store.keyspace(databaseIndex, nowMilliseconds: nowMilliseconds, held: stripe)
         if keyspace.peek(key) != nil { throw error(.duplicateKey(rdbKeyText(entry.key))) }
         let deadline: DeadlineUpdate = entry.deadlineMilliseconds.map { .set($0) } ?? .clear

@@ -54,6 +54,11 @@ struct SnapshotFileTests {
         let summary = try saveSnapshot(of: store, held: .all, to: folder.file("d.rdb"), nowMilliseconds: testNow)
         store.unlock(.all)
         #expect(summary.keyCount == 1)
+        let loaded = makeStore()
+        loaded.lock(.all)
+        _ = try loadSnapshot(into: loaded, held: .all, from: folder.file("d.rdb"), nowMilliseconds: testNow)
+        loaded.unlock(.all)
+        #expect(loaded.contents == store.contents)
     }
 
     @Test("No file is no error; an empty store has a file")
