@@ -4,7 +4,7 @@ import ArgumentParser
 import KedisUtilities
 
 @main
-struct KedisMain: ParsableCommand {
+struct KedisMain: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "kedis",
         abstract: "A Redis-compatible in-memory data store: shell, server and client.",
@@ -13,7 +13,7 @@ struct KedisMain: ParsableCommand {
             that command is executed and the program ends.
             """,
         version: "kedis \(kedisVersion)",
-        subcommands: [ShellCommand.self, ClientCommand.self, ExplainCommand.self],
+        subcommands: [ShellCommand.self, ServerCommand.self, ClientCommand.self, ExplainCommand.self],
         defaultSubcommand: ShellCommand.self
     )
 }

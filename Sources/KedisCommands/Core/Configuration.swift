@@ -1,12 +1,211 @@
-// The configuration that the engine works with.
+// The configuration: every directive's value as text, and as atomics what the data path reads.
+//
+// Ownership: the engine's; one for each store. Threads: any; texts are behind a mutex, hot values are atomics that follow the texts.
+// Invariant: texts are valid and normalised. No I/O: who sets directives applies them (Host.applyConfiguration).
+// CONFIG SET, files and arguments go through the same checks.
 
+package import KedisUtilities
 package import Synchronization
 
+/// Why a directive could not be set.
+package enum ConfigurationError: Error, Equatable, Sendable {
+    case unknown(name: String)
+    case refused(name: String, reason: String)
+
+    /// The reply of CONFIG SET.
+    package var commandText: String {
+        switch self {
+        case .unknown(let name): "ERR Unknown option or number of arguments for CONFIG SET - '\(name)'"
+        case .refused(let name, let reason):
+            "ERR CONFIG SET failed (possibly related to argument '\(name)') - \(reason)"
+        }
+    }
+}
+
 package final class Configuration: Sendable {
+    private struct State {
+        var texts: [String]
+        /// Set by a file, an argument or CONFIG SET.
+        var isGiven: [Bool]
+    }
+
+    private let state: Mutex<State>
+    /// Names in lower case, other names too.
+    private let indices: [String: Int]
+
     /// `proto-max-bulk-len`
     package let bulkByteCountMax = Atomic<Int>(512 << 20)
     /// `client-query-buffer-limit`
     package let queryBufferByteCountMax = Atomic<Int>(1 << 30)
+    /// The limits of normal clients in `client-output-buffer-limit`; 0 for none.
+    package let outputHardByteCount = Atomic<Int>(0)
+    package let outputSoftByteCount = Atomic<Int>(0)
+    package let outputSoftSeconds = Atomic<Int>(0)
+    /// `client-output-stall-timeout`; 0 for never.
+    package let outputStallSeconds = Atomic<Int>(0)
+    /// `timeout`; 0 for never.
+    package let idleTimeoutSeconds = Atomic<Int>(0)
+    /// `maxclients`
+    package let clientCountMax = Atomic<Int>(0)
+    /// `protected-mode`
+    package let isProtected = Atomic<Bool>(true)
+    /// `loglevel` as an index in debug, verbose, notice, warning.
+    package let logLevelIndex = Atomic<Int>(2)
 
-    package init() {}
+    package init() {
+        var indices: [String: Int] = [:]
+        for (index, spec) in directiveTable.enumerated() {
+            for name in [spec.name] + spec.otherNames { indices[name] = index }
+        }
+        self.indices = indices
+        state = Mutex(State(texts: directiveTable.map(\.defaultValue), isGiven: directiveTable.map { _ in false }))
+        refreshHotValues()
+    }
+
+    /// All directives, in the order of their table.
+    package static var specs: [DirectiveSpec] { directiveTable }
+
+    // MARK: Reading
+
+    /// The value of a directive; "" for a name that does not exist.
+    package func text(_ name: String) -> String {
+        guard let index = indices[name] else { return "" }
+        return state.withLock { $0.texts[index] }
+    }
+
+    package func boolean(_ name: String) -> Bool { text(name) == "yes" }
+
+    /// The value of a directive with a number; 0 for others.
+    package func integer(_ name: String) -> Int { Int(text(name)) ?? 0 }
+
+    /// Whether the directive was given by anyone, as opposed to its default.
+    package func isGiven(_ name: String) -> Bool {
+        guard let index = indices[name] else { return false }
+        return state.withLock { $0.isGiven[index] }
+    }
+
+    package func spec(_ name: String) -> DirectiveSpec? { indices[name.asciiLowercase].map { directiveTable[$0] } }
+
+    /// The directives whose name matches a glob pattern, in any case, as CONFIG GET shows them.
+    package func get(_ pattern: ByteView) -> [(name: String, value: String)] {
+        let texts = state.withLock { $0.texts }
+        var result: [(name: String, value: String)] = []
+        for (spec, text) in zip(directiveTable, texts) {
+            for name in [spec.name] + spec.otherNames
+            where name.withBytes({ matchGlob(pattern: pattern, text: $0, ignoringCase: true) }) {
+                result.append((name, text))
+            }
+        }
+        return result
+    }
+
+    // MARK: Changing
+
+    /// CONFIG SET: sets all of `pairs`, or nothing.
+    ///
+    /// - Parameters:
+    ///   - allowsProtected: whether this client may set protected directives.
+    ///   - apply: told the names that were set; what it answers refuses them, and the old values come back.
+    package func set(
+        _ pairs: [(name: String, value: String)], allowsProtected: Bool = false, apply: ([String]) -> String? = { _ in nil }
+    ) throws(ConfigurationError) {
+        let changes = try resolve(pairs, allowsProtected: allowsProtected)
+        let before = state.withLock { $0 }
+        var after = before
+        for (index, pair) in zip(changes, pairs) {
+            try change(&after, index, to: pair.value, as: pair.name)
+            after.isGiven[index] = true
+        }
+        replaceState(with: after)
+        if let reason = apply(changes.map { directiveTable[$0].name }) {
+            replaceState(with: before)
+            throw .refused(name: pairs.first?.name ?? "", reason: reason)
+        }
+    }
+
+    /// A line of a file or an option of the command line.
+    package func configure(_ name: String, _ arguments: [String]) throws(ConfigurationError) {
+        guard let index = indices[name.asciiLowercase] else { throw .unknown(name: name) }
+        let spec = directiveTable[index]
+        guard arguments.count == 1 || (arguments.count > 1 && spec.kind.takesSeveralWords) else {
+            throw .refused(name: name, reason: "wrong number of arguments")
+        }
+        var after = state.withLock { $0 }
+        var value = arguments.joined(separator: " ")
+        if case .saveRules = spec.kind, after.isGiven[index], !value.isEmpty {
+            // The first line replaces the default, the next ones add to it; an empty one starts again.
+            value = after.texts[index] + " " + value
+        }
+        try change(&after, index, to: value, as: name)
+        after.isGiven[index] = true
+        replaceState(with: after)
+    }
+
+    /// Puts what the surroundings decide in the place of a default (the number of cores, an absolute path).
+    package func settle(_ name: String, _ value: String) {
+        guard let index = indices[name] else { return }
+        state.withLock { $0.texts[index] = value }
+        refreshHotValues()
+    }
+
+    private func resolve(
+        _ pairs: [(name: String, value: String)], allowsProtected: Bool
+    ) throws(ConfigurationError) -> [Int] {
+        var result: [Int] = []
+        for pair in pairs {
+            guard let index = indices[pair.name.asciiLowercase] else { throw .unknown(name: pair.name) }
+            switch directiveTable[index].mutability {
+            case .atRunTime: break
+            case .atStart: throw .refused(name: pair.name, reason: "can't set immutable config")
+            case .protected where !allowsProtected:
+                throw .refused(name: pair.name, reason: "can't set protected config")
+            case .protected: break
+            }
+            if result.contains(index) { throw .refused(name: pair.name, reason: "duplicate parameter") }
+            result.append(index)
+        }
+        return result
+    }
+
+    private func change(
+        _ state: inout State, _ index: Int, to value: String, as name: String
+    ) throws(ConfigurationError) {
+        let spec = directiveTable[index]
+        do throws(DirectiveReason) {
+            let text = try spec.normalise(value, previous: state.texts[index])
+            if let reason = unavailable(spec.name, text) { throw DirectiveReason(text: reason) }
+            state.texts[index] = text
+        } catch {
+            throw .refused(name: name, reason: error.text)
+        }
+    }
+
+    /// Values that Redis has and Kedis has not.
+    private func unavailable(_ name: String, _ value: String) -> String? {
+        switch (name, value) {
+        case ("appendonly", "yes"): "the append-only file is not available yet: only 'no' is"
+        case ("daemonize", "yes"): "Kedis stays in the foreground: start it from a service manager"
+        default: nil
+        }
+    }
+
+    private func replaceState(with new: State) {
+        state.withLock { $0 = new }
+        refreshHotValues()
+    }
+
+    private func refreshHotValues() {
+        bulkByteCountMax.store(integer("proto-max-bulk-len"), ordering: .relaxed)
+        queryBufferByteCountMax.store(integer("client-query-buffer-limit"), ordering: .relaxed)
+        let output = OutputLimits(text("client-output-buffer-limit")).normal
+        outputHardByteCount.store(Int(output.hardByteCount), ordering: .relaxed)
+        outputSoftByteCount.store(Int(output.softByteCount), ordering: .relaxed)
+        outputSoftSeconds.store(Int(output.softSeconds), ordering: .relaxed)
+        outputStallSeconds.store(integer("client-output-stall-timeout"), ordering: .relaxed)
+        idleTimeoutSeconds.store(integer("timeout"), ordering: .relaxed)
+        clientCountMax.store(integer("maxclients"), ordering: .relaxed)
+        isProtected.store(boolean("protected-mode"), ordering: .relaxed)
+        let levels = ["debug", "verbose", "notice", "warning"]
+        logLevelIndex.store(levels.firstIndex(of: text("loglevel")) ?? 2, ordering: .relaxed)
+    }
 }

@@ -1,0 +1,28 @@
+// `kedis server`: hands its arguments to KedisServer, which knows the directives.
+
+import ArgumentParser
+import KedisServer
+
+struct ServerCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "server",
+        abstract: "Serves a store over TCP and Unix sockets.",
+        usage: "kedis server [FILE] [--directive value ...] ...",
+        discussion: """
+            FILE has the form of redis.conf. Every directive is an option too and wins over the file:
+              kedis server --port 6380 --dir /var/lib/kedis --save 900 1 300 10
+            """
+    )
+
+    @Argument(parsing: .captureForPassthrough, help: "A configuration file, then directives.")
+    var arguments: [String] = []
+
+    mutating func run() async throws {
+        if let first = arguments.first, first == "--help" || first == "-h" {
+            print(Self.helpMessage())
+            return
+        }
+        let code = await runServer(arguments)
+        if code != 0 { throw ExitCode(code) }
+    }
+}

@@ -1,0 +1,132 @@
+// The directives that exist, in the order of CONFIG GET. A directive is one entry here; a value that the data path reads also has
+// an atomic in Configuration.
+
+let directiveTable: [DirectiveSpec] = networkDirectives + clientDirectives + dataDirectives + processDirectives
+
+private let anySize: ClosedRange<Int64> = 0...Int64.max
+private let anyCount: ClosedRange<Int64> = 0...Int64(Int32.max)
+
+private let networkDirectives: [DirectiveSpec] = [
+    DirectiveSpec(
+        "bind", .list, default: "127.0.0.1", .atStart,
+        "The addresses to listen on; a leading - allows one to be missing."
+    ),
+    DirectiveSpec(
+        "port", .integer(0...65535), default: "6379", .atStart,
+        "The TCP port; 0 for none."
+    ),
+    DirectiveSpec(
+        "tcp-backlog", .integer(anyCount), default: "511", .atStart,
+        "Connections that may wait to be accepted."
+    ),
+    DirectiveSpec(
+        "unixsocket", .text, default: "", .atStart,
+        "The path of a Unix socket to listen on."
+    ),
+    DirectiveSpec(
+        "unixsocketperm", .octal(0...0o777), default: "0", .atStart,
+        "The permissions of the Unix socket; 0 leaves them."
+    ),
+    DirectiveSpec(
+        "protected-mode", .boolean, default: "yes", .atRunTime,
+        "Whether clients from other machines are refused while there is no password."
+    ),
+    DirectiveSpec(
+        "tcp-keepalive", .integer(anyCount), default: "300", .atRunTime,
+        "Seconds between probes of silent peers; 0 for none."
+    ),
+    DirectiveSpec(
+        "threads", otherNames: ["io-threads"], .integer(1...1024), default: "1", .atStart,
+        "Event loops, each on a thread of its own; the server's default is the number of cores."
+    ),
+]
+
+private let clientDirectives: [DirectiveSpec] = [
+    DirectiveSpec(
+        "timeout", .integer(anyCount), default: "0", .atRunTime,
+        "Seconds after which an idle client is closed; 0 for never."
+    ),
+    DirectiveSpec(
+        "maxclients", .integer(1...4_294_967_295), default: "10000", .atRunTime,
+        "The most clients at a time."
+    ),
+    DirectiveSpec(
+        "proto-max-bulk-len", .memory(1 << 20...Int64.max), default: "536870912", .atRunTime,
+        "The longest argument and string."
+    ),
+    DirectiveSpec(
+        "client-query-buffer-limit", .memory(1 << 20...Int64.max), default: "1073741824", .atRunTime,
+        "The most input of a client that may wait."
+    ),
+    DirectiveSpec(
+        "client-output-buffer-limit", .outputLimits,
+        default: "normal 1073741824 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60", .atRunTime,
+        "The most output that may wait for a client, for each class: hard limit, soft limit, seconds."
+    ),
+    DirectiveSpec(
+        "client-output-stall-timeout", .integer(anyCount), default: "60", .atRunTime,
+        "Seconds after which a client is closed that takes nothing of the output that waits for it; 0 for never. Not in Redis."
+    ),
+]
+
+private let dataDirectives: [DirectiveSpec] = [
+    DirectiveSpec(
+        "databases", .integer(1...16_384), default: "16", .atStart,
+        "The number of databases."
+    ),
+    DirectiveSpec(
+        "dir", .text, default: ".", .protected,
+        "The folder of the snapshot."
+    ),
+    DirectiveSpec(
+        "dbfilename", .text, default: "dump.rdb", .protected,
+        "The snapshot's name in its folder."
+    ),
+    DirectiveSpec(
+        "save", .saveRules, default: "3600 1 300 100 60 10000", .atRunTime,
+        "When to save by itself: pairs of seconds and changes."
+    ),
+    DirectiveSpec(
+        "rdbcompression", .boolean, default: "yes", .atRunTime,
+        "Whether long strings in snapshots are compressed."
+    ),
+    DirectiveSpec(
+        "rdbchecksum", .boolean, default: "yes", .atStart,
+        "Whether snapshots carry a checksum."
+    ),
+    DirectiveSpec(
+        "stop-writes-on-bgsave-error", .boolean, default: "yes", .atRunTime,
+        "Whether writes are refused after a save failed."
+    ),
+    DirectiveSpec(
+        "appendonly", .boolean, default: "no", .atRunTime,
+        "Whether changes are logged; not available yet."
+    ),
+]
+
+private let processDirectives: [DirectiveSpec] = [
+    DirectiveSpec(
+        "hz", .integer(anyCount), default: "10", .atRunTime,
+        "Accepted for compatibility: background work has its own pace."
+    ),
+    DirectiveSpec(
+        "loglevel", .enumeration(["debug", "verbose", "notice", "warning"]), default: "notice", .atRunTime,
+        "The least important messages to log."
+    ),
+    DirectiveSpec(
+        "logfile", .text, default: "", .atStart,
+        "The file to log to; standard output when empty."
+    ),
+    DirectiveSpec(
+        "daemonize", .boolean, default: "no", .atStart,
+        "Whether to leave the terminal; not available: use a service manager."
+    ),
+    DirectiveSpec(
+        "enable-debug-command", .enumeration(["no", "yes", "local"]), default: "no", .atStart,
+        "Who may use DEBUG."
+    ),
+    DirectiveSpec(
+        "enable-protected-configs", .enumeration(["no", "yes", "local"]), default: "no", .atStart,
+        "Who may change protected directives."
+    ),
+]

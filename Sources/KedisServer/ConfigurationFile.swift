@@ -1,0 +1,117 @@
+// Files in the form of redis.conf: a directive and its values a line, `#` comments, quotes and escapes, `include`.
+//
+// Lines take effect in order, so later ones win; `save` lines add up. Bounds: depth of includes, number and size of files, so no
+// file can make the start run for ever.
+
+import KedisCommands
+import KedisUtilities
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+/// What is wrong with a file or an argument: a sentence for people.
+package struct ConfigurationFileError: Error, Equatable, CustomStringConvertible {
+    package var description: String
+}
+
+struct ConfigurationFile {
+    static let depthMax = 16
+    static let fileCountMax = 1000
+    static let byteCountMax = 16 << 20
+
+    let configuration: Configuration
+    private var fileCount = 0
+
+    init(_ configuration: Configuration) { self.configuration = configuration }
+
+    /// Applies the file at `path`, `-` for standard input.
+    mutating func load(_ path: String, depth: Int = 0) throws(ConfigurationFileError) {
+        guard depth < Self.depthMax, fileCount < Self.fileCountMax else {
+            throw ConfigurationFileError(description: "\(path): too many files include each other")
+        }
+        fileCount += 1
+        let bytes = try readFile(path)
+        var number = 0
+        for line in bytes.split(separator: 0x0A, omittingEmptySubsequences: false) {
+            number += 1
+            try apply(Array(line), at: "\(path):\(number)", depth: depth)
+        }
+    }
+
+    private mutating func apply(_ line: [UInt8], at place: String, depth: Int) throws(ConfigurationFileError) {
+        let start = line.firstIndex { !isASCIISpace($0) } ?? line.count
+        guard start < line.count, line[start] != 0x23 else { return }
+        let text = String(decoding: line[start...].reversed().drop(while: isASCIISpace).reversed(), as: UTF8.self)
+        guard let words = splitArguments(Array(line[start...])) else {
+            throw ConfigurationFileError(description: "\(place): '\(text)' Unbalanced quotes in configuration line")
+        }
+        guard let name = words.first else { return }
+        if name == "include" || name == "INCLUDE" {
+            guard words.count == 2 else {
+                throw ConfigurationFileError(description: "\(place): '\(text)' wrong number of arguments")
+            }
+            return try include(words[1], depth: depth, at: place)
+        }
+        if let reason = configure(configuration, name, Array(words.dropFirst())) {
+            throw ConfigurationFileError(description: "\(place): '\(text)' \(reason)")
+        }
+    }
+
+    /// Applies the files that a pattern names, in the order of their names. A pattern that matches none is fine, a
+    /// plain name that is not there is not.
+    private mutating func include(_ pattern: String, depth: Int, at place: String) throws(ConfigurationFileError) {
+        var found = glob_t()
+        defer { globfree(&found) }
+        let status = glob(pattern, 0, nil, &found)
+        let isPattern = pattern.contains { "*?[".contains($0) }
+        var paths: [String] = []
+        if status == 0, let names = found.gl_pathv {
+            for index in 0..<Int(found.gl_pathc) { if let name = names[index] { paths.append(String(cString: name)) } }
+        } else if !isPattern {
+            paths = [pattern]
+        }
+        for path in paths { try load(path, depth: depth + 1) }
+    }
+
+    private func readFile(_ path: String) throws(ConfigurationFileError) -> [UInt8] {
+        let descriptor = path == "-" ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw unreadable(path) }
+        defer { close(descriptor) }
+        var bytes: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 64 << 10)
+        while true {
+            let count = chunk.withUnsafeMutableBytes { read(descriptor, $0.baseAddress, $0.count) }
+            if count < 0, errno == EINTR { continue }
+            guard count >= 0 else { throw unreadable(path) }
+            if count == 0 { return bytes }
+            bytes.append(contentsOf: chunk[0..<count])
+            guard bytes.count <= Self.byteCountMax else {
+                throw ConfigurationFileError(description: "\(path): the file is too long for a configuration")
+            }
+        }
+    }
+
+    private func unreadable(_ path: String) -> ConfigurationFileError {
+        ConfigurationFileError(description: "cannot read the configuration file \(path): \(String(cString: strerror(errno)))")
+    }
+}
+
+/// Sets a directive; nil, or why not.
+func configure(_ configuration: Configuration, _ name: String, _ arguments: [String]) -> String? {
+    do throws(ConfigurationError) {
+        try configuration.configure(name, arguments)
+        return nil
+    } catch {
+        switch error {
+        case .refused(_, let reason): return reason
+        case .unknown(let name):
+            guard let suggestion = configuration.suggestion(for: name) else { return "unknown directive '\(name)'" }
+            return "unknown directive '\(name)', did you mean '\(suggestion)'?"
+        }
+    }
+}

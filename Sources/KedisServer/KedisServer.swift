@@ -1,0 +1,197 @@
+// The server: composes store, engine, persistence and transport, and runs them from start to shutdown.
+//
+// Ownership: it owns the engine and the event loops. Threads: `threads` event loops, each with its connections; ticks (expiry, save rules) on
+// the first of them. Lifecycle: start loads, then listens; a shutdown saves, then closes.
+
+package import KedisCommands
+import KedisPersistence
+import KedisStore
+import KedisUtilities
+package import Logging
+import NIOCore
+import NIOPosix
+package import ServiceLifecycle
+import Synchronization
+
+package final class KedisServer: Service {
+    package let engine: Engine
+    private let state: ServerState
+    private let context: ServerContext
+    private let group: MultiThreadedEventLoopGroup
+    private let loops: [LoopClients]
+    private let running = Mutex(Running())
+    private let stopRequests: AsyncStream<Void>
+    private let requestStop: AsyncStream<Void>.Continuation
+
+    private struct Running: Sendable {
+        var listeners: [any Channel] = []
+        var tasks: [RepeatedTask] = []
+    }
+
+    /// Makes a server that does nothing yet. `configuration` gets what was left to the surroundings: threads, absolute paths.
+    package init(configuration: Configuration, configurationPath: String = "", logger: Logger) throws(StartError) {
+        try settle(configuration)
+        let seed = HashSeed(systemEntropy(), systemEntropy())
+        let store = Store(databaseCount: configuration.integer("databases"), seed: seed)
+        let state = ServerState(
+            configuration: configuration, configurationPath: configurationPath, store: store, logger: logger
+        )
+        let engine = Engine(store: store, configuration: configuration, host: state.makeHost(), seed: systemEntropy())
+        let context = ServerContext(engine: engine, logger: logger)
+        self.state = state
+        self.engine = engine
+        self.context = context
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: configuration.integer("threads"))
+        self.group = group
+        loops = group.makeIterator().map { LoopClients(loop: $0, server: context) }
+        (stopRequests, requestStop) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        let request = requestStop
+        state.setHooks(
+            ServerState.Hooks(
+                setSaveFailed: { engine.set(.snapshotFailed, to: $0) },
+                silence: { context.isStopped.store(true, ordering: .relaxed) },
+                requestStop: { request.yield() }
+            )
+        )
+    }
+
+    /// The TCP port that the server listens on; 0 before it does, and without TCP.
+    package var port: Int { state.port.load(ordering: .relaxed) }
+
+    /// Runs until SHUTDOWN or a graceful shutdown of the service group.
+    package func run() async throws {
+        try await start()
+        if await waitForStop() == .signal {
+            log(.warning, "Received a signal to shut down...")
+            if state.prepareToLeave(.asConfigured, isForced: false) != nil {
+                // The data is not safe: stay up until SHUTDOWN; a second signal leaves at once.
+                var requests = stopRequests.makeAsyncIterator()
+                _ = await requests.next()
+            }
+        }
+        await stop()
+        log(.warning, "Kedis is now ready to exit, bye bye...")
+    }
+
+    private enum StopReason { case signal, command }
+
+    private func waitForStop() async -> StopReason {
+        await withTaskGroup(of: StopReason.self) { group in
+            group.addTask {
+                try? await gracefulShutdown()
+                return .signal
+            }
+            group.addTask { [stopRequests] in
+                var requests = stopRequests.makeAsyncIterator()
+                _ = await requests.next()
+                return .command
+            }
+            let reason = await group.next() ?? .signal
+            group.cancelAll()
+            return reason
+        }
+    }
+
+    // MARK: Start
+
+    /// Loads the snapshot and listens.
+    ///
+    /// - Parameter ephemeralPort: listens on a port that the system chooses, whatever `port` says.
+    package func start(ephemeralPort: Bool = false) async throws(StartError) {
+        do throws(StartError) {
+            limitClients()
+            try load()
+            try await listen(ephemeralPort: ephemeralPort)
+        } catch {
+            try? await group.shutdownGracefully()
+            throw error
+        }
+        startTicks()
+        log(.notice, "Ready to accept connections")
+    }
+
+    private func limitClients() {
+        let wanted = engine.configuration.integer("maxclients")
+        let possible = clientCountLimit(wanting: wanted)
+        guard possible < wanted else { return }
+        engine.configuration.settle("maxclients", String(possible))
+        log(.warning, "maxclients is \(possible) instead of \(wanted): the system allows no more open descriptors")
+    }
+
+    private func load() throws(StartError) {
+        let summary: LoadSummary?
+        do {
+            summary = try loadSnapshot(
+                into: engine.store, from: state.snapshotPath, nowMilliseconds: wallClockMilliseconds()
+            )
+        } catch {
+            throw StartError("\(error)\nThe file was left as it is; without it the server would start empty.")
+        }
+        state.keeper.noteLoaded(nowMilliseconds: wallClockMilliseconds())
+        guard let summary else {
+            return log(.notice, "There is no snapshot at \(state.snapshotPath): starting empty")
+        }
+        state.functions.withLock { $0 = summary.functions }
+        log(
+            .notice,
+            "Loaded \(summary.keyCount) keys (\(summary.expiredCount) had expired) from \(state.snapshotPath) "
+                + "in \(summary.durationMilliseconds) ms"
+        )
+    }
+
+    private func listen(ephemeralPort: Bool) async throws(StartError) {
+        let configured = engine.configuration.integer("port")
+        let port = ephemeralPort ? 0 : (configured == 0 ? -1 : configured)
+        let channels = try await Listener(server: context, group: group, loops: loops).open(port: port)
+        running.withLock { $0.listeners = channels }
+        for channel in channels {
+            guard let address = channel.localAddress else { continue }
+            if let bound = address.port {
+                state.port.store(bound, ordering: .relaxed)
+                log(.notice, "Listening on \(address.ipAddress ?? "?"):\(bound)")
+            } else {
+                log(.notice, "Listening on the Unix socket \(address.pathname ?? "?")")
+            }
+        }
+    }
+
+    private func startTicks() {
+        for loop in loops { loop.start() }
+        guard let first = loops.first?.loop else { return }
+        let ticks = Ticks(engine: engine, state: state)
+        let expiry = first.scheduleRepeatedTask(initialDelay: .milliseconds(10), delay: .milliseconds(10)) { _ in
+            ticks.expire(on: first)
+        }
+        let rules = first.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(1)) { _ in
+            ticks.applySaveRules()
+        }
+        running.withLock { $0.tasks = [expiry, rules] }
+    }
+
+    // MARK: Stop
+
+    /// Stops listening, closes all connections and ends the event loops. Saves nothing.
+    package func stop() async {
+        let running = running.withLock { state in
+            defer { state = Running() }
+            return state
+        }
+        for task in running.tasks { task.cancel() }
+        for listener in running.listeners { try? await listener.close() }
+        for loop in loops { try? await loop.stop().get() }
+        let path = engine.configuration.text("unixsocket")
+        if !path.isEmpty, !running.listeners.isEmpty { removeFile(path) }
+        state.keeper.waitUntilIdle()
+        try? await group.shutdownGracefully()
+    }
+
+    private func log(_ level: KedisCommands.LogLevel, _ message: String) { state.log(level, message) }
+}
+
+/// Fills in what a configuration leaves to the surroundings.
+private func settle(_ configuration: Configuration) throws(StartError) {
+    if !configuration.isGiven("threads") { configuration.settle("threads", String(System.coreCount)) }
+    let folder = configuration.text("dir")
+    guard let absolute = absolutePath(folder) else { throw StartError("the folder of `dir` is not there: \(folder)") }
+    configuration.settle("dir", absolute)
+}

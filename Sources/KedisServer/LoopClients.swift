@@ -1,0 +1,73 @@
+// The connections of one event loop, and the check that goes over them: a tenth of them ten times a second.
+//
+// Ownership: the server's, one for each loop. Threads: the loop's alone, `@unchecked Sendable` because it is made elsewhere.
+
+import KedisCommands
+import KedisUtilities
+import NIOCore
+
+final class LoopClients: @unchecked Sendable {
+    // Sendable: everything but `loop` is touched only on the event loop.
+
+    let loop: any EventLoop
+    private let server: ServerContext
+    private var handlers: [SessionHandler] = []
+    private var cursor = 0
+    private var task: RepeatedTask?
+
+    static let checksPerSecond = 10
+
+    init(loop: any EventLoop, server: ServerContext) {
+        self.loop = loop
+        self.server = server
+    }
+
+    func add(_ handler: SessionHandler) {
+        loop.preconditionInEventLoop()
+        handler.loopIndex = handlers.count
+        handlers.append(handler)
+    }
+
+    func remove(_ handler: SessionHandler) {
+        loop.preconditionInEventLoop()
+        let index = handler.loopIndex
+        guard index >= 0, index < handlers.count, handlers[index] === handler else { return }
+        let last = handlers.removeLast()
+        if last !== handler {
+            handlers[index] = last
+            last.loopIndex = index
+        }
+        handler.loopIndex = -1
+    }
+
+    func start() {
+        let interval = TimeAmount.milliseconds(Int64(1000 / Self.checksPerSecond))
+        loop.execute { [self] in
+            task = loop.scheduleRepeatedTask(initialDelay: interval, delay: interval) { [weak self] _ in self?.checkSome() }
+        }
+    }
+
+    /// Ends the checks and closes all connections; what was flushed before is sent as far as the peers take it now.
+    func stop() -> EventLoopFuture<Void> {
+        loop.submit { [self] in
+            task?.cancel()
+            task = nil
+            for handler in handlers { handler.context?.close(promise: nil) }
+        }
+    }
+
+    private func checkSome() {
+        guard !handlers.isEmpty else { return }
+        let now = Int64(truncatingIfNeeded: monotonicNanoseconds() / 1_000_000)
+        let wall = server.engine.clock.wallMilliseconds
+        let count = min(handlers.count, max(5, (handlers.count + Self.checksPerSecond - 1) / Self.checksPerSecond))
+        for _ in 0..<count {
+            // A check may close its connection, and another one takes the place.
+            guard !handlers.isEmpty else { return }
+            if cursor >= handlers.count { cursor = 0 }
+            let handler = handlers[cursor]
+            cursor += 1
+            handler.check(nowMilliseconds: now, wallMilliseconds: wall)
+        }
+    }
+}

@@ -1,0 +1,169 @@
+// The host of a server's engine: files, log and process behind the functions that commands call.
+
+import KedisCommands
+import KedisStore
+import KedisUtilities
+import NIOCore
+import Synchronization
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+extension ServerState {
+    func makeHost() -> Host {
+        Host(
+            save: { [self] _, held in save(held: held) },
+            startBackgroundSave: { [self] _ in saveInBackground() },
+            persistenceStatus: { [self] in persistenceStatus },
+            shutDown: { [self] mode, _, isForced in shutDown(mode, isForced: isForced) },
+            // A shutdown never waits for anything, so there is none to take back.
+            abortShutDown: { false },
+            sleep: sleepFor(microseconds:),
+            log: { [self] level, message in log(level, message) },
+            information: { [self] section in information(section) },
+            applyConfiguration: { [self] names in apply(names) }
+        )
+    }
+
+    /// Applies what CONFIG SET changed; nil, or why it cannot be.
+    private func apply(_ names: [String]) -> String? {
+        if names.contains("maxclients") {
+            let wanted = configuration.integer("maxclients")
+            let possible = clientCountLimit(wanting: wanted)
+            if possible < wanted {
+                return "The operating system is not able to handle the specified number of clients, try with \(possible)"
+            }
+        }
+        return nil
+    }
+
+    // MARK: Information
+
+    /// The facts of a section of INFO that only the process knows; fields have Redis's names.
+    private func information(_ section: String) -> [(field: String, value: String)] {
+        switch section {
+        case "server": serverInformation()
+        case "clients": [("maxclients", configuration.text("maxclients"))]
+        case "memory": memoryInformation()
+        case "cpu": processorInformation()
+        default: []
+        }
+    }
+
+    private func serverInformation() -> [(field: String, value: String)] {
+        let uptime = max(0, wallClockMilliseconds() / 1000 - startSeconds)
+        return [
+            ("os", operatingSystem()), ("arch_bits", "64"), ("monotonic_clock", "POSIX clock_gettime"),
+            ("multiplexing_api", multiplexingName), ("process_id", String(getpid())), ("process_supervised", "no"),
+            ("tcp_port", String(port.load(ordering: .relaxed))), ("server_time_usec", String(wallClockMicroseconds())),
+            ("uptime_in_seconds", String(uptime)), ("uptime_in_days", String(uptime / 86_400)),
+            ("hz", configuration.text("hz")), ("configured_hz", configuration.text("hz")),
+            ("executable", CommandLine.arguments.first ?? ""), ("config_file", configurationPath),
+            ("io_threads_active", configuration.integer("threads") > 1 ? "1" : "0"),
+            ("io_threads", configuration.text("threads")),
+        ]
+    }
+
+    private var multiplexingName: String {
+        #if os(Linux)
+        "epoll"
+        #else
+        "kqueue"
+        #endif
+    }
+
+    private func operatingSystem() -> String {
+        var name = utsname()
+        guard uname(&name) == 0 else { return "unknown" }
+        return "\(text(of: name.sysname)) \(text(of: name.release)) \(text(of: name.machine))"
+    }
+
+    /// A C array of characters as text.
+    private func text<Array>(of array: Array) -> String {
+        withUnsafeBytes(of: array) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+    }
+
+    private func memoryInformation() -> [(field: String, value: String)] {
+        [("used_memory_rss", String(residentByteCount())), ("mem_allocator", "libc")]
+    }
+
+    private func processorInformation() -> [(field: String, value: String)] {
+        var usage = rusage()
+        #if canImport(Glibc)
+        getrusage(RUSAGE_SELF.rawValue, &usage)
+        #else
+        getrusage(RUSAGE_SELF, &usage)
+        #endif
+        return [
+            ("used_cpu_sys", seconds(usage.ru_stime)), ("used_cpu_user", seconds(usage.ru_utime)),
+            ("used_cpu_sys_children", "0.000000"), ("used_cpu_user_children", "0.000000"),
+        ]
+    }
+
+    private func seconds(_ time: timeval) -> String {
+        let fraction = String(Int(time.tv_usec))
+        return "\(Int(time.tv_sec))." + String(repeating: "0", count: max(0, 6 - fraction.count)) + fraction
+    }
+}
+
+/// The memory of the process that is in RAM, in bytes; 0 where the system does not say.
+func residentByteCount() -> Int {
+    let descriptor = open("/proc/self/statm", O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return 0 }
+    defer { close(descriptor) }
+    return withUnsafeTemporaryAllocation(byteCount: 256, alignment: 1) { room in
+        let count = read(descriptor, room.baseAddress, room.count)
+        guard count > 0 else { return 0 }
+        let fields = String(decoding: UnsafeRawBufferPointer(rebasing: room[0..<count]), as: UTF8.self).split(separator: " ")
+        return fields.count > 1 ? (Int(fields[1]) ?? 0) * Int(sysconf(Int32(_SC_PAGESIZE))) : 0
+    }
+}
+
+/// Descriptors that are no clients: files, listeners, event loops.
+private let reservedDescriptorCount = 32
+
+/// Raises the limit of open descriptors for `count` clients as far as the system lets, and returns how many can be.
+func clientCountLimit(wanting count: Int) -> Int {
+    #if canImport(Glibc)
+    let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+    #else
+    let resource = RLIMIT_NOFILE
+    #endif
+    var limit = rlimit()
+    guard getrlimit(resource, &limit) == 0 else { return count }
+    let needed = rlim_t(clamping: count + reservedDescriptorCount)
+    if limit.rlim_cur >= needed { return count }
+    var raised = limit
+    raised.rlim_cur = needed
+    raised.rlim_max = max(limit.rlim_max, needed)
+    if setrlimit(resource, &raised) == 0 { return count }
+    raised.rlim_cur = min(needed, limit.rlim_max)
+    raised.rlim_max = limit.rlim_max
+    let reached = setrlimit(resource, &raised) == 0 ? raised.rlim_cur : limit.rlim_cur
+    return max(1, min(count, Int(clamping: reached) - reservedDescriptorCount))
+}
+
+/// An absolute form of a path that exists, or nil.
+func absolutePath(_ path: String) -> String? {
+    guard let resolved = realpath(path, nil) else { return nil }
+    defer { free(resolved) }
+    return String(cString: resolved)
+}
+
+/// Removes a file, if it is there.
+func removeFile(_ path: String) { _ = unlink(path) }
+
+/// Blocks this thread.
+private func sleepFor(microseconds: Int64) {
+    guard microseconds > 0 else { return }
+    var wanted = timespec()
+    wanted.tv_sec = time_t(microseconds / 1_000_000)
+    wanted.tv_nsec = Int(microseconds % 1_000_000) * 1000
+    var left = timespec()
+    while nanosleep(&wanted, &left) != 0, errno == EINTR { wanted = left }
+}

@@ -1,0 +1,157 @@
+// Saving and leaving: what a server does for SAVE, BGSAVE, SHUTDOWN, the save rules and signals.
+//
+// Ownership: KedisServer's. Threads: any. The snapshot keeper sees to it that one save runs at a time.
+
+import KedisCommands
+import KedisPersistence
+import KedisStore
+import KedisUtilities
+import Logging
+import Synchronization
+
+final class ServerState: Sendable {
+    let configuration: Configuration
+    let store: Store
+    let keeper: SnapshotKeeper
+    let logger: Logger
+    let startSeconds: Int64
+    /// The TCP port that was bound.
+    let port = Atomic<Int>(0)
+    /// Function libraries that the snapshot had: they go into the next one as they are.
+    let functions = Mutex<[[UInt8]]>([])
+    private let hooks = Mutex(Hooks())
+
+    /// What is only known when the engine exists.
+    struct Hooks: Sendable {
+        var setSaveFailed: @Sendable (Bool) -> Void = { _ in }
+        /// No reply leaves any more.
+        var silence: @Sendable () -> Void = {}
+        var requestStop: @Sendable () -> Void = {}
+    }
+
+    /// The file that the configuration was read from, or "".
+    let configurationPath: String
+
+    init(configuration: Configuration, configurationPath: String, store: Store, logger: Logger) {
+        self.configurationPath = configurationPath
+        self.configuration = configuration
+        self.store = store
+        self.logger = logger
+        let now = wallClockMilliseconds()
+        startSeconds = now / 1000
+        keeper = SnapshotKeeper(store: store, nowMilliseconds: now)
+    }
+
+    func setHooks(_ new: Hooks) { hooks.withLock { $0 = new } }
+
+    func log(_ level: KedisCommands.LogLevel, _ message: String) {
+        logger.log(level, message, under: configuration)
+    }
+
+    var snapshotPath: String {
+        let folder = configuration.text("dir")
+        return (folder.hasSuffix("/") ? folder : folder + "/") + configuration.text("dbfilename")
+    }
+
+    private var request: SnapshotRequest {
+        let options = SnapshotOptions(
+            compress: configuration.boolean("rdbcompression"), checksum: configuration.boolean("rdbchecksum"),
+            functions: functions.withLock { $0 }
+        )
+        return SnapshotRequest(path: snapshotPath, options: options)
+    }
+
+    var saveRules: SaveRules { SaveRules(configuration.text("save")) ?? .none }
+
+    // MARK: Saving
+
+    /// Saves on this thread; nil, or what went wrong.
+    func save(held: StripeSet) -> String? {
+        let outcome = keeper.save(request, held: held, nowMilliseconds: wallClockMilliseconds())
+        return note(outcome)
+    }
+
+    func saveInBackground() -> Bool {
+        let isStarted = keeper.saveInBackground(request, nowMilliseconds: wallClockMilliseconds()) { [self] outcome in
+            _ = note(outcome)
+        }
+        if isStarted { log(.notice, "Background saving started") }
+        return isStarted
+    }
+
+    /// Logs what became of a save and lets writes through or not; nil, or what went wrong.
+    private func note(_ outcome: SaveOutcome) -> String? {
+        switch outcome {
+        case .saved(let summary):
+            log(.notice, "DB saved on disk: \(summary.keyCount) keys, \(summary.byteCount) bytes, \(summary.durationMilliseconds) ms")
+            hooks.withLock { $0 }.setSaveFailed(false)
+            return nil
+        case .failed(let error):
+            log(.warning, "Saving failed: \(error)")
+            // Only those who asked for saves are stopped from writing, as in Redis.
+            let isStrict = configuration.boolean("stop-writes-on-bgsave-error") && !saveRules.rules.isEmpty
+            hooks.withLock { $0 }.setSaveFailed(isStrict)
+            return error.description
+        case .busy:
+            return "a save is already in progress"
+        }
+    }
+
+    /// The save rules, once a second.
+    func saveWhenDue() {
+        guard keeper.isSaveDue(saveRules, nowMilliseconds: wallClockMilliseconds()) else { return }
+        log(.notice, "Enough changes for a save rule. Saving...")
+        _ = saveInBackground()
+    }
+
+    // MARK: Leaving
+
+    /// The last save, then silence: nil, or why the server stays up. The caller holds no stripe.
+    func prepareToLeave(_ mode: ShutdownMode, isForced: Bool) -> String? {
+        let isSaving: Bool =
+            switch mode {
+            case .asConfigured: !saveRules.rules.isEmpty
+            case .save: true
+            case .noSave: false
+            }
+        guard isSaving else {
+            hooks.withLock { $0 }.silence()
+            return nil
+        }
+        log(.notice, "Saving the final RDB snapshot before exiting.")
+        keeper.waitUntilIdle()
+        // Under all locks up to the silence: no change that misses the snapshot is ever confirmed.
+        store.lock(.all)
+        defer { store.unlock(.all) }
+        if let failure = save(held: .all), !isForced {
+            log(.warning, "Error trying to save the DB, can't exit.")
+            return failure
+        }
+        hooks.withLock { $0 }.silence()
+        return nil
+    }
+
+    func shutDown(_ mode: ShutdownMode, isForced: Bool) -> String? {
+        log(.warning, "User requested shutdown...")
+        if let failure = prepareToLeave(mode, isForced: isForced) { return failure }
+        hooks.withLock { $0 }.requestStop()
+        return nil
+    }
+
+    // MARK: Status
+
+    var persistenceStatus: PersistenceStatus {
+        let status = keeper.status
+        var result = PersistenceStatus()
+        result.lastSaveSeconds = status.lastSaveMilliseconds / 1000
+        result.isSaving = status.isSavingInBackground
+        result.lastSaveSucceeded = status.lastAttemptSucceeded
+        result.lastSaveDurationSeconds = status.lastBackgroundDurationMilliseconds.map { $0 / 1000 } ?? -1
+        if let start = status.currentSaveStartMilliseconds {
+            result.currentSaveDurationSeconds = max(0, (wallClockMilliseconds() - start) / 1000)
+        }
+        result.saveCount = UInt64(clamping: status.saveCount)
+        result.changesAtLastSave = status.changesAtLastSave
+        return result
+    }
+}

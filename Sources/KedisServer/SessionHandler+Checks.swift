@@ -1,0 +1,91 @@
+// What a connection may cost: output that waits, peers that take nothing, peers that say nothing. Checked once a second for
+// each connection, the hard limit also after each large reply.
+
+import KedisCommands
+import NIOCore
+import Synchronization
+
+/// What was seen of the output that waits, check after check. Times are milliseconds of the monotonic clock.
+struct OutputWatch {
+    /// What the peer had taken when something last changed.
+    var takenByteCount: UInt64 = 0
+    /// Since when output waits and the peer takes nothing.
+    var stalledSince: Int64?
+    /// Since when the output is over the soft limit.
+    var overSoftLimitSince: Int64?
+}
+
+extension SessionHandler {
+    /// Output that the channel holds.
+    private func waitingByteCount(_ context: ChannelHandlerContext) -> Int {
+        (try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
+    }
+
+    private var record: ClientRecord { session.pointee.client.pointee.record }
+
+    func check(nowMilliseconds: Int64, wallMilliseconds: Int64) {
+        guard let context, context.channel.isActive else { return }
+        let waiting = waitingByteCount(context)
+        record.pendingOutputByteCount.store(waiting, ordering: .relaxed)
+        if waiting > 0 || watch.overSoftLimitSince != nil || watch.stalledSince != nil {
+            checkHardLimit(context)
+            checkSoftLimit(context, waiting, nowMilliseconds)
+            checkProgress(context, waiting, nowMilliseconds)
+        }
+        if waiting == 0 { checkIdleness(context, wallMilliseconds) }
+    }
+
+    func checkHardLimit(_ context: ChannelHandlerContext) {
+        let limit = server.engine.configuration.outputHardByteCount.load(ordering: .relaxed)
+        guard limit > 0 else { return }
+        let waiting = waitingByteCount(context)
+        if waiting > limit { dropForOutput(context, waiting) }
+    }
+
+    private func checkSoftLimit(_ context: ChannelHandlerContext, _ waiting: Int, _ now: Int64) {
+        let limit = server.engine.configuration.outputSoftByteCount.load(ordering: .relaxed)
+        guard limit > 0, waiting > limit else { return watch.overSoftLimitSince = nil }
+        let since = watch.overSoftLimitSince ?? now
+        watch.overSoftLimitSince = since
+        let seconds = server.engine.configuration.outputSoftSeconds.load(ordering: .relaxed)
+        if now - since > Int64(seconds) * 1000 { dropForOutput(context, waiting) }
+    }
+
+    private func dropForOutput(_ context: ChannelHandlerContext, _ waiting: Int) {
+        server.engine.host.log(
+            .warning, "Client \(description(waiting)) scheduled to be closed ASAP for overcoming of output buffer limits."
+        )
+        context.close(promise: nil)
+    }
+
+    /// Drops a peer that takes nothing for too long, however little waits: it would hold its memory for ever.
+    private func checkProgress(_ context: ChannelHandlerContext, _ waiting: Int, _ now: Int64) {
+        guard waiting > 0 else { return watch.stalledSince = nil }
+        let taken = sentByteCount &- UInt64(truncatingIfNeeded: waiting)
+        guard let since = watch.stalledSince, taken == watch.takenByteCount else {
+            watch.stalledSince = now
+            watch.takenByteCount = taken
+            return
+        }
+        let seconds = server.engine.configuration.outputStallSeconds.load(ordering: .relaxed)
+        guard seconds > 0, now - since >= Int64(seconds) * 1000 else { return }
+        server.engine.host.log(
+            .warning, "Client \(description(waiting)) closed: it has taken none of its replies for \(seconds) seconds"
+        )
+        context.close(promise: nil)
+    }
+
+    private func checkIdleness(_ context: ChannelHandlerContext, _ now: Int64) {
+        let seconds = server.engine.configuration.idleTimeoutSeconds.load(ordering: .relaxed)
+        guard seconds > 0 else { return }
+        let idle = now - record.lastInteractionMilliseconds.load(ordering: .relaxed)
+        guard idle > Int64(seconds) * 1000 else { return }
+        server.engine.host.log(.verbose, "Closing idle client")
+        context.close(promise: nil)
+    }
+
+    private func description(_ waiting: Int) -> String {
+        let record = record
+        return "id=\(record.identifier) addr=\(record.endpoint.address) laddr=\(record.endpoint.localAddress) omem=\(waiting)"
+    }
+}
