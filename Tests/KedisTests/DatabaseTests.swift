@@ -1,0 +1,156 @@
+// Databases as a whole: many of them, many threads, files.
+
+import Kedis
+import KedisTestSupport
+import Testing
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+@Suite("Databases in a program")
+struct DatabaseTests {
+    @Test("A hundred databases in one process know nothing of each other")
+    func hundredDatabases() throws {
+        let databases = (0..<100).map { _ in KedisDatabase() }
+        for (index, database) in databases.enumerated() { try database.set("index", to: index) }
+        for (index, database) in databases.enumerated() {
+            #expect(try database.get("index", as: Int.self) == index)
+            #expect(try database.count() == 1)
+            try database.close()
+        }
+    }
+
+    @Test("Eight threads on one database: no increment is lost, no pair is torn")
+    func eightThreads() throws {
+        let database = KedisDatabase()
+        let rounds = 500
+        onThreads(8) { thread in
+            for round in 0..<rounds {
+                do {
+                    try database.increment("shared")
+                    try database.set("own:\(thread)", to: round)
+                    try database.set(pairs: [(key: "left", value: round), (key: "right", value: round)])
+                    let pair = try database.get(keys: ["left", "right"], as: Int.self)
+                    if pair[0] != pair[1] { Issue.record("a pair was torn: \(pair)") }
+                } catch {
+                    Issue.record(error)
+                }
+            }
+        }
+        #expect(try database.get("shared", as: Int.self) == 8 * rounds)
+        for thread in 0..<8 { #expect(try database.get("own:\(thread)", as: Int.self) == rounds - 1) }
+    }
+
+    @Test("What was there when a database was closed is there when it is opened again, deadlines included")
+    func reopening() throws {
+        try withFolder { folder in
+            let first = try KedisDatabase.open(directory: folder)
+            #expect(first.loadedKeyCount == 0)
+            try first.set("name", to: "Karthik")
+            try first.set("short", to: 1, expiry: .after(.milliseconds(1)))
+            try first.set("long", to: 2, expiry: .after(.seconds(1000)))
+            let connection = first.connect()
+            _ = connection.execute("SELECT", "5")
+            try connection.set([0, 255], to: [UInt8]([13, 10]))
+            TestFiles.sleep(milliseconds: 5)
+            try first.close()
+
+            let second = try KedisDatabase.open(directory: folder)
+            #expect(second.loadedKeyCount == 3)
+            #expect(try second.get("name") == "Karthik")
+            #expect(try second.exists("short") == false)
+            guard case .remaining(let rest) = try second.timeToLive(of: "long") else {
+                Issue.record("the deadline is lost")
+                return
+            }
+            #expect(rest > .seconds(900) && rest <= .seconds(1000))
+            let reconnection = second.connect()
+            _ = reconnection.execute("SELECT", "5")
+            #expect(try reconnection.get([UInt8]([0, 255]), as: [UInt8].self) == [13, 10])
+            try second.close()
+        }
+    }
+
+    @Test("save and SAVE write at once; what comes later is lost without another save")
+    func savingInBetween() throws {
+        try withFolder { folder in
+            let first = try KedisDatabase.open(directory: folder)
+            try first.set("a", to: 1)
+            try first.save()
+            try first.set("b", to: 2)
+            let second = try KedisDatabase.open(directory: folder)
+            #expect(try second.keys() == ["a"])
+        }
+    }
+
+    @Test("A directory that cannot be written to: save and close say which file and why, the data stays in memory")
+    func unwritableDirectory() throws {
+        let folder = try #require(TestFiles.makeTemporaryFolder())
+        let database = try KedisDatabase.open(directory: folder)
+        // Removed rather than protected, since protection does not stop a superuser.
+        TestFiles.removeTemporaryFolder(folder)
+        try database.set("a", to: 1)
+        for attempt in [database.save, database.close] {
+            let error = #expect(throws: KedisError.self) { try attempt() }
+            guard case .snapshot(let text) = error else {
+                Issue.record("another error: \(String(describing: error))")
+                continue
+            }
+            #expect(text.contains(folder))
+        }
+        #expect(try database.get("a", as: Int.self) == 1)
+    }
+
+    @Test("A protected directory is refused as well", .enabled(if: geteuid() != 0, "the superuser may write anywhere"))
+    func protectedDirectory() throws {
+        try withFolder { folder in
+            let database = try KedisDatabase.open(directory: folder)
+            try database.set("a", to: 1)
+            chmod(folder, 0o555)
+            defer { chmod(folder, 0o755) }
+            #expect(throws: KedisError.self) { try database.save() }
+        }
+    }
+
+    @Test("A database in memory has nothing to save and closes quietly")
+    func inMemory() throws {
+        let database = KedisDatabase()
+        try database.set("a", to: 1)
+        #expect(throws: KedisError.snapshot("this database has no directory to save to")) { try database.save() }
+        try database.close()
+    }
+
+    @Test("A damaged snapshot stops the opening, names the file and leaves it alone")
+    func damagedSnapshot() throws {
+        try withFolder { folder in
+            let path = "\(folder)/dump.rdb"
+            #expect(TestFiles.write("REDIS0010 this is no snapshot", to: path))
+            let error = #expect(throws: KedisError.self) { try KedisDatabase.open(directory: folder) }
+            #expect("\(String(describing: error))".contains("dump.rdb"))
+            #expect(TestFiles.read(path) == Array("REDIS0010 this is no snapshot".utf8))
+        }
+    }
+
+    @Test("A key whose deadline has passed is removed in the background, without anybody asking for it")
+    func backgroundExpiry() throws {
+        let database = KedisDatabase()
+        try database.set("a", to: 1, expiry: .after(.milliseconds(20)))
+        var rounds = 0
+        while try database.count() > 0, rounds < 500 {
+            TestFiles.sleep(milliseconds: 10)
+            rounds += 1
+        }
+        #expect(try database.count() == 0)
+    }
+
+    private func withFolder(_ body: (String) throws -> Void) throws {
+        let folder = try #require(TestFiles.makeTemporaryFolder())
+        defer { TestFiles.removeTemporaryFolder(folder) }
+        try body(folder)
+    }
+}
