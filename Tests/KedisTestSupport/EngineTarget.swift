@@ -50,8 +50,12 @@ package final class TestEngine {
             return status
         }
         host.sleep = { clock.advance(microseconds: $0) }
+        // As the oracle is started: see OracleServer.
+        let configuration = Configuration()
+        configuration.settle("save", "")
+        configuration.settle("enable-debug-command", "yes")
         engine = Engine(
-            store: Store(seed: HashSeed(1, 2)), host: host, clock: clock.engineClock, seed: 3
+            store: Store(seed: HashSeed(1, 2)), configuration: configuration, host: host, clock: clock.engineClock, seed: 3
         )
     }
 

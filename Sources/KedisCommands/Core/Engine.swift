@@ -38,6 +38,8 @@ package final class Engine: Sendable {
     package let clock: EngineClock
     package let clients: ClientRegistry
     package let statistics = EngineStatistics()
+    package let commandStatistics: CommandStatistics
+    package let startedMilliseconds: Int64
     /// DEBUG SET-ACTIVE-EXPIRE: whether the background tick removes what is due.
     package let isActiveExpiryEnabled = Atomic<Bool>(true)
     /// Seeds the random generators of sessions, one after another.
@@ -54,6 +56,8 @@ package final class Engine: Sendable {
         self.host = host
         self.clock = clock
         self.table = table
+        commandStatistics = CommandStatistics(commandCount: table.entries.count)
+        startedMilliseconds = clock.wallMilliseconds
         nextSeed = Atomic(seed)
         clients = ClientRegistry()
     }
@@ -84,8 +88,25 @@ package final class EngineStatistics: Sendable {
     package let inputByteCount = Atomic<UInt64>(0)
     package let outputByteCount = Atomic<UInt64>(0)
     package let errorReplies = Atomic<UInt64>(0)
+    /// Error replies by their codes. The codes are the server's own, but a bound keeps a mistake from growing it.
+    private let errorsByCode = Mutex<[String: UInt64]>([:])
+    private static let errorCodeCountMax = 128
 
     package init() {}
+
+    /// Counts an error reply whose text begins with `code`.
+    func noteError(code: ByteView) {
+        let name = code.text
+        errorsByCode.withLock { counts in
+            guard counts[name] != nil || counts.count < Self.errorCodeCountMax else { return }
+            counts[name, default: 0] += 1
+        }
+    }
+
+    /// Error replies by their codes, in the order of the codes.
+    package var errorCounts: [(code: String, count: UInt64)] {
+        errorsByCode.withLock { $0.sorted { $0.key < $1.key }.map { ($0.key, $0.value) } }
+    }
 
     /// CONFIG RESETSTAT
     package func reset() {
@@ -95,5 +116,6 @@ package final class EngineStatistics: Sendable {
         inputByteCount.store(0, ordering: .relaxed)
         outputByteCount.store(0, ordering: .relaxed)
         errorReplies.store(0, ordering: .relaxed)
+        errorsByCode.withLock { $0 = [:] }
     }
 }

@@ -2,4 +2,13 @@
 
 let serverCommands: [CommandSpec] = [
     DebugCommand.spec,
+    CommandCommand.spec,
+    ConfigCommand.spec,
+    InfoCommand.spec,
+    SaveCommand.spec,
+    BackgroundSaveCommand.spec,
+    LastSaveCommand.spec,
+    ShutdownCommand.spec,
+    TimeCommand.spec,
+    LolwutCommand.spec,
 ]

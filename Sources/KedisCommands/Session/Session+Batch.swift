@@ -53,7 +53,7 @@ extension Session {
             if let refusal = admit(entry, under: engine.conditions.union(client.pointee.conditions)) { throw refusal }
         } catch {
             executeBatch()
-            reject(error)
+            reject(error, list)
             forgetArguments()
             return
         }
@@ -92,11 +92,30 @@ extension Session {
         let stripes = batch.stripes
         store.lock(stripes)
         if batch.count > 1 { prefetch() }
+        let began = engine.clock.monotonicNanoseconds()
         for index in 0..<batch.count { execute(batch.items[index], held: stripes) }
+        let elapsed = engine.clock.monotonicNanoseconds() &- began
         store.unlock(stripes)
+        countCalls(nanoseconds: elapsed)
         batch.count = 0
         batch.stripes = StripeSet()
         keys.removeAll()
+    }
+
+    /// Counts the calls of the batch, of which each took its share of the time: two looks at the clock for a batch, and one addition
+    /// for each run of equal commands.
+    private func countCalls(nanoseconds: UInt64) {
+        let share = nanoseconds / UInt64(truncatingIfNeeded: batch.count)
+        var start = 0
+        while start < batch.count {
+            let identifier = batch.items[start].entry.pointee.identifier
+            var end = start + 1
+            while end < batch.count, batch.items[end].entry.pointee.identifier == identifier { end += 1 }
+            engine.commandStatistics.noteCalls(
+                identifier, count: end - start, nanoseconds: share &* UInt64(truncatingIfNeeded: end - start)
+            )
+            start = end
+        }
     }
 
     /// Loads the slots of all keys, then their cells, so that the cache misses overlap.
@@ -123,7 +142,10 @@ extension Session {
             client: client, engine: engine
         )
         let mark = output.count
-        if run(&call, &output) { batch.errorCount += 1 }
+        if run(&call, &output) {
+            engine.commandStatistics.noteFailure(item.entry.pointee.identifier)
+            countErrorSlowly(at: mark)
+        }
         if client.pointee.replyMode != .on { muteSlowly(from: mark) }
         batch.executedCount += 1
         batch.lastCommand = item.entry.pointee.identifier
@@ -144,13 +166,25 @@ extension Session {
         }
     }
 
+    /// Counts the error reply that begins at `mark`, by its code.
+    @inline(never)
+    private mutating func countErrorSlowly(at mark: Int) {
+        batch.errorCount += 1
+        let text = output.bytes[mark + 1..<output.count]
+        engine.statistics.noteError(code: text[0..<min(text.count, text.firstIndex(of: 0x20) ?? 32)])
+    }
+
     /// Answers a request that never reached a handler.
     @inline(never)
-    private mutating func reject(_ error: CommandError) {
+    private mutating func reject(_ error: CommandError, _ list: ArgumentList) {
         let mark = output.count
         output.commandError(error)
         batch.executedCount += 1
-        batch.errorCount += 1
+        countErrorSlowly(at: mark)
+        if let command = engine.table.command(list[0]) {
+            let subcommand = list.count > 1 ? engine.table.subcommand(list[1], of: command) : nil
+            engine.commandStatistics.noteRejection((subcommand ?? command).pointee.identifier)
+        }
         if client.pointee.replyMode != .on { muteSlowly(from: mark) }
     }
 }

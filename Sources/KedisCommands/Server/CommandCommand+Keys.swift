@@ -1,0 +1,62 @@
+// COMMAND GETKEYS and GETKEYSANDFLAGS: the keys of a request that is not executed, by the same key specs that the plan follows.
+
+import KedisProtocol
+import KedisUtilities
+
+extension CommandCommand {
+    /// A key of a request and what the command does with it.
+    private struct FoundKey {
+        var argumentIndex: Int
+        var access: KeyAccess
+    }
+
+    static func keys(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        let request = call.arguments.dropFirst(2)
+        let found = try findKeys(in: request, call.engine.table)
+        reply.array(found.count)
+        for key in found { reply.bulk(request[key.argumentIndex]) }
+    }
+
+    static func keysAndFlags(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        let request = call.arguments.dropFirst(2)
+        let found = try findKeys(in: request, call.engine.table)
+        reply.array(found.count)
+        for key in found {
+            reply.array(2)
+            reply.bulk(request[key.argumentIndex])
+            reply.keyAccess(key.access)
+        }
+    }
+
+    private static func findKeys(in request: ArgumentList, _ table: CommandTable) throws(CommandError) -> [FoundKey] {
+        guard var entry = table.command(request[0]) else { throw .literal("ERR Invalid command specified") }
+        if !entry.pointee.subcommands.isEmpty, request.count > 1 {
+            guard let subcommand = table.subcommand(request[1], of: entry) else {
+                throw .literal("ERR Invalid command specified")
+            }
+            entry = subcommand
+        }
+        let specs = entry.pointee.spec.keys.filter { !$0.access.contains(.notKey) }
+        guard !specs.isEmpty else { throw .literal("ERR The command has no key arguments") }
+        guard entry.pointee.accepts(argumentCount: request.count) else {
+            throw .literal("ERR Invalid number of arguments specified for command")
+        }
+        var found: [FoundKey] = []
+        for spec in specs {
+            let access = spec.access.contains(.variableFlags) ? variableAccess(of: request) : spec.access
+            _ = spec.forEachKeyIndex(in: request) { found.append(FoundKey(argumentIndex: $0, access: access)) }
+        }
+        if found.isEmpty, !entry.pointee.flags.contains(.noMandatoryKeys) {
+            throw .literal("ERR Invalid arguments specified for command")
+        }
+        return found
+    }
+
+    /// How a request uses a key of variable flags: it is read when GET is among the options, and overwritten unread otherwise.
+    private static func variableAccess(of request: ArgumentList) -> KeyAccess {
+        for index in 3..<max(3, request.count) where request[index].equalsIgnoringCase("GET") {
+            return [.readWrite, .access, .update]
+        }
+        return [.overwrite, .update]
+    }
+}

@@ -1,0 +1,61 @@
+// SAVE, BGSAVE and LASTSAVE. The files are the host's affair.
+
+import KedisProtocol
+import KedisStore
+import KedisUtilities
+
+enum SaveCommand {
+    static let spec = CommandSpec(
+        "SAVE", summary: "Writes the snapshot, while everybody waits.", since: "1.0.0", group: .server,
+        complexity: "O(N) where N is the total number of keys in all databases", arity: 1,
+        flags: [.admin, .noScript, .noAsyncLoading, .noMulti], locks: .allStripes, replies: [.ok], handler: run
+    )
+
+    static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        guard !call.engine.host.persistenceStatus().isSaving else { throw BackgroundSaveCommand.inProgress }
+        if let problem = call.engine.host.save(call.engine.store, call.keyspace.held) {
+            throw .text(Array("ERR \(problem)".utf8))
+        }
+        reply.ok()
+    }
+}
+
+enum BackgroundSaveCommand {
+    static let spec = CommandSpec(
+        "BGSAVE", summary: "Writes the snapshot in the background.", since: "1.0.0", group: .server, arity: -1,
+        flags: [.admin, .noScript, .noAsyncLoading], locks: .none,
+        arguments: [.token("SCHEDULE", optional: true, since: "3.2.2")],
+        replies: [.simple("Background saving started")], history: [("3.2.2", "The option `SCHEDULE`.")], handler: run
+    )
+
+    static var inProgress: CommandError { .literal("ERR Background save already in progress") }
+
+    /// SCHEDULE is for a save that must wait for something else in the background: nothing else runs there.
+    static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        if call.arguments.count > 1 {
+            guard call.arguments.count == 2, call.arguments[1].equalsIgnoringCase("SCHEDULE") else { throw .syntax }
+        }
+        guard call.engine.host.startBackgroundSave(call.engine.store) else { throw inProgress }
+        reply.simple("Background saving started")
+    }
+}
+
+enum LastSaveCommand {
+    static let spec = CommandSpec(
+        "LASTSAVE", summary: "Returns when the last snapshot was written.", since: "1.0.0", group: .server, arity: 1,
+        flags: [.loading, .stale, .fast], categories: ["admin", "dangerous"], locks: .none,
+        tips: ["nondeterministic_output"],
+        replies: [.integer("seconds since 1970; before the first save, when the server started")], handler: run
+    )
+
+    static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        reply.integer(call.engine.lastSaveSeconds(call.engine.host.persistenceStatus()))
+    }
+}
+
+extension Engine {
+    /// When the data was last saved; before the first time, when the engine started.
+    func lastSaveSeconds(_ status: PersistenceStatus) -> Int64 {
+        status.lastSaveSeconds > 0 ? status.lastSaveSeconds : startedMilliseconds / 1000
+    }
+}
