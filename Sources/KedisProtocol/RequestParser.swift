@@ -144,6 +144,8 @@ package struct RequestParser: ~Copyable {
     private mutating func parseBulkHeader(_ input: ByteView) -> ParseOutcome? {
         guard position < input.count else { return .incomplete(missingByteCount: 4) }
         guard let line = headerLine(input, from: position + 1) else {
+            // An empty line is complete as it is.
+            if input[position] == 0x0D, position + 1 < input.count { return .failure(.expectedDollar(got: 0x0D)) }
             if input.count - position > ParserLimits.lineByteCountMax { return .failure(.bulkHeaderTooBig) }
             return .incomplete(missingByteCount: 2)
         }
