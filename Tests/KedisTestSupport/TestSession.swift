@@ -1,0 +1,47 @@
+// A session without a transport, for tests of batches, splits and locks: bytes in, bytes out, on any engine.
+
+package import KedisCommands
+package import KedisProtocol
+import KedisStore
+import KedisUtilities
+
+package final class TestSession {
+    private var session: Session
+
+    package init(_ engine: Engine, version: ProtocolVersion = .resp2) {
+        session = Session(engine: engine, version: version)
+    }
+
+    package var isClosing: Bool { session.isClosing }
+
+    /// Feeds `bytes` in one piece and returns the replies.
+    package func send(_ bytes: [UInt8]) -> [UInt8] {
+        bytes.withUnsafeBytes { session.receive($0) }
+        var replies: [UInt8] = []
+        while true {
+            let isPaused = session.isPaused
+            replies += session.output.bytes.buffer
+            session.output.removeAll()
+            guard isPaused else { return replies }
+            session.resume()
+        }
+    }
+
+    /// Sends one request and decodes its reply; nil if there is none or it is not whole.
+    package func call(_ arguments: String...) throws -> Reply? {
+        try call(arguments)
+    }
+
+    package func call(_ arguments: [String]) throws -> Reply? {
+        var decoder = ReplyDecoder()
+        decoder.append(send(RespRunner.encode(arguments.map { Array($0.utf8) })))
+        return try decoder.next()
+    }
+}
+
+extension Engine {
+    /// An engine with an empty store, on the given clock or on the real one.
+    package static func forTest(clock: TestClock? = nil) -> Engine {
+        Engine(store: Store(seed: HashSeed(1, 2)), clock: clock?.engineClock ?? .system, seed: 3)
+    }
+}
