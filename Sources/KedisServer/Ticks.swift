@@ -5,6 +5,7 @@ import KedisCommands
 import KedisStore
 import KedisUtilities
 import NIOCore
+import Synchronization
 
 struct Ticks: Sendable {
     let engine: Engine
@@ -16,6 +17,7 @@ struct Ticks: Sendable {
 
     /// Removes what is due, as far as a slice of time goes; the rest follows after the loop's other work.
     func expire(on loop: any EventLoop) {
+        guard engine.isActiveExpiryEnabled.load(ordering: .relaxed) else { return }
         let start = monotonicNanoseconds()
         var removed = 0
         repeat {

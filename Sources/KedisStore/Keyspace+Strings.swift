@@ -16,12 +16,11 @@ extension Keyspace {
         if value.count <= 20, let integer = parseInteger(value) {
             return try setInteger(key, integer, deadline: deadline)
         }
-        try setBytes(key, value, deadline: deadline)
+        try setText(key, value, deadline: deadline)
     }
 
-    /// Sets `key` to `value`, kept as bytes even if they are an integer (INCRBYFLOAT). O(1) plus copying the value.
-    @inline(__always)
-    package func setBytes(_ key: Key, _ value: ByteView, deadline: DeadlineUpdate) throws(StoreError) {
+    /// Sets `key` to `value` as bytes, even when it is an integer: INCRBYFLOAT leaves text. O(1) plus copying the value.
+    package func setText(_ key: Key, _ value: ByteView, deadline: DeadlineUpdate = .clear) throws(StoreError) {
         let encoding: ValueEncoding = value.count <= ValueEncoding.embeddedByteCountMax ? .embedded : .raw
         let cell = try put(key, valueByteCount: value.count, encoding: encoding, deadline: deadline)
         cell.valueAddress.copyMemory(from: value.base, byteCount: value.count)

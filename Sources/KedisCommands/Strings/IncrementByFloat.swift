@@ -21,7 +21,7 @@ enum IncrementByFloatCommand {
         let keyspace = call.keyspace
         let isStored = sum.formatted().withUnsafeBytes { bytes in
             reply.bulk(ByteView(bytes))
-            do { try keyspace.setBytes(key, ByteView(bytes), deadline: .keep) } catch { return false }
+            do { try keyspace.setText(key, ByteView(bytes), deadline: .keep) } catch { return false }
             return true
         }
         guard isStored else { throw .outOfMemory }
