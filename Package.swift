@@ -60,6 +60,12 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        .executableTarget(
+            name: "kedis-benchmark",
+            dependencies: ["Kedis", "KedisCommands", "KedisStore", "KedisProtocol", "KedisUtilities"],
+            path: "Benchmarks/Embedded",
+            swiftSettings: settings
+        ),
         .target(
             name: "KedisTestSupport",
             dependencies: ["KedisCommands", "KedisPersistence", "KedisStore", "KedisProtocol", "KedisUtilities"],
