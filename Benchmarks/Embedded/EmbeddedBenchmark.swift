@@ -14,26 +14,36 @@ import KedisUtilities
 
 @main
 struct EmbeddedBenchmark {
-    static let operationCount = 400_000
-    static let value = [UInt8](repeating: 0x78, count: 32)
+    /// Operations a round, a multiple of 128.
+    let operationCount: Int
+    let keyCount: Int
+    private let value = [UInt8](repeating: 0x78, count: 32)
+
+    init(operationCount: Int, keyCount: Int) {
+        self.operationCount = operationCount
+        self.keyCount = keyCount
+    }
 
     static func main() throws {
-        let keyCount = CommandLine.arguments.dropFirst().first.flatMap { Int($0) } ?? 1_000_000
-        guard keyCount > 0, keyCount <= 50_000_000 else {
-            print("usage: kedis-benchmark [KEYS]   (1 to 50000000)")
+        let arguments = CommandLine.arguments.dropFirst().compactMap { Int($0) }
+        let keyCount = arguments.first ?? 1_000_000
+        let operationCount = arguments.dropFirst().first ?? 400_000
+        guard (1...50_000_000).contains(keyCount), (128...100_000_000).contains(operationCount) else {
+            print("usage: kedis-benchmark [KEYS [OPERATIONS]]   (keys: 1 to 50000000, operations: from 128)")
             return
         }
         print("\(keyCount) keys, 32-byte values, \(operationCount) operations a round, median of 5 rounds")
-        measureSession(keyCount: keyCount)
-        measureLibrary(keyCount: keyCount)
+        let benchmark = EmbeddedBenchmark(operationCount: operationCount, keyCount: keyCount)
+        benchmark.measureSession()
+        benchmark.measureLibrary()
     }
 
-    static func key(_ index: Int) -> [UInt8] {
+    func key(_ index: Int) -> [UInt8] {
         let digits = String(index)
         return Array("key:".utf8) + [UInt8](repeating: 0x30, count: 12 - digits.count) + Array(digits.utf8)
     }
 
-    static func measureSession(keyCount: Int) {
+    func measureSession() {
         let engine = Engine(store: Store(seed: HashSeed(systemEntropy(), systemEntropy())), seed: systemEntropy())
         var session = Session(engine: engine)
         for first in stride(from: 0, to: keyCount, by: 1000) {
@@ -56,12 +66,12 @@ struct EmbeddedBenchmark {
         }
     }
 
-    static func feed(_ bytes: [UInt8], to session: inout Session) {
+    func feed(_ bytes: [UInt8], to session: inout Session) {
         bytes.withUnsafeBytes { session.receive($0) }
         session.output.removeAll()
     }
 
-    static func measureLibrary(keyCount: Int) {
+    func measureLibrary() {
         let connection = KedisDatabase().connect()
         for index in 0..<keyCount { _ = connection.execute([Array("SET".utf8), key(index), value]) }
         var random = RandomGenerator(seed: 2)
@@ -75,7 +85,7 @@ struct EmbeddedBenchmark {
     }
 
     /// The median duration of `body`, in nanoseconds.
-    static func median(rounds: Int, _ body: () -> Void) -> Double {
+    func median(rounds: Int, _ body: () -> Void) -> Double {
         let durations = (0..<rounds).map { _ in
             let start = monotonicNanoseconds()
             body()
@@ -84,7 +94,7 @@ struct EmbeddedBenchmark {
         return durations.sorted()[rounds / 2]
     }
 
-    static func report(_ name: String, _ nanoseconds: Double) {
+    func report(_ name: String, _ nanoseconds: Double) {
         print(name + String(repeating: " ", count: max(1, 24 - name.count)) + "\((nanoseconds * 10).rounded() / 10) ns")
     }
 }
