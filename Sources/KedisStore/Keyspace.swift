@@ -7,9 +7,7 @@
 package import KedisUtilities
 
 package struct Keyspace {
-    /// The store, which outlives every handle: not counted, so that handing handles around costs nothing.
-    unowned(unsafe) let store: Store
-    let stripes: UnsafeMutablePointer<Stripe>
+    let handle: StoreHandle
     package let databaseIndex: Int
     /// The time of the batch, in milliseconds since 1970: deadlines are compared with it.
     package let nowMilliseconds: Int64
@@ -18,9 +16,8 @@ package struct Keyspace {
     /// Reads leave the access clock alone (CLIENT NO-TOUCH).
     package var leavesAccessClock = false
 
-    init(store: Store, databaseIndex: Int, nowMilliseconds: Int64, held: StripeSet) {
-        self.store = store
-        self.stripes = store.stripes
+    init(handle: StoreHandle, databaseIndex: Int, nowMilliseconds: Int64, held: StripeSet) {
+        self.handle = handle
         self.databaseIndex = databaseIndex
         self.nowMilliseconds = nowMilliseconds
         self.held = held
@@ -28,13 +25,23 @@ package struct Keyspace {
 
     /// The same handle on another database.
     package func selecting(_ databaseIndex: Int) -> Keyspace {
-        assert(databaseIndex >= 0 && databaseIndex < store.databaseCount)
-        var other = Keyspace(store: store, databaseIndex: databaseIndex, nowMilliseconds: nowMilliseconds, held: held)
+        var other = handle.keyspace(databaseIndex, nowMilliseconds: nowMilliseconds, held: held)
         other.leavesAccessClock = leavesAccessClock
         return other
     }
 
-    package func key(_ bytes: ByteView) -> Key { store.key(bytes) }
+    package func key(_ bytes: ByteView) -> Key { Key(bytes, seed: handle.seed) }
+
+    var stripes: UnsafeMutablePointer<Stripe> { handle.stripes }
+
+    /// The store itself, for paths that are not hot.
+    var store: Store { handle.owner.takeUnretainedValue() }
+
+    /// Counts changes to the data, in a stripe that is locked or, for `.all`, any.
+    package func noteChanges(_ count: Int, stripeIndex: Int) {
+        assert(held.contains(stripeIndex))
+        stripes[stripeIndex].statistics.changes &+= UInt64(truncatingIfNeeded: count)
+    }
 
     @inline(__always)
     func stripe(of key: Key) -> UnsafeMutablePointer<Stripe> {

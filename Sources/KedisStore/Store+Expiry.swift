@@ -33,8 +33,8 @@ extension Store {
         var earliest = Int64.max
         for databaseIndex in 0..<databaseCount {
             guard let table = stripe.pointee.table(databaseIndex) else { continue }
-            let keyspace = Keyspace(
-                store: self, databaseIndex: databaseIndex, nowMilliseconds: nowMilliseconds, held: StripeSet(mask: 1 << UInt64(index))
+            let keyspace = keyspace(
+                databaseIndex, nowMilliseconds: nowMilliseconds, held: StripeSet(mask: 1 << UInt64(index))
             )
             while visited < limit, let due = table.pointee.expiryQueue.popDue(at: nowMilliseconds) {
                 visited += 1

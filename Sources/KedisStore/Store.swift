@@ -38,31 +38,22 @@ package final class Store: @unchecked Sendable {
         stripes.deallocate()
     }
 
+    /// The handle through which the data path works.
+    package var handle: StoreHandle {
+        StoreHandle(stripes: stripes, seed: seed, databaseCount: databaseCount, owner: Unmanaged.passUnretained(self))
+    }
+
     package func key(_ bytes: ByteView) -> Key { Key(bytes, seed: seed) }
 
-    /// Locks the stripes of `set`, lowest first.
-    package func lock(_ set: StripeSet) {
-        set.forEach { stripes[$0].lock.lock() }
-    }
+    /// See ``StoreHandle/lock(_:)``.
+    package func lock(_ set: StripeSet) { handle.lock(set) }
 
-    package func unlock(_ set: StripeSet) {
-        set.forEach { stripes[$0].lock.unlock() }
-    }
+    /// See ``StoreHandle/unlock(_:)``.
+    package func unlock(_ set: StripeSet) { handle.unlock(set) }
 
-    /// Starts to load the slot where `key` lives. The caller holds its stripe.
-    package func prefetchSlot(_ key: Key, databaseIndex: Int) {
-        stripes[key.stripeIndex].table(databaseIndex)?.pointee.prefetchSlot(key.hash)
-    }
-
-    /// Starts to load the cell of `key`, whose slot was prefetched before. The caller holds its stripe.
-    package func prefetchCell(_ key: Key, databaseIndex: Int) {
-        stripes[key.stripeIndex].table(databaseIndex)?.pointee.prefetchCell(key.hash)
-    }
-
-    /// A handle on a database for one batch or one background task. `held` are the stripes that the caller has locked.
+    /// See ``StoreHandle/keyspace(_:nowMilliseconds:held:)``.
     package func keyspace(_ databaseIndex: Int, nowMilliseconds: Int64, held: StripeSet = StripeSet()) -> Keyspace {
-        assert(databaseIndex >= 0 && databaseIndex < databaseCount)
-        return Keyspace(store: self, databaseIndex: databaseIndex, nowMilliseconds: nowMilliseconds, held: held)
+        handle.keyspace(databaseIndex, nowMilliseconds: nowMilliseconds, held: held)
     }
 
     /// The sum of all stripes' counters. Locks one stripe at a time, but for those in `held`.
@@ -79,11 +70,6 @@ package final class Store: @unchecked Sendable {
             stripe.pointee.statistics = StripeStatistics()
             stripe.pointee.statistics.changes = changes
         }
-    }
-
-    /// Counts `count` changes in the stripe of `key`, which the caller has locked.
-    package func noteChanges(_ count: Int, stripeIndex: Int) {
-        stripes[stripeIndex].statistics.changes &+= UInt64(truncatingIfNeeded: count)
     }
 
     /// The bytes that keys, values and tables take from the allocator. Locks like ``statistics(held:)``.

@@ -17,12 +17,13 @@ package struct CommandCall: ~Copyable {
     package let keyCount: Int
     package let entry: UnsafePointer<CommandEntry>
     package let client: UnsafeMutablePointer<ClientState>
-    unowned(unsafe) package let engine: Engine
+    /// Not counted: the session keeps the engine alive.
+    private let engineReference: Unmanaged<Engine>
     package var effects = Effects()
 
     init(
         arguments: ArgumentList, keyspace: Keyspace, keyBase: UnsafePointer<Key>, keyCount: Int,
-        entry: UnsafePointer<CommandEntry>, client: UnsafeMutablePointer<ClientState>, engine: Engine
+        entry: UnsafePointer<CommandEntry>, client: UnsafeMutablePointer<ClientState>, engine: Unmanaged<Engine>
     ) {
         self.arguments = arguments
         self.keyspace = keyspace
@@ -30,8 +31,10 @@ package struct CommandCall: ~Copyable {
         self.keyCount = keyCount
         self.entry = entry
         self.client = client
-        self.engine = engine
+        engineReference = engine
     }
+
+    package var engine: Engine { engineReference.takeUnretainedValue() }
 
     package var nowMilliseconds: Int64 { keyspace.nowMilliseconds }
 

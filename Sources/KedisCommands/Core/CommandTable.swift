@@ -27,8 +27,42 @@ package struct CommandEntry {
     /// The entries of the subcommands.
     let subcommands: [UnsafePointer<CommandEntry>]
 
+    /// The subcommand of that name.
+    func subcommand(_ name: ByteView) -> UnsafePointer<CommandEntry>? {
+        subcommands.first { $0.pointee.name.equalsIgnoringCase(name) }
+    }
+
     func accepts(argumentCount: Int) -> Bool {
         arity >= 0 ? argumentCount == arity : argumentCount >= -arity
+    }
+}
+
+/// The hash table of command names: plain words, so that a lookup costs no reference counting. The command table owns the memory.
+struct CommandNames {
+    fileprivate let slots: UnsafeMutablePointer<UnsafePointer<CommandEntry>?>
+    fileprivate let mask: Int
+
+    private static let nameByteCountMax = 32
+
+    /// The command of that name, ASCII case aside. O(1).
+    func command(_ name: ByteView) -> UnsafePointer<CommandEntry>? {
+        guard name.count <= Self.nameByteCountMax else { return nil }
+        var index = Self.hash(name) & mask
+        while let entry = slots[index] {
+            if entry.pointee.name.equalsIgnoringCase(name) { return entry }
+            index = (index + 1) & mask
+        }
+        return nil
+    }
+
+    /// Setting bit 5 of every byte makes letters lower case and keeps names apart well enough for a hash.
+    @inline(__always)
+    fileprivate static func hash(_ name: ByteView) -> Int {
+        var state = UInt32(truncatingIfNeeded: name.count) &* 0x9E37_79B1
+        for index in 0..<name.count {
+            state = (state ^ UInt32(name[index] | 0x20)) &* 0x0100_0193
+        }
+        return Int(state ^ (state >> 15))
     }
 }
 
@@ -66,10 +100,8 @@ package final class CommandTable: @unchecked Sendable {
     package let commands: [UnsafePointer<CommandEntry>]
     /// Commands and subcommands: `identifier` is the index.
     package let entries: [UnsafePointer<CommandEntry>]
-    private let slots: UnsafeMutablePointer<UnsafePointer<CommandEntry>?>
-    private let mask: Int
-
-    private static let nameByteCountMax = 32
+    /// From names to entries, for the data path.
+    let names: CommandNames
 
     /// Builds the table of `specs`, whose names are all different.
     package init(_ specs: [CommandSpec]) {
@@ -78,11 +110,12 @@ package final class CommandTable: @unchecked Sendable {
         self.entries = entries
         var slotCount = 16
         while slotCount < 2 * commands.count { slotCount *= 2 }
-        slots = .allocate(capacity: slotCount)
+        let slots = UnsafeMutablePointer<UnsafePointer<CommandEntry>?>.allocate(capacity: slotCount)
         slots.initialize(repeating: nil, count: slotCount)
-        mask = slotCount - 1
+        let mask = slotCount - 1
+        names = CommandNames(slots: slots, mask: mask)
         for entry in commands {
-            var index = Self.hash(entry.pointee.name) & mask
+            var index = CommandNames.hash(entry.pointee.name) & mask
             while let other = slots[index] {
                 precondition(other.pointee.name != entry.pointee.name, "a command is registered twice")
                 index = (index + 1) & mask
@@ -98,23 +131,15 @@ package final class CommandTable: @unchecked Sendable {
             UnsafeMutablePointer(mutating: entry).deinitialize(count: 1)
             entry.deallocate()
         }
-        slots.deallocate()
+        names.slots.deallocate()
     }
 
     /// The command of that name, ASCII case aside. O(1).
-    package func command(_ name: ByteView) -> UnsafePointer<CommandEntry>? {
-        guard name.count <= Self.nameByteCountMax else { return nil }
-        var index = Self.hash(name) & mask
-        while let entry = slots[index] {
-            if entry.pointee.name.equalsIgnoringCase(name) { return entry }
-            index = (index + 1) & mask
-        }
-        return nil
-    }
+    package func command(_ name: ByteView) -> UnsafePointer<CommandEntry>? { names.command(name) }
 
     /// The subcommand of that name.
     package func subcommand(_ name: ByteView, of entry: UnsafePointer<CommandEntry>) -> UnsafePointer<CommandEntry>? {
-        entry.pointee.subcommands.first { $0.pointee.name.equalsIgnoringCase(name) }
+        entry.pointee.subcommand(name)
     }
 
     /// The entry for `get` or `config|get`.
@@ -122,16 +147,6 @@ package final class CommandTable: @unchecked Sendable {
         guard let bar = fullName.firstIndex(of: 0x7C) else { return command(fullName) }
         guard let container = command(fullName[0..<bar]) else { return nil }
         return subcommand(fullName[bar + 1..<fullName.count], of: container)
-    }
-
-    /// Setting bit 5 of every byte makes letters lower case and keeps names apart well enough for a hash.
-    @inline(__always)
-    private static func hash(_ name: ByteView) -> Int {
-        var state = UInt32(truncatingIfNeeded: name.count) &* 0x9E37_79B1
-        for index in 0..<name.count {
-            state = (state ^ UInt32(name[index] | 0x20)) &* 0x0100_0193
-        }
-        return Int(state ^ (state >> 15))
     }
 
     private static func makeEntry(

@@ -7,11 +7,11 @@ import KedisStore
 import KedisUtilities
 
 /// Finds the entry for a request, its subcommand resolved, and checks the number of arguments.
-func resolve(_ arguments: ArgumentList, in table: CommandTable) throws(CommandError) -> UnsafePointer<CommandEntry> {
-    guard var entry = table.command(arguments[0]) else { throw unknownCommand(arguments) }
+func resolve(_ arguments: ArgumentList, in names: CommandNames) throws(CommandError) -> UnsafePointer<CommandEntry> {
+    guard var entry = names.command(arguments[0]) else { throw unknownCommand(arguments) }
     if !entry.pointee.subcommands.isEmpty, arguments.count > 1 || entry.pointee.handler == nil {
         guard arguments.count > 1 else { throw .wrongArity(entry) }
-        guard let subcommand = table.subcommand(arguments[1], of: entry) else {
+        guard let subcommand = entry.pointee.subcommand(arguments[1]) else {
             throw unknownSubcommand(arguments, of: entry)
         }
         entry = subcommand
@@ -86,7 +86,7 @@ struct KeyBuffer: ~Copyable {
 /// Appends the keys of a request to `keys` and returns the stripes to lock for it. O(keys).
 @inline(__always)
 func plan(
-    _ entry: UnsafePointer<CommandEntry>, _ arguments: ArgumentList, in store: Store, into keys: inout KeyBuffer
+    _ entry: UnsafePointer<CommandEntry>, _ arguments: ArgumentList, in store: StoreHandle, into keys: inout KeyBuffer
 ) -> StripeSet {
     var stripes = StripeSet()
     switch entry.pointee.keyPlan {
@@ -117,7 +117,7 @@ func plan(
 
 @inline(never)
 private func planBySpecsSlowly(
-    _ specs: [KeySpec], _ arguments: ArgumentList, in store: Store, into keys: inout KeyBuffer, _ stripes: inout StripeSet
+    _ specs: [KeySpec], _ arguments: ArgumentList, in store: StoreHandle, into keys: inout KeyBuffer, _ stripes: inout StripeSet
 ) {
     for spec in specs where !spec.access.contains(.notKey) {
         _ = spec.forEachKeyIndex(in: arguments) { index in

@@ -74,7 +74,7 @@ struct Explanation: ~Copyable {
         parse()
         lap(&timings, "parser")
         do throws(CommandError) {
-            let found = try resolve(subject, in: engine.table)
+            let found = try resolve(subject, in: engine.table.names)
             entry = found
             lap(&timings, "table")
             let conditions = engine.conditions.union(client.pointee.conditions)
@@ -85,7 +85,7 @@ struct Explanation: ~Copyable {
             }
             if let decision { throw decision }
             before = clock.monotonicNanoseconds()
-            stripes = KedisCommands.plan(found, subject, in: engine.store, into: &keys)
+            stripes = KedisCommands.plan(found, subject, in: engine.store.handle, into: &keys)
             lap(&timings, "plan")
             if isAnalyzing {
                 before = clock.monotonicNanoseconds()
@@ -143,7 +143,7 @@ struct Explanation: ~Copyable {
         held.leavesAccessClock = client.pointee.leavesAccessClock
         var call = CommandCall(
             arguments: subject, keyspace: held, keyBase: UnsafePointer(keys.base), keyCount: keys.count, entry: entry,
-            client: client, engine: engine
+            client: client, engine: Unmanaged.passUnretained(engine)
         )
         call.effects.isRecording = true
         _ = KedisCommands.run(&call, &writer)

@@ -20,11 +20,15 @@ struct Batch: ~Copyable {
     }
 
     static let capacity = 16
+    /// More lines in flight than these would push each other out of the first-level cache.
+    static let prefetchCountMax = 64
 
     let items: UnsafeMutablePointer<Item>
     var count = 0
     var stripes = StripeSet()
     private(set) var nowMilliseconds: Int64 = 0
+    /// The engine's states when the read began.
+    private(set) var conditions: AdmissionCondition = []
     var executedCount = 0
     var errorCount = 0
     var lastCommand = -1
@@ -33,9 +37,10 @@ struct Batch: ~Copyable {
 
     deinit { items.deallocate() }
 
-    mutating func begin(nowMilliseconds: Int64) {
+    mutating func begin(nowMilliseconds: Int64, conditions: AdmissionCondition) {
         assert(count == 0)
         self.nowMilliseconds = nowMilliseconds
+        self.conditions = conditions
         executedCount = 0
         errorCount = 0
     }
@@ -49,8 +54,8 @@ extension Session {
         let list = arguments.list(from: firstArgument, count: argumentCount, base: base)
         let entry: UnsafePointer<CommandEntry>
         do throws(CommandError) {
-            entry = try resolve(list, in: engine.table)
-            if let refusal = admit(entry, under: engine.conditions.union(client.pointee.conditions)) { throw refusal }
+            entry = try resolve(list, in: names)
+            if let refusal = admit(entry, under: batch.conditions.union(client.pointee.conditions)) { throw refusal }
         } catch {
             executeBatch()
             reject(error, list)
@@ -61,7 +66,7 @@ extension Session {
             executeBatch()
         }
         let firstKey = keys.count
-        let stripes = plan(entry, list, in: engine.store, into: &keys)
+        let stripes = plan(entry, list, in: store, into: &keys)
         batch.items[batch.count] = Batch.Item(
             entry: entry, base: base, firstArgument: firstArgument, argumentCount: argumentCount, firstKey: firstKey,
             keyCount: keys.count - firstKey
@@ -88,10 +93,14 @@ extension Session {
     @inline(__always)
     private mutating func executeBatch() {
         guard batch.count > 0 else { return }
-        let store = engine.store
         let stripes = batch.stripes
         store.lock(stripes)
-        if batch.count > 1 { prefetch() }
+        if batch.count > 1 {
+            let count = min(keys.count, Batch.prefetchCountMax)
+            store.prefetch(
+                UnsafeBufferPointer(start: keys.base, count: count), databaseIndex: client.pointee.databaseIndex
+            )
+        }
         let began = engine.clock.monotonicNanoseconds()
         for index in 0..<batch.count { execute(batch.items[index], held: stripes) }
         let elapsed = engine.clock.monotonicNanoseconds() &- began
@@ -118,28 +127,16 @@ extension Session {
         }
     }
 
-    /// Loads the slots of all keys, then their cells, so that the cache misses overlap.
-    private mutating func prefetch() {
-        let database = client.pointee.databaseIndex
-        let store = engine.store
-        for index in 0..<min(keys.count, 4 * Batch.capacity) {
-            store.prefetchSlot(keys.base[index], databaseIndex: database)
-        }
-        for index in 0..<min(keys.count, 4 * Batch.capacity) {
-            store.prefetchCell(keys.base[index], databaseIndex: database)
-        }
-    }
-
     @inline(__always)
     private mutating func execute(_ item: Batch.Item, held: StripeSet) {
-        var keyspace = engine.store.keyspace(
+        var keyspace = store.keyspace(
             client.pointee.databaseIndex, nowMilliseconds: batch.nowMilliseconds, held: held
         )
         keyspace.leavesAccessClock = client.pointee.leavesAccessClock
         var call = CommandCall(
             arguments: arguments.list(from: item.firstArgument, count: item.argumentCount, base: item.base),
             keyspace: keyspace, keyBase: UnsafePointer(keys.base + item.firstKey), keyCount: item.keyCount, entry: item.entry,
-            client: client, engine: engine
+            client: client, engine: engineReference
         )
         let mark = output.count
         if run(&call, &output) {
@@ -209,7 +206,7 @@ func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) -> Bool {
 /// Applies what a command did, under its locks: the change counter now, journal and notifications as they come.
 private func applyEffects(_ call: inout CommandCall) {
     let stripeIndex = call.keyCount > 0 ? call.key(0).stripeIndex : 0
-    call.engine.store.noteChanges(call.effects.changeCount, stripeIndex: stripeIndex)
+    call.keyspace.noteChanges(call.effects.changeCount, stripeIndex: stripeIndex)
 }
 
 extension ReplyWriter {

@@ -18,6 +18,10 @@ import Synchronization
 
 package struct Session: ~Copyable {
     package let engine: Engine
+    // Parts of the engine as plain words: the data path counts no references.
+    let store: StoreHandle
+    let names: CommandNames
+    let engineReference: Unmanaged<Engine>
     package let client: UnsafeMutablePointer<ClientState>
     /// The replies that the transport has yet to take.
     package var output: ReplyWriter
@@ -38,6 +42,9 @@ package struct Session: ~Copyable {
         close: @escaping @Sendable () -> Void = {}
     ) {
         self.engine = engine
+        store = engine.store.handle
+        names = engine.table.names
+        engineReference = Unmanaged.passUnretained(engine)
         let record = engine.clients.add(
             endpoint: endpoint, nowMilliseconds: engine.clock.wallMilliseconds, close: close
         )
@@ -75,7 +82,7 @@ package struct Session: ~Copyable {
     /// appended to `output`. There is at least one argument.
     package mutating func execute(_ bytes: ByteView, _ ranges: [ArgumentRange]) {
         precondition(!ranges.isEmpty)
-        batch.begin(nowMilliseconds: engine.clock.wallMilliseconds)
+        batch.begin(nowMilliseconds: engine.clock.wallMilliseconds, conditions: engine.conditions)
         for range in ranges { arguments.append(range) }
         add(base: bytes.base, firstArgument: 0, argumentCount: ranges.count, isInline: false)
         flush()
@@ -106,7 +113,7 @@ package struct Session: ~Copyable {
     /// Parses and executes what is complete in `input`; returns how many bytes were consumed.
     private mutating func process(_ input: ByteView) -> Int {
         parser.limits.bulkByteCountMax = engine.configuration.bulkByteCountMax.load(ordering: .relaxed)
-        batch.begin(nowMilliseconds: engine.clock.wallMilliseconds)
+        batch.begin(nowMilliseconds: engine.clock.wallMilliseconds, conditions: engine.conditions)
         var position = 0
         missingByteCount = 0
         parsing: while position < input.count, !isClosing, output.count < Session.outputPauseByteCount {

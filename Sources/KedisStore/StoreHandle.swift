@@ -1,0 +1,37 @@
+// A handle on a store: what sessions and handlers work with on the data path.
+//
+// Plain words, trivially copied: holding and passing it costs no reference counting. Whoever holds one keeps the store alive by
+// other means (a session through its engine).
+
+package import KedisUtilities
+
+package struct StoreHandle: @unchecked Sendable {
+    // Sendable: as the store itself; see there.
+
+    let stripes: UnsafeMutablePointer<Stripe>
+    package let seed: HashSeed
+    package let databaseCount: Int
+    let owner: Unmanaged<Store>
+
+    /// Locks the stripes of `set`, lowest first.
+    package func lock(_ set: StripeSet) {
+        set.forEach { stripes[$0].lock.lock() }
+    }
+
+    package func unlock(_ set: StripeSet) {
+        set.forEach { stripes[$0].lock.unlock() }
+    }
+
+    /// A handle on a database for one batch or one background task. `held` are the stripes that the caller has locked.
+    package func keyspace(_ databaseIndex: Int, nowMilliseconds: Int64, held: StripeSet = StripeSet()) -> Keyspace {
+        assert(databaseIndex >= 0 && databaseIndex < databaseCount)
+        return Keyspace(handle: self, databaseIndex: databaseIndex, nowMilliseconds: nowMilliseconds, held: held)
+    }
+
+    /// Starts to load what a lookup of `keys` will touch, for all of them at once: first their slots, then their cells, so that the
+    /// cache misses overlap. The caller holds their stripes.
+    package func prefetch(_ keys: UnsafeBufferPointer<Key>, databaseIndex: Int) {
+        for key in keys { stripes[key.stripeIndex].table(databaseIndex)?.pointee.prefetchSlot(key.hash) }
+        for key in keys { stripes[key.stripeIndex].table(databaseIndex)?.pointee.prefetchCell(key.hash) }
+    }
+}
