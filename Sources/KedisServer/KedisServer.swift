@@ -10,7 +10,7 @@ import KedisUtilities
 package import Logging
 import NIOCore
 import NIOPosix
-package import ServiceLifecycle
+import ServiceLifecycle
 import Synchronization
 
 package final class KedisServer: Service {

@@ -57,7 +57,7 @@ extension Store {
             try value.withUnsafeBytes { value in
                 let key = key(ByteView(name))
                 try keyspace.setString(key, ByteView(value), deadline: deadline == noDeadline ? .clear : .set(deadline))
-                noteChanges(1, stripeIndex: key.stripeIndex)
+                keyspace.noteChanges(1, stripeIndex: key.stripeIndex)
             }
         }
     }
