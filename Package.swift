@@ -2,11 +2,13 @@
 import PackageDescription
 
 /// Settings of every Swift target: existentials are spelled out, imports are internal unless said otherwise.
-let settings: [SwiftSetting] = [
-    .enableUpcomingFeature("ExistentialAny"),
-    .enableUpcomingFeature("InternalImportsByDefault"),
-    .enableUpcomingFeature("MemberImportVisibility"),
-]
+/// With KEDIS_STRICT=1 (scripts/check --full) warnings are errors.
+let settings: [SwiftSetting] =
+    [
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+    ] + (Context.environment["KEDIS_STRICT"] == "1" ? [.treatAllWarnings(as: .error)] : [])
 
 /// The layers of docs/ARCHITECTURE.md: a target may import what its line names and nothing else, so the compiler keeps
 /// the arrows pointing down.
