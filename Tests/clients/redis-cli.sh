@@ -28,7 +28,7 @@ expect "-s takes a Unix socket" "PONG" "$(timeout 20 redis-cli -s "$KEDIS_SOCKET
 expect_match "-a is refused while there is no password" "^(Warning: )?AUTH failed: .*without any password configured" \
     "$(cli --no-auth-warning -a secret PING)"
 
-expect "-3 shows a map" '1# "maxmemory-policy" => "noeviction"' "$(cli --no-raw -3 CONFIG GET maxmemory-policy)"
+expect "-3 shows a map" '1# "proto-max-bulk-len" => "536870912"' "$(cli --no-raw -3 CONFIG GET proto-max-bulk-len)"
 expect "-3 says HELLO in a pipe" "OK" "$(printf 'SET three 3\n' | cli -3)"
 expect "--json" '["one",null]' "$(cli --json MGET a none)"
 expect_match "HELLO 3" '"proto" => \(integer\) 3' "$(cli --no-raw -3 HELLO 3)"

@@ -117,7 +117,7 @@ def third_protocol():
     terminal = Terminal()
     terminal.until(rb"> ")
     terminal.ask("HELLO 3", rb'1# "server" => "')
-    terminal.ask("CONFIG GET maxmemory-policy", rb'1# "maxmemory-policy" => "noeviction"\r\n')
+    terminal.ask("CONFIG GET proto-max-bulk-len", rb'1# "proto-max-bulk-len" => "536870912"\r\n')
     assert terminal.leave() == 0
 
 

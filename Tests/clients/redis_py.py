@@ -224,7 +224,7 @@ def introspection(client, protocol):
     client.get("k"), client.get("none")
     stats = client.info("stats")
     assert stats["keyspace_hits"] >= 1 and stats["keyspace_misses"] >= 1 and stats["total_commands_processed"] > 0
-    assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+    assert client.config_get("proto-max-bulk-len") == {"proto-max-bulk-len": "536870912"}
     assert client.config_set("timeout", 0) is True
     raises(redis.ResponseError, "Unknown option", client.config_set, "no-such-directive", 1)
     commands = client.command()
