@@ -17,6 +17,7 @@ import time
 from checks import check, run
 
 PORT = os.environ["KEDIS_PORT"]
+PROMPT = rb"(127\.0\.0\.1:\d+(\[\d+\])?|not connected)> "
 ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
@@ -55,13 +56,14 @@ class Terminal:
             self.seen += chunk
 
     def type(self, text):
+        """Types a text. Only after a prompt: what comes while redis-cli sets up the terminal is thrown away."""
         os.write(self.descriptor, text.encode())
 
     def ask(self, line, answer):
         """Types a line, and waits for the answer and the next prompt."""
         self.type(line + "\r")
         text = self.until(answer)
-        self.until(rb"> ")
+        self.until(PROMPT)
         return text
 
     def leave(self):
@@ -79,7 +81,7 @@ class Terminal:
 @check("a session: prompt, replies, help")
 def session():
     terminal = Terminal()
-    terminal.until(rb"127\.0\.0\.1:\d+> ")
+    terminal.until(PROMPT)
     terminal.ask("SET name Karthik", rb"\r\nOK\r\n")
     terminal.ask("GET name", rb'\r\n"Karthik"\r\n')
     terminal.ask("GET none", rb"\r\n\(nil\)\r\n")
@@ -93,18 +95,19 @@ def session():
 @check("the hint shows the arguments of a command")
 def hint():
     terminal = Terminal()
-    terminal.until(rb"> ")
+    terminal.until(PROMPT)
     terminal.type("GETRANGE ")
     terminal.until(rb"key start end")
     terminal.type("name 0 1\r")
     terminal.until(rb'\r\n"Ka"\r\n')
+    terminal.until(PROMPT)
     assert terminal.leave() == 0
 
 
 @check("SELECT changes the prompt")
 def select_database():
     terminal = Terminal()
-    terminal.until(rb"> ")
+    terminal.until(PROMPT)
     terminal.type("SELECT 5\r")
     terminal.until(rb"\r\nOK\r\n")
     terminal.until(rb"127\.0\.0\.1:\d+\[5\]> ")
@@ -115,7 +118,7 @@ def select_database():
 @check("HELLO 3 in a session, and a map as a map")
 def third_protocol():
     terminal = Terminal()
-    terminal.until(rb"> ")
+    terminal.until(PROMPT)
     terminal.ask("HELLO 3", rb'1# "server" => "')
     terminal.ask("CONFIG GET proto-max-bulk-len", rb'1# "proto-max-bulk-len" => "536870912"\r\n')
     assert terminal.leave() == 0
@@ -124,11 +127,11 @@ def third_protocol():
 @check("redis-cli connects again after its connection was killed")
 def reconnect():
     terminal = Terminal()
-    terminal.until(rb"> ")
+    terminal.until(PROMPT)
     found = terminal.ask("CLIENT ID", rb"\(integer\) \d+\r\n")
     number = re.search(r"\(integer\) (\d+)\r\n$", found).group(1)
     other = Terminal()
-    other.until(rb"> ")
+    other.until(PROMPT)
     other.ask(f"CLIENT KILL ID {number}", rb"\r\n\(integer\) 1\r\n")
     terminal.ask("PING", rb"PONG|Server closed the connection")
     terminal.ask("PING", rb"\r\nPONG\r\n")
