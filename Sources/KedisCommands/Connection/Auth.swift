@@ -6,12 +6,13 @@ import KedisUtilities
 enum AuthCommand {
     static let spec = CommandSpec(
         "AUTH", summary: "Authenticates the connection.", since: "1.0.0", group: .connection,
-        complexity: "O(N) where N is the number of passwords defined for the user", arity: -2,
+        complexity: "O(N), N being the number of the user's passwords", arity: -2,
         flags: [.noScript, .loading, .stale, .fast, .noAuthentication, .allowBusy],
         arguments: [
             ArgumentSpec("username", .string, isOptional: true, since: "6.0.0"), ArgumentSpec("password", .string),
         ],
-        replies: [.ok], history: [("6.0.0", "A user can be named before the password.")], handler: run
+        replies: [.ok], history: [("6.0.0", "A user can be named before the password.")],
+        differences: ["There is one user, `default`, without a password: every password is right."], handler: run
     )
 
     static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {

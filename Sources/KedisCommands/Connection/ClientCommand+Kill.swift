@@ -6,7 +6,7 @@ import KedisUtilities
 extension ClientCommand {
     static let killSpec = CommandSpec(
         "KILL", summary: "Ends connections.", since: "2.4.0", group: .connection,
-        complexity: "O(N) where N is the number of client connections", arity: -3,
+        complexity: "O(N), N being the number of connections", arity: -3,
         flags: [.admin, .noScript, .loading, .stale],
         arguments: [
             .oneOf("filter", [

@@ -14,7 +14,7 @@ extension ClientCommand {
 
     static let listSpec = CommandSpec(
         "LIST", summary: "Describes connections, each in a line.", since: "2.4.0", group: .connection,
-        complexity: "O(N) where N is the number of client connections", arity: -2,
+        complexity: "O(N), N being the number of connections", arity: -2,
         flags: [.admin, .noScript, .loading, .stale], tips: ["nondeterministic_output"],
         arguments: [
             ArgumentSpec(
@@ -31,6 +31,10 @@ extension ClientCommand {
             ("6.0.0", "The field `user`."),
             ("6.2.0", "The fields `argv-mem`, `tot-mem`, `laddr` and `redir`; clients can be chosen by `ID`."),
             ("7.0.0", "The fields `resp`, `multi-mem`, `rbs` and `rbp`."), ("7.0.3", "The field `ssub`."),
+        ],
+        differences: [
+            "What is not counted (`qbuf-free`, `argv-mem`, `rbs`, `rbp`, `omem`) is 0.",
+            "The fields `lib-name` and `lib-ver` of Redis 7.2 stand at the end.",
         ],
         handler: list
     )

@@ -8,7 +8,11 @@ import Synchronization
 enum ClientCommand {
     static let spec = CommandSpec(
         "CLIENT", summary: "Groups the commands about connections.", since: "2.4.0", group: .connection,
-        complexity: "Depends on subcommand.", arity: -2, flags: [],
+        complexity: "That of the subcommand", arity: -2, flags: [],
+        differences: [
+            "CACHING, GETREDIR, PAUSE, TRACKING, TRACKINGINFO, UNBLOCK and UNPAUSE are not there.",
+            "SETINFO and NO-TOUCH are those of Redis 7.2.",
+        ],
         subcommands: [
             CommandSpec(
                 "GETNAME", summary: "Returns the name of the connection.", since: "2.6.9", group: .connection, arity: 2,

@@ -40,6 +40,8 @@ package struct CommandSpec: Sendable {
     package var replies: [ReplySpec]
     /// Version and change, oldest first.
     package var history: [(version: String, change: String)]
+    /// What is not as in Redis, a sentence each: for the documentation.
+    package var differences: [String]
     /// Since when it is deprecated, and what to use instead.
     package var deprecation: (since: String, replacement: String)?
     package var subcommands: [CommandSpec]
@@ -50,7 +52,7 @@ package struct CommandSpec: Sendable {
         _ name: String, summary: String, since: String, group: CommandGroup, complexity: String = "O(1)", arity: Int,
         flags: CommandFlags, categories: [StaticString] = [], keys: [KeySpec] = [], locks: LockPlan = .keys,
         tips: [String] = [], arguments: [ArgumentSpec] = [], replies: [ReplySpec] = [],
-        history: [(version: String, change: String)] = [],
+        history: [(version: String, change: String)] = [], differences: [String] = [],
         deprecation: (since: String, replacement: String)? = nil, subcommands: [CommandSpec] = [],
         handler: CommandHandler? = nil
     ) {
@@ -68,6 +70,7 @@ package struct CommandSpec: Sendable {
         self.arguments = arguments
         self.replies = replies
         self.history = history
+        self.differences = differences
         self.deprecation = deprecation
         self.subcommands = subcommands
         self.handler = handler

@@ -9,24 +9,26 @@ func replySubcommandHelp(_ call: inout CommandCall, _ reply: inout ReplyWriter) 
     let specs = container.pointee.spec.subcommands.filter { $0.name != "HELP" }.sorted { $0.name < $1.name }
     var lines = ["\(container.pointee.spec.name) <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"]
     for spec in specs {
-        lines.append(([spec.name] + spec.arguments.map(usage)).joined(separator: " "))
+        lines.append(([spec.name] + spec.arguments.map(\.usage)).joined(separator: " "))
         lines.append("    \(spec.summary)")
     }
     reply.simpleLines(lines + ["HELP", "    Prints this help."])
 }
 
-/// An argument as documentation writes it: `<key>`, `[COUNT <count>]`, `<NX | XX>`.
-private func usage(_ argument: ArgumentSpec) -> String {
-    var text = switch argument.kind {
-    case .pureToken: argument.token ?? argument.name
-    case .oneOf: argument.arguments.map(usage).joined(separator: " | ")
-    case .block: argument.arguments.map(usage).joined(separator: " ")
-    default: "<\(argument.name)>"
+extension ArgumentSpec {
+    /// The argument as documentation writes it: `<key>`, `[COUNT <count>]`, `<NX | XX>`.
+    package var usage: String {
+        var text = switch kind {
+        case .pureToken: token ?? name
+        case .oneOf: arguments.map(\.usage).joined(separator: " | ")
+        case .block: arguments.map(\.usage).joined(separator: " ")
+        default: "<\(name)>"
+        }
+        if kind == .oneOf, !isOptional { text = "<\(text)>" }
+        if kind != .pureToken, let token { text = "\(token) \(text)" }
+        if isMultiple { text += " [\(text) ...]" }
+        return isOptional ? "[\(text)]" : text
     }
-    if argument.kind == .oneOf, !argument.isOptional { text = "<\(text)>" }
-    if argument.kind != .pureToken, let token = argument.token { text = "\(token) \(text)" }
-    if argument.isMultiple { text += " [\(text) ...]" }
-    return argument.isOptional ? "[\(text)]" : text
 }
 
 extension ReplyWriter {

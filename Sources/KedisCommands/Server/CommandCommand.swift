@@ -7,7 +7,7 @@ import KedisUtilities
 enum CommandCommand {
     static let spec = CommandSpec(
         "COMMAND", summary: "Describes all commands.", since: "2.8.13", group: .server,
-        complexity: "O(N) where N is the total number of Redis commands", arity: -1, flags: [.loading, .stale],
+        complexity: "O(N), N being the number of commands", arity: -1, flags: [.loading, .stale],
         categories: ["connection"], locks: .none, tips: ["nondeterministic_output_order"],
         replies: [.array("a description of each command")],
         subcommands: [
@@ -36,7 +36,7 @@ enum CommandCommand {
             ),
             subcommand(
                 "LIST", "Lists the names of commands.", since: "7.0.0",
-                complexity: "O(N) where N is the total number of Redis commands", arity: -2,
+                complexity: "O(N), N being the number of commands", arity: -2,
                 tips: ["nondeterministic_output_order"],
                 arguments: [
                     ArgumentSpec("filterby", .oneOf, token: "FILTERBY", isOptional: true, arguments: [
@@ -51,8 +51,8 @@ enum CommandCommand {
         handler: describeAll
     )
 
-    private static let lookedUp = "O(N) where N is the number of commands to look up"
-    private static let ofArguments = "O(N) where N is the number of arguments to the command"
+    private static let lookedUp = "O(N), N being the number of names"
+    private static let ofArguments = "O(N), N being the number of arguments"
     private static let names = ArgumentSpec("command-name", .string, isOptional: true, isMultiple: true)
 
     private static func subcommand(

@@ -7,13 +7,14 @@ import KedisUtilities
 enum ConfigCommand {
     static let spec = CommandSpec(
         "CONFIG", summary: "Groups the commands about the configuration.", since: "2.0.0", group: .server,
-        complexity: "Depends on subcommand.", arity: -2, flags: [],
+        complexity: "That of the subcommand", arity: -2, flags: [],
         subcommands: [
             CommandSpec(
                 "GET", summary: "Returns directives whose names match patterns.", since: "2.0.0", group: .server,
-                complexity: "O(N) when N is the number of configuration parameters provided", arity: -3, flags: flags,
+                complexity: "O(N), N being the number of directives", arity: -3, flags: flags,
                 locks: .none, arguments: [.block("parameter", multiple: true, [ArgumentSpec("parameter", .string)])],
-                replies: [.map("values by name")], history: [("7.0.0", "Several patterns can be given.")], handler: get
+                replies: [.map("values by name")], history: [("7.0.0", "Several patterns can be given.")],
+                differences: ["The directives are those of Kedis."], handler: get
             ),
             CommandSpec(
                 "HELP", summary: "Lists the subcommands.", since: "5.0.0", group: .server, arity: 2,
@@ -25,11 +26,12 @@ enum ConfigCommand {
             ),
             CommandSpec(
                 "REWRITE", summary: "Would write the configuration file; Kedis leaves it alone.", since: "2.8.0",
-                group: .server, arity: 2, flags: flags, locks: .none, replies: [.any("an error")], handler: rewrite
+                group: .server, arity: 2, flags: flags, locks: .none, replies: [.any("an error")],
+                differences: ["It always fails: the file belongs to whoever wrote it."], handler: rewrite
             ),
             CommandSpec(
                 "SET", summary: "Changes directives: all that are given, or none.", since: "2.0.0", group: .server,
-                complexity: "O(N) when N is the number of configuration parameters provided", arity: -4, flags: flags,
+                complexity: "O(N), N being the number of directives", arity: -4, flags: flags,
                 locks: .none, tips: ["request_policy:all_nodes", "response_policy:all_succeeded"],
                 arguments: [
                     .block("parameter_value", multiple: true, [

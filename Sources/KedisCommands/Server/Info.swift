@@ -12,7 +12,8 @@ enum InfoCommand {
         tips: ["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
         arguments: [ArgumentSpec("section", .string, isOptional: true, isMultiple: true)],
         replies: [.verbatim("sections of fields and values; nothing for an unknown section")],
-        history: [("7.0.0", "Several sections can be asked for.")], handler: run
+        history: [("7.0.0", "Several sections can be asked for.")],
+        differences: ["Fields that have no counterpart here are left out; `kedis_version` tells our own version."], handler: run
     )
 
     /// A section: its name in requests, its heading, and whether it is printed when nothing is asked for.

@@ -9,7 +9,8 @@ enum LolwutCommand {
     static let spec = CommandSpec(
         "LOLWUT", summary: "Draws something, and tells the version.", since: "5.0.0", group: .server, complexity: "", arity: -1,
         flags: [.readOnly, .fast], arguments: [ArgumentSpec("version", .integer, token: "VERSION", isOptional: true)],
-        replies: [.verbatim("a picture and the version")], handler: run
+        replies: [.verbatim("a picture and the version")], differences: ["The picture is our own, whatever the version asked for."],
+        handler: run
     )
 
     /// Elementary rules whose pictures are worth a look.

@@ -7,8 +7,9 @@ import KedisUtilities
 enum SaveCommand {
     static let spec = CommandSpec(
         "SAVE", summary: "Writes the snapshot, while everybody waits.", since: "1.0.0", group: .server,
-        complexity: "O(N) where N is the total number of keys in all databases", arity: 1,
-        flags: [.admin, .noScript, .noAsyncLoading, .noMulti], locks: .allStripes, replies: [.ok], handler: run
+        complexity: "O(N), N being the number of all keys", arity: 1,
+        flags: [.admin, .noScript, .noAsyncLoading, .noMulti], locks: .allStripes, replies: [.ok],
+        differences: ["When it fails, the error says why."], handler: run
     )
 
     static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
@@ -25,7 +26,9 @@ enum BackgroundSaveCommand {
         "BGSAVE", summary: "Writes the snapshot in the background.", since: "1.0.0", group: .server, arity: -1,
         flags: [.admin, .noScript, .noAsyncLoading], locks: .none,
         arguments: [.token("SCHEDULE", optional: true, since: "3.2.2")],
-        replies: [.simple("Background saving started")], history: [("3.2.2", "The option `SCHEDULE`.")], handler: run
+        replies: [.simple("Background saving started")], history: [("3.2.2", "The option `SCHEDULE`.")],
+        differences: ["No process is forked.", "SCHEDULE changes nothing: there is nothing else that a save would wait for."],
+        handler: run
     )
 
     static var inProgress: CommandError { .literal("ERR Background save already in progress") }

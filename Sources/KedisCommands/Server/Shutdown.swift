@@ -6,17 +6,15 @@ import KedisUtilities
 enum ShutdownCommand {
     static let spec = CommandSpec(
         "SHUTDOWN", summary: "Ends the server, after a save when save rules are configured.", since: "1.0.0", group: .server,
-        complexity: """
-            O(N) when saving, where N is the total number of keys in all databases when saving data, otherwise O(1)
-            """,
-        arity: -1, flags: [.admin, .noScript, .loading, .stale, .noMulti, .allowBusy], locks: .none,
+        complexity: "O(N) with a save, N being the number of all keys, else O(1)", arity: -1, flags: [.admin, .noScript, .loading, .stale, .noMulti, .allowBusy], locks: .none,
         arguments: [
             .oneOf("nosave_save", optional: true, [.token("NOSAVE"), .token("SAVE")]),
             .token("NOW", optional: true, since: "7.0.0"), .token("FORCE", optional: true, since: "7.0.0"),
             .token("ABORT", optional: true, since: "7.0.0"),
         ],
         replies: [.simple("OK, to ABORT; otherwise the connection closes without a reply")],
-        history: [("7.0.0", "The modifiers `NOW`, `FORCE` and `ABORT`.")], handler: run
+        history: [("7.0.0", "The modifiers `NOW`, `FORCE` and `ABORT`.")],
+        differences: ["NOW changes nothing: there are no replicas to wait for."], handler: run
     )
 
     private struct Options {

@@ -1,0 +1,24 @@
+// docs/commands says what the specs say. KEDIS_WRITE_DOCS=1 writes the pages (scripts/generate-command-docs), without it they are compared.
+
+import KedisCommands
+import KedisTestSupport
+import Testing
+
+@Suite("Pages of commands")
+struct CommandDocsTests {
+    private static let folder = "\(TestFiles.packageRoot)/docs/commands"
+
+    @Test("The pages are those that the specs give")
+    func pagesAreUpToDate() throws {
+        let pages = CommandPages.make(allCommandSpecs)
+        if TestFiles.environment("KEDIS_WRITE_DOCS") == "1" {
+            for (name, text) in pages { _ = TestFiles.write(text, to: "\(Self.folder)/\(name)") }
+        }
+        for (name, text) in pages.sorted(by: { $0.key < $1.key }) {
+            let written = TestFiles.read("\(Self.folder)/\(name)").map { String(decoding: $0, as: UTF8.self) }
+            #expect(written == text, "docs/commands/\(name) is out of date: run scripts/generate-command-docs")
+        }
+        let names = TestFiles.list(below: Self.folder, suffix: ".md").compactMap { $0.split(separator: "/").last.map(String.init) }
+        #expect(Set(names) == Set(pages.keys), "a page of a group that is gone")
+    }
+}

@@ -1,0 +1,157 @@
+// What COMMAND INFO and COMMAND DOCS say of every command here must be what redis-server says, but for the texts that are ours: summaries,
+// what history tells, notes about keys, and the words around the notation of a complexity.
+
+import KedisCommands
+import KedisProtocol
+import KedisTestSupport
+import KedisUtilities
+import Testing
+
+@Suite("Descriptions of commands against redis-server")
+struct CommandOracleTests {
+    /// What redis-server 7.0 does not have.
+    private static let ownNames: Set = ["explain", "client|no-touch", "client|setinfo"]
+
+    /// Commands whose cost here is not Redis's, or is told for strings and collections apart.
+    private static let ownComplexities: Set = ["copy", "setrange"]
+
+    private static let table = CommandTable(allCommandSpecs)
+    private static let names = table.entries.map { $0.pointee.fullName.text }
+        .filter { !ownNames.contains($0) }
+
+    @Test("INFO and DOCS of every command are those of redis-server",
+        .enabled(if: OracleServer.isUsable, "no redis-server 7.0"), arguments: [2, 3])
+    func descriptions(protocolVersion: Int) throws {
+        let server = try OracleServer()
+        let oracle = try server.connect()
+        let engine = TestEngine()
+        let kedis = engine.connect(protocolVersion: protocolVersion)
+        if protocolVersion == 3 { _ = try ask(oracle, "HELLO", "3") }
+        for name in Self.names {
+            let (wanted, got) = (try ask(oracle, "COMMAND", "INFO", name), try ask(kedis, "COMMAND", "INFO", name))
+            compare(name, "INFO", Self.withoutSubcommands(wanted), Self.withoutSubcommands(got))
+            let (wantedPage, gotPage) = (try ask(oracle, "COMMAND", "DOCS", name), try ask(kedis, "COMMAND", "DOCS", name))
+            compare(name, "DOCS", Self.withoutTexts(wantedPage), Self.withoutTexts(gotPage))
+        }
+    }
+
+    @Test("HELP of containers is that of redis-server", .enabled(if: OracleServer.isUsable, "no redis-server 7.0"))
+    func help() throws {
+        let server = try OracleServer()
+        let oracle = try server.connect()
+        let kedis = TestEngine().connect(protocolVersion: 2)
+        for container in ["COMMAND", "CONFIG"] {
+            let (wanted, got) = (try ask(oracle, container, "HELP"), try ask(kedis, container, "HELP"))
+            compare(container, "HELP", wanted, got)
+        }
+    }
+
+    private struct NoReply: Error { let request: [String] }
+
+    private func ask(_ peer: RespPeer, _ words: String...) throws -> Reply {
+        peer.send(RespRunner.encode(words.map { Array($0.utf8) }))
+        guard case .reply(let reply) = peer.receive(10_000) else { throw NoReply(request: words) }
+        return reply
+    }
+
+    private func compare(_ name: String, _ what: String, _ wanted: Reply, _ got: Reply) {
+        guard wanted != got else { return }
+        let (wantedLines, gotLines) = (wanted.respLines(), got.respLines())
+        let index = zip(wantedLines, gotLines).enumerated().first { $0.element.0 != $0.element.1 }?.offset
+            ?? min(wantedLines.count, gotLines.count)
+        let around = { (lines: [String]) in lines[max(0, index - 4)..<min(lines.count, index + 4)].joined(separator: "\n") }
+        Issue.record("\(what) \(name): expected\n\(around(wantedLines))\ngot\n\(around(gotLines))")
+    }
+
+    /// The description with its subcommands left out: they are compared one by one, since their order is not promised.
+    private static func withoutSubcommands(_ reply: Reply) -> Reply {
+        guard case .array(let outer) = reply, case .array(var fields)? = outer.first, fields.count == 10 else { return reply }
+        fields[8] = withoutNotes(fields[8])
+        fields[9] = .null
+        return .array([.array(fields)])
+    }
+
+    /// The documentation without summaries, texts of history and subcommands; pairs in either protocol become arrays of two.
+    private static func withoutTexts(_ reply: Reply) -> Reply {
+        guard let page = pairs(reply)?.first, let fields = pairs(page.value) else { return reply }
+        let isOwnComplexity = ownComplexities.contains { page.key == .bulk(Array($0.utf8)) }
+        let kept = fields.compactMap { field -> Reply? in
+            switch field.key {
+            case .bulk(Array("doc_flags".utf8)) where field.value.respLines().contains { $0.hasSuffix("syscmd") }: nil
+            case .bulk(Array("complexity".utf8)) where isOwnComplexity: nil
+            case .bulk(Array("arguments".utf8)): .array([field.key, withoutNewer(field.value)])
+            case .bulk(Array("summary".utf8)), .bulk(Array("subcommands".utf8)): nil
+            case .bulk(Array("complexity".utf8)): .array([field.key, notation(field.value)])
+            case .bulk(Array("history".utf8)): .array([field.key, versions(field.value)])
+            default: .array([field.key, field.value])
+            }
+        }
+        return .array([page.key] + kept)
+    }
+
+    /// Key specs whose notes are blank, if there are any.
+    private static func withoutNotes(_ specs: Reply) -> Reply {
+        let elements: [Reply]
+        switch specs {
+        case .array(let list), .set(let list): elements = list
+        default: return specs
+        }
+        return .array(elements.map { element in
+            guard let fields = pairs(element) else { return element }
+            let notes = Reply.bulk(Array("notes".utf8))
+            return .map(fields.map { $0.key == notes ? Reply.Entry(key: notes, value: .null) : $0 })
+        })
+    }
+
+    /// The complexity up to where its words begin: `O(N*M)`; nothing when it is words alone.
+    private static func notation(_ complexity: Reply) -> Reply {
+        guard case .bulk(let bytes) = complexity else { return complexity }
+        var depth = 0
+        guard bytes.starts(with: Array("O(".utf8)) else { return .null }
+        for (index, byte) in bytes.enumerated() {
+            if byte == UInt8(ascii: "(") { depth += 1 }
+            if byte == UInt8(ascii: ")") { depth -= 1 }
+            if depth == 0, index > 0 { return .bulk(Array(bytes[...index])) }
+        }
+        return complexity
+    }
+
+    private static func versions(_ history: Reply) -> Reply {
+        switch history {
+        case .array(let changes), .set(let changes):
+            .array(changes.compactMap { change in
+                guard case .array(let parts) = change, let version = parts.first else { return change }
+                return isNewer(version) ? nil : version
+            })
+        default: history
+        }
+    }
+
+    /// Arguments without those that came after Redis 7.0, which the oracle cannot know.
+    private static func withoutNewer(_ arguments: Reply) -> Reply {
+        guard case .array(let elements) = arguments else { return arguments }
+        return .array(elements.compactMap { element in
+            guard let fields = pairs(element) else { return element }
+            if fields.contains(where: { $0.key == .bulk(Array("since".utf8)) && isNewer($0.value) }) { return nil }
+            return .map(fields.map { field in
+                guard field.key == .bulk(Array("arguments".utf8)) else { return field }
+                return Reply.Entry(key: field.key, value: withoutNewer(field.value))
+            })
+        })
+    }
+
+    private static func isNewer(_ version: Reply) -> Bool {
+        guard case .bulk(let bytes) = version else { return false }
+        let numbers = String(decoding: bytes, as: UTF8.self).split(separator: ".").compactMap { Int($0) }
+        return numbers.count > 1 && (numbers[0], numbers[1]) > (7, 0)
+    }
+
+    private static func pairs(_ reply: Reply) -> [Reply.Entry]? {
+        switch reply {
+        case .map(let entries): entries
+        case .array(let flat) where flat.count.isMultiple(of: 2):
+            stride(from: 0, to: flat.count, by: 2).map { Reply.Entry(key: flat[$0], value: flat[$0 + 1]) }
+        default: nil
+        }
+    }
+}
