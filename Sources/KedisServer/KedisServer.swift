@@ -55,12 +55,28 @@ package final class KedisServer: Service {
         )
     }
 
+    /// Makes a server that logs to `logSink`, whole lines.
+    package convenience init(
+        options: ServerOptions, logSink: @escaping @Sendable (String) -> Void
+    ) throws(StartError) {
+        let log = ServerLogHandler(sink: logSink)
+        try self.init(
+            configuration: options.configuration, configurationPath: options.configurationPath,
+            logger: Logger(label: "kedis") { _ in log }
+        )
+    }
+
     /// The TCP port that the server listens on; 0 before it does, and without TCP.
     package var port: Int { state.port.load(ordering: .relaxed) }
 
     /// Runs until SHUTDOWN or a graceful shutdown of the service group.
     package func run() async throws {
         try await start()
+        await serve()
+    }
+
+    /// Waits for SHUTDOWN or a graceful shutdown, then leaves.
+    package func serve() async {
         if await waitForStop() == .signal {
             log(.warning, "Received a signal to shut down...")
             if state.prepareToLeave(.asConfigured, isForced: false) != nil {

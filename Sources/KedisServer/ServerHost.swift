@@ -32,6 +32,7 @@ extension ServerState {
 
     /// Applies what CONFIG SET changed; nil, or why it cannot be.
     private func apply(_ names: [String]) -> String? {
+        if names.contains("stop-writes-on-bgsave-error") || names.contains("save") { refreshSaveFailure() }
         if names.contains("maxclients") {
             let wanted = configuration.integer("maxclients")
             let possible = clientCountLimit(wanting: wanted)
@@ -128,7 +129,7 @@ func residentByteCount() -> Int {
 private let reservedDescriptorCount = 32
 
 /// Raises the limit of open descriptors for `count` clients as far as the system lets, and returns how many can be.
-func clientCountLimit(wanting count: Int) -> Int {
+package func clientCountLimit(wanting count: Int) -> Int {
     #if canImport(Glibc)
     let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
     #else

@@ -22,16 +22,20 @@ package struct ServerLogHandler: LogHandler {
     package var logLevel = Logger.Level.trace
     package var metadata = Logger.Metadata()
     package var metadataProvider: Logger.MetadataProvider?
-    private let descriptor: Int32
+    /// Takes whole lines, their line feed included.
+    private let sink: @Sendable (String) -> Void
+
+    package init(sink: @escaping @Sendable (String) -> Void) { self.sink = sink }
 
     /// - Parameter path: a file to append to; standard output when empty.
     package init(path: String) throws(StartError) {
-        guard !path.isEmpty else {
-            descriptor = STDOUT_FILENO
-            return
-        }
-        descriptor = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0o644)
+        let descriptor = path.isEmpty ? STDOUT_FILENO : open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0o644)
         if descriptor < 0 { throw StartError("cannot open the log file \(path): \(String(cString: strerror(errno)))") }
+        self.init { line in
+            var line = line
+            // A log that cannot be written has nobody to tell.
+            _ = line.withUTF8 { write(descriptor, $0.baseAddress, $0.count) }
+        }
     }
 
     package subscript(metadataKey key: String) -> Logger.Metadata.Value? {
@@ -43,9 +47,7 @@ package struct ServerLogHandler: LogHandler {
         var line = "\(getpid()):M \(timeText()) \(sign(event.level)) \(event.message)"
         let all = metadata.merging(event.metadata ?? [:]) { $1 }
         for (key, value) in all.sorted(by: { $0.key < $1.key }) { line += " \(key)=\(value)" }
-        line += "\n"
-        // A log that cannot be written has nobody to tell.
-        _ = line.withUTF8 { write(descriptor, $0.baseAddress, $0.count) }
+        sink(line + "\n")
     }
 
     private func sign(_ level: Logger.Level) -> String {

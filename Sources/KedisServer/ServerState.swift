@@ -68,33 +68,40 @@ final class ServerState: Sendable {
     /// Saves on this thread; nil, or what went wrong.
     func save(held: StripeSet) -> String? {
         let outcome = keeper.save(request, held: held, nowMilliseconds: wallClockMilliseconds())
-        return note(outcome)
+        return note(outcome, isInBackground: false)
     }
 
     func saveInBackground() -> Bool {
         let isStarted = keeper.saveInBackground(request, nowMilliseconds: wallClockMilliseconds()) { [self] outcome in
-            _ = note(outcome)
+            _ = note(outcome, isInBackground: true)
         }
         if isStarted { log(.notice, "Background saving started") }
         return isStarted
     }
 
     /// Logs what became of a save and lets writes through or not; nil, or what went wrong.
-    private func note(_ outcome: SaveOutcome) -> String? {
+    private func note(_ outcome: SaveOutcome, isInBackground: Bool) -> String? {
         switch outcome {
         case .saved(let summary):
-            log(.notice, "DB saved on disk: \(summary.keyCount) keys, \(summary.byteCount) bytes, \(summary.durationMilliseconds) ms")
+            let size = "\(summary.keyCount) keys, \(summary.byteCount) bytes, \(summary.durationMilliseconds) ms"
+            log(.notice, "DB saved on disk: \(size)")
             hooks.withLock { $0 }.setSaveFailed(false)
             return nil
         case .failed(let error):
             log(.warning, "Saving failed: \(error)")
-            // Only those who asked for saves are stopped from writing, as in Redis.
+            // As in Redis: a failed SAVE has told its client; and only who asked for saves is stopped from writing.
             let isStrict = configuration.boolean("stop-writes-on-bgsave-error") && !saveRules.rules.isEmpty
-            hooks.withLock { $0 }.setSaveFailed(isStrict)
+            if isInBackground, isStrict { hooks.withLock { $0 }.setSaveFailed(true) }
             return error.description
         case .busy:
             return "a save is already in progress"
         }
+    }
+
+    /// After CONFIG SET: writes that a failed save stopped may go on when nobody asks for saves, or for strictness, any more.
+    func refreshSaveFailure() {
+        let isStrict = configuration.boolean("stop-writes-on-bgsave-error") && !saveRules.rules.isEmpty
+        if !isStrict { hooks.withLock { $0 }.setSaveFailed(false) }
     }
 
     /// The save rules, once a second.

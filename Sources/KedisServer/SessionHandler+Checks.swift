@@ -16,16 +16,17 @@ struct OutputWatch {
 }
 
 extension SessionHandler {
-    /// Output that the channel holds.
-    private func waitingByteCount(_ context: ChannelHandlerContext) -> Int {
-        (try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
+    /// Output that the channel holds, to the byte: a long reply that goes out piece by piece counts as far as it is left.
+    private func exactWaitingByteCount(_ context: ChannelHandlerContext) -> Int {
+        guard waitingByteCount > 0 else { return 0 }
+        return (try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? waitingByteCount
     }
 
     private var record: ClientRecord { session.pointee.client.pointee.record }
 
     func check(nowMilliseconds: Int64, wallMilliseconds: Int64) {
         guard let context, context.channel.isActive else { return }
-        let waiting = waitingByteCount(context)
+        let waiting = exactWaitingByteCount(context)
         record.pendingOutputByteCount.store(waiting, ordering: .relaxed)
         if waiting > 0 || watch.overSoftLimitSince != nil || watch.stalledSince != nil {
             checkHardLimit(context)
@@ -38,8 +39,7 @@ extension SessionHandler {
     func checkHardLimit(_ context: ChannelHandlerContext) {
         let limit = server.engine.configuration.outputHardByteCount.load(ordering: .relaxed)
         guard limit > 0 else { return }
-        let waiting = waitingByteCount(context)
-        if waiting > limit { dropForOutput(context, waiting) }
+        if waitingByteCount > limit { dropForOutput(context, waitingByteCount) }
     }
 
     private func checkSoftLimit(_ context: ChannelHandlerContext, _ waiting: Int, _ now: Int64) {
@@ -61,7 +61,7 @@ extension SessionHandler {
     /// Drops a peer that takes nothing for too long, however little waits: it would hold its memory for ever.
     private func checkProgress(_ context: ChannelHandlerContext, _ waiting: Int, _ now: Int64) {
         guard waiting > 0 else { return watch.stalledSince = nil }
-        let taken = sentByteCount &- UInt64(truncatingIfNeeded: waiting)
+        let taken = queuedByteCount &- UInt64(truncatingIfNeeded: waiting)
         guard let since = watch.stalledSince, taken == watch.takenByteCount else {
             watch.stalledSince = now
             watch.takenByteCount = taken

@@ -1,19 +1,30 @@
 // The one handler of a connection: bytes that were read go into the session where they lie, all replies of a read leave
-// in one buffer with one write.
+// with one system call from where the session wrote them.
 //
-//   read ─▶ channelRead ─▶ session.receive ─▶ channelReadComplete ─▶ one writeAndFlush
-//                                                └ not writable: no more reads until the peer has taken what waits
+//   read ─▶ channelRead ─▶ session.receive ─▶ channelReadComplete ─▶ send(2)
+//                                                └ the socket is full: the rest goes through the channel, which waits for
+//                                                  the peer; when too much waits, nothing is read
 //
-// Ownership: the channel's pipeline owns the handler, the handler owns the session; both live on the channel's event loop. Invariant: while
-// output waits beyond the channel's watermark, or the session is paused, nothing is read. So what a client makes the
-// server hold is bounded by the watermark, the session's pause and one reply.
-// Cost: a system call for reading and one for writing a request; no allocation: the reply buffer is ours again when it was sent.
+// Ownership: the channel's pipeline owns the handler, the handler owns the session; both live on the channel's event
+// loop. Invariants: bytes go past the channel only when it holds none, so their order stands; the descriptor is used only
+// until the channel is inactive. While more output waits than `client-output-pause-limit`, nothing is read and nothing is
+// executed: what a client makes the server hold is bounded by that limit, the session's pause (1 MiB) and one reply.
+// Cost: a system call for reading and one for writing, no allocation. Writing past the channel saves about 1 µs a
+// request (2-core EPYC, Swift 6.3.1, SwiftNIO 2.101, 2026-11).
 
 import KedisCommands
 import KedisProtocol
 import KedisUtilities
 import NIOCore
 import Synchronization
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
 
 final class SessionHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
@@ -23,28 +34,28 @@ final class SessionHandler: ChannelInboundHandler {
     let server: ServerContext
     private let loop: LoopClients
     private(set) var context: ChannelHandlerContext?
-    private var replies = ByteBuffer()
-    /// The channel holds more output than its watermark.
-    private var isBlocked = false
+    /// The socket, or -1 when the channel is not active or does not say.
+    private var descriptor: NIOBSDSocket.Handle
+    /// Bytes of replies that the channel holds.
+    private(set) var waitingByteCount = 0
     /// The session has input that waits until its output was sent.
     private var isPaused = false
     private var isReadingOff = false
     private var isPumping = false
     private var isFinishing = false
     /// Bytes of replies that were given to the channel.
-    private(set) var sentByteCount: UInt64 = 0
+    private(set) var queuedByteCount: UInt64 = 0
     var watch = OutputWatch()
     /// Where `loop` keeps this handler.
     var loopIndex = -1
 
-    /// Replies for which a buffer is kept between reads, in bytes.
-    private static let keptByteCount = 64 << 10
     /// Rounds of a paused session before other connections of the loop get their turn.
     private static let roundsMax = 4
 
     init(server: ServerContext, loop: LoopClients, endpoint: ClientEndpoint, channel: any Channel) {
         self.server = server
         self.loop = loop
+        descriptor = endpoint.descriptor
         let loopOfChannel = channel.eventLoop
         session = .allocate(capacity: 1)
         session.initialize(
@@ -81,14 +92,14 @@ final class SessionHandler: ChannelInboundHandler {
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
+        guard !isFinishing else { return }
         send(context)
-        if isPaused { pump(context) }
+        if isPaused || waitingByteCount > 0 { pump(context) }
     }
 
-    func channelWritabilityChanged(context: ChannelHandlerContext) {
-        isBlocked = !context.channel.isWritable
-        guard !isFinishing else { return }
-        if isBlocked { stopReading(context) } else if !isPumping { pump(context) }
+    func channelInactive(context: ChannelHandlerContext) {
+        // From here on the number may be another connection's.
+        descriptor = -1
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
@@ -98,45 +109,66 @@ final class SessionHandler: ChannelInboundHandler {
 
     // MARK: Sending
 
-    /// Hands what the session has written to the channel.
+    /// Sends what the session has written.
     private func send(_ context: ChannelHandlerContext) {
         let byteCount = session.pointee.output.count
         if byteCount > 0 {
             isPaused = session.pointee.isPaused
             guard !server.isStopped.load(ordering: .relaxed) else { return context.close(promise: nil) }
-            replies.clear()
-            replies.writeBytes(session.pointee.output.bytes.raw)
-            session.pointee.output.removeAll()
-            sentByteCount &+= UInt64(truncatingIfNeeded: byteCount)
-            if session.pointee.isClosing { return finish(context) }
-            context.writeAndFlush(wrapOutboundOut(replies), promise: nil)
-            if byteCount > Self.keptByteCount { afterLargeReplySlowly(context) }
             server.engine.statistics.outputByteCount.wrappingAdd(UInt64(byteCount), ordering: .relaxed)
+            let sentByteCount = waitingByteCount == 0 ? sendNow(session.pointee.output.bytes) : 0
+            if sentByteCount < byteCount { queueSlowly(context, from: sentByteCount) }
+            session.pointee.output.removeAll()
         } else {
             isPaused = false
-            if session.pointee.isClosing {
-                replies.clear()
-                finish(context)
-            }
         }
+        if session.pointee.isClosing { finish(context) }
     }
 
+    /// Gives bytes to the socket and returns how many it took: none when it is full or broken.
+    @inline(__always)
+    private func sendNow(_ bytes: ByteView) -> Int {
+        guard descriptor >= 0 else { return 0 }
+        let result = posixSend(descriptor, bytes.base, bytes.count)
+        return max(0, result)
+    }
+
+    /// Leaves the session's output from `start` to the channel, which sends it as the peer takes it.
     @inline(never)
-    private func afterLargeReplySlowly(_ context: ChannelHandlerContext) {
-        replies = ByteBuffer()
-        if isBlocked { checkHardLimit(context) }
+    private func queueSlowly(_ context: ChannelHandlerContext, from start: Int) {
+        let output = session.pointee.output.bytes
+        let byteCount = output.count - start
+        queuedByteCount &+= UInt64(truncatingIfNeeded: byteCount)
+        waitingByteCount += byteCount
+        let promise = context.eventLoop.makePromise(of: Void.self)
+        promise.futureResult.assumeIsolated().whenSuccess { [weak self] in self?.wasSent(byteCount) }
+        let rest = ByteBuffer(bytes: output[start..<output.count].raw)
+        context.writeAndFlush(wrapOutboundOut(rest), promise: promise)
+        checkHardLimit(context)
     }
 
-    /// Sends what is in `replies` and before it, then closes.
+    private func wasSent(_ byteCount: Int) {
+        waitingByteCount -= byteCount
+        guard let context, !isPumping, !isFinishing else { return }
+        if isPaused || isReadingOff { pump(context) }
+    }
+
+    private var isBlocked: Bool {
+        waitingByteCount > 0
+            && waitingByteCount >= server.engine.configuration.outputPauseByteCount.load(ordering: .relaxed)
+    }
+
+    /// Closes when all output was sent.
     private func finish(_ context: ChannelHandlerContext) {
+        guard !isFinishing else { return }
         isFinishing = true
         isPaused = false
+        guard waitingByteCount > 0 else { return context.close(promise: nil) }
         stopReading(context)
         let promise = context.eventLoop.makePromise(of: Void.self)
         let channel = context.channel
         promise.futureResult.whenComplete { _ in channel.close(promise: nil) }
-        context.writeAndFlush(wrapOutboundOut(replies), promise: promise)
-        replies = ByteBuffer()
+        context.writeAndFlush(wrapOutboundOut(ByteBuffer()), promise: promise)
     }
 
     /// Goes on with a session that paused, as long as the peer takes its replies; then reads again.
@@ -145,7 +177,7 @@ final class SessionHandler: ChannelInboundHandler {
         isPumping = true
         defer { isPumping = false }
         var rounds = 0
-        while isPaused, !isBlocked, !isFinishing, context.channel.isActive {
+        while isPaused, !isBlocked, !isFinishing, descriptor >= 0 {
             if rounds == Self.roundsMax { return yield(context) }
             rounds += 1
             session.pointee.resume()
@@ -177,4 +209,15 @@ final class SessionHandler: ChannelInboundHandler {
         isReadingOff = false
         try? context.channel.syncOptions?.setOption(.autoRead, value: true)
     }
+}
+
+/// The C function, whose name a method above hides. A broken connection must not raise SIGPIPE; SwiftNIO ignores the
+/// signal on systems that cannot say so for one call.
+@inline(__always)
+private func posixSend(_ descriptor: Int32, _ base: UnsafePointer<UInt8>, _ byteCount: Int) -> Int {
+    #if os(Linux)
+    send(descriptor, base, byteCount, Int32(MSG_NOSIGNAL))
+    #else
+    send(descriptor, base, byteCount, 0)
+    #endif
 }

@@ -71,13 +71,33 @@ package final class LoopbackSocket {
         setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<Int32>.size))
     }
 
+    /// Connects to a Unix socket.
+    package init(path: String) throws {
+        descriptor = try Self.makeDescriptor(family: AF_UNIX)
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { room in
+            room.copyBytes(from: path.utf8.prefix(room.count - 1))
+        }
+        let result = withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                posixConnect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+            }
+        }
+        guard result == 0 else {
+            let error = SocketError("connecting to \(path)")
+            close()
+            throw error
+        }
+    }
+
     deinit { close() }
 
-    private static func makeDescriptor() throws -> Int32 {
+    private static func makeDescriptor(family: Int32 = AF_INET) throws -> Int32 {
         #if canImport(Glibc)
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        let descriptor = socket(family, Int32(SOCK_STREAM.rawValue), 0)
         #else
-        let descriptor = socket(AF_INET, SOCK_STREAM, 0)
+        let descriptor = socket(family, SOCK_STREAM, 0)
         #endif
         guard descriptor >= 0 else { throw SocketError("making a socket") }
         _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)

@@ -41,6 +41,8 @@ package final class Configuration: Sendable {
     package let outputHardByteCount = Atomic<Int>(0)
     package let outputSoftByteCount = Atomic<Int>(0)
     package let outputSoftSeconds = Atomic<Int>(0)
+    /// `client-output-pause-limit`
+    package let outputPauseByteCount = Atomic<Int>(0)
     /// `client-output-stall-timeout`; 0 for never.
     package let outputStallSeconds = Atomic<Int>(0)
     /// `timeout`; 0 for never.
@@ -201,6 +203,7 @@ package final class Configuration: Sendable {
         outputHardByteCount.store(Int(output.hardByteCount), ordering: .relaxed)
         outputSoftByteCount.store(Int(output.softByteCount), ordering: .relaxed)
         outputSoftSeconds.store(Int(output.softSeconds), ordering: .relaxed)
+        outputPauseByteCount.store(integer("client-output-pause-limit"), ordering: .relaxed)
         outputStallSeconds.store(integer("client-output-stall-timeout"), ordering: .relaxed)
         idleTimeoutSeconds.store(integer("timeout"), ordering: .relaxed)
         clientCountMax.store(integer("maxclients"), ordering: .relaxed)

@@ -64,6 +64,10 @@ private let clientDirectives: [DirectiveSpec] = [
         "The most output that may wait for a client, for each class: hard limit, soft limit, seconds."
     ),
     DirectiveSpec(
+        "client-output-pause-limit", .memory(0...Int64.max), default: "67108864", .atRunTime,
+        "Waiting output beyond which no more requests of a client are read and executed. Not in Redis."
+    ),
+    DirectiveSpec(
         "client-output-stall-timeout", .integer(anyCount), default: "60", .atRunTime,
         "Seconds after which a client is closed that takes nothing of the output that waits for it; 0 for never. Not in Redis."
     ),
