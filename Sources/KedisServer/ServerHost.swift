@@ -60,7 +60,7 @@ extension ServerState {
         let uptime = max(0, wallClockMilliseconds() / 1000 - startSeconds)
         return [
             ("os", operatingSystem()), ("arch_bits", "64"), ("monotonic_clock", "POSIX clock_gettime"),
-            ("multiplexing_api", multiplexingName), ("process_id", String(getpid())), ("process_supervised", "no"),
+            ("multiplexing_api", multiplexingName), ("run_id", runIdentifier), ("process_id", String(getpid())), ("process_supervised", "no"),
             ("tcp_port", String(port.load(ordering: .relaxed))), ("server_time_usec", String(wallClockMicroseconds())),
             ("uptime_in_seconds", String(uptime)), ("uptime_in_days", String(uptime / 86_400)),
             ("hz", configuration.text("hz")), ("configured_hz", configuration.text("hz")),
@@ -90,7 +90,11 @@ extension ServerState {
     }
 
     private func memoryInformation() -> [(field: String, value: String)] {
-        [("used_memory_rss", String(residentByteCount())), ("mem_allocator", "libc")]
+        let pageCount = max(0, sysconf(Int32(_SC_PHYS_PAGES))), pageByteCount = max(0, sysconf(Int32(_SC_PAGESIZE)))
+        return [
+            ("used_memory_rss", String(residentByteCount())), ("total_system_memory", String(pageCount &* pageByteCount)),
+            ("mem_allocator", "libc"),
+        ]
     }
 
     private func processorInformation() -> [(field: String, value: String)] {

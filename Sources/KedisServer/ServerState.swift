@@ -15,6 +15,8 @@ final class ServerState: Sendable {
     let keeper: SnapshotKeeper
     let logger: Logger
     let startSeconds: Int64
+    /// 40 random hexadecimal digits: another one for each start.
+    let runIdentifier: String
     /// The TCP port that was bound.
     let port = Atomic<Int>(0)
     /// Function libraries that the snapshot had: they go into the next one as they are.
@@ -37,6 +39,8 @@ final class ServerState: Sendable {
         self.configuration = configuration
         self.store = store
         self.logger = logger
+        var random = SystemRandomNumberGenerator()
+        runIdentifier = String((0..<40).map { _ in Array("0123456789abcdef")[Int.random(in: 0..<16, using: &random)] })
         let now = wallClockMilliseconds()
         startSeconds = now / 1000
         keeper = SnapshotKeeper(store: store, nowMilliseconds: now)
