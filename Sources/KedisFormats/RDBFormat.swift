@@ -14,8 +14,6 @@ package enum RDBFormat {
     static let magic: StaticString = "REDIS"
     static let headerByteCount = 9
     static let checksumByteCount = 8
-    /// The version of Redis that written files name: the one whose format they have.
-    static let redisVersion: StaticString = "7.0.15"
     /// Strings up to this length are not worth compressing.
     static let incompressibleByteCountMax = 20
     /// Only strings up to this length can be an integer encoding: the digits and sign of an Int32.

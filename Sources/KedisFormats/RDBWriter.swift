@@ -56,7 +56,7 @@ package struct RDBWriter: ~Copyable {
         append(ByteView(RDBFormat.magic))
         let version = RDBFormat.writtenVersion
         for divisor in [1000, 100, 10, 1] { append(0x30 + UInt8(truncatingIfNeeded: version / divisor % 10)) }
-        writeAuxiliary("redis-ver", .bytes(ByteView(RDBFormat.redisVersion)))
+        writeAuxiliary("redis-ver", .bytes(ByteView(redisVersion)))
         writeAuxiliary("redis-bits", .integer(64))
         writeAuxiliary("ctime", .integer(createdSeconds))
         writeAuxiliary("used-mem", .integer(Int64(usedMemoryByteCount)))

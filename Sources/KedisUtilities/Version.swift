@@ -1,7 +1,7 @@
 // The versions that Kedis says it has: its own, and that of the Redis whose behaviour it promises.
 
 /// The version of Kedis.
-package let kedisVersion = "0.1.0"
+package let kedisVersion: StaticString = "0.1.0"
 
 /// The version of Redis that clients are told: commands, replies and errors are those of this one.
-package let redisVersion = "7.0.15"
+package let redisVersion: StaticString = "7.0.15"

@@ -73,7 +73,7 @@ enum HelloCommand {
         reply.bulk("server")
         reply.bulk("redis")
         reply.bulk("version")
-        reply.bulk(ByteView(ServerVersion.redis))
+        reply.bulk(ByteView(redisVersion))
         reply.bulk("proto")
         reply.integer(Int(reply.version.rawValue))
         reply.bulk("id")
@@ -85,11 +85,4 @@ enum HelloCommand {
         reply.bulk("modules")
         reply.array(0)
     }
-}
-
-/// The versions that the server tells.
-package enum ServerVersion {
-    /// The version of Redis whose behaviour this is: clients decide by it what they may ask for.
-    package static let redis: StaticString = "7.0.15"
-    package static let kedis: StaticString = "0.1.0"
 }

@@ -31,8 +31,8 @@ extension InfoCommand {
     static func writeServer(_ source: InfoSource, _ text: inout InfoText) {
         var host = HostFacts("server", source)
         let upSeconds = max(0, (source.nowMilliseconds - source.engine.startedMilliseconds) / 1000)
-        text.add("redis_version", ServerVersion.redis)
-        text.add("kedis_version", ServerVersion.kedis)
+        text.add("redis_version", redisVersion)
+        text.add("kedis_version", kedisVersion)
         text.add("redis_mode", "standalone")
         text.add("os", host.take("os", or: "unknown"))
         text.add("arch_bits", Int.bitWidth)

@@ -30,7 +30,7 @@ enum LolwutCommand {
             text += draw(cells, below) + "\n"
             cells = next(below, rule)
         }
-        text += "\nRule \(rule)\nKedis ver. \(ServerVersion.kedis) (Redis ver. \(ServerVersion.redis))\n"
+        text += "\nRule \(rule)\nKedis ver. \(kedisVersion) (Redis ver. \(redisVersion))\n"
         text.withUTF8 { reply.verbatim("txt", ByteView(UnsafeRawBufferPointer($0))) }
     }
 
