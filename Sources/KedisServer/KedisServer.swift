@@ -20,8 +20,8 @@ package final class KedisServer: Service {
     private let group: MultiThreadedEventLoopGroup
     private let loops: [LoopClients]
     private let running = Mutex(Running())
-    private let stopRequests: AsyncStream<Void>
-    private let requestStop: AsyncStream<Void>.Continuation
+    private let stopRequests: AsyncStream<StopReason>
+    private let requestStop: AsyncStream<StopReason>.Continuation
 
     private struct Running: Sendable {
         var listeners: [any Channel] = []
@@ -44,13 +44,13 @@ package final class KedisServer: Service {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: configuration.integer("threads"))
         self.group = group
         loops = group.makeIterator().map { LoopClients(loop: $0, server: context) }
-        (stopRequests, requestStop) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        (stopRequests, requestStop) = AsyncStream.makeStream(of: StopReason.self, bufferingPolicy: .bufferingNewest(4))
         let request = requestStop
         state.setHooks(
             ServerState.Hooks(
                 setSaveFailed: { engine.set(.snapshotFailed, to: $0) },
                 silence: { context.isStopped.store(true, ordering: .relaxed) },
-                requestStop: { request.yield() }
+                requestStop: { request.yield(.command) }
             )
         )
     }
@@ -77,36 +77,21 @@ package final class KedisServer: Service {
 
     /// Waits for SHUTDOWN or a graceful shutdown, then leaves.
     package func serve() async {
-        if await waitForStop() == .signal {
-            log(.warning, "Received a signal to shut down...")
-            if state.prepareToLeave(.asConfigured, isForced: false) != nil {
-                // The data is not safe: stay up until SHUTDOWN; a second signal leaves at once.
-                var requests = stopRequests.makeAsyncIterator()
-                _ = await requests.next()
+        await withGracefulShutdownHandler {
+            for await reason in stopRequests {
+                if reason == .command { break }
+                log(.warning, "Received a signal to shut down...")
+                // When the data is not safe the server stays up until SHUTDOWN; a second signal leaves at once.
+                if state.prepareToLeave(.asConfigured, isForced: false) == nil { break }
             }
+        } onGracefulShutdown: { [requestStop] in
+            requestStop.yield(.signal)
         }
         await stop()
         log(.warning, "Kedis is now ready to exit, bye bye...")
     }
 
     private enum StopReason { case signal, command }
-
-    private func waitForStop() async -> StopReason {
-        await withTaskGroup(of: StopReason.self) { group in
-            group.addTask {
-                try? await gracefulShutdown()
-                return .signal
-            }
-            group.addTask { [stopRequests] in
-                var requests = stopRequests.makeAsyncIterator()
-                _ = await requests.next()
-                return .command
-            }
-            let reason = await group.next() ?? .signal
-            group.cancelAll()
-            return reason
-        }
-    }
 
     // MARK: Start
 
