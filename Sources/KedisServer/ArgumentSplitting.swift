@@ -1,4 +1,5 @@
-// Words of a configuration line: blanks part them; double quotes with \n \r \t \b \a \xHH and \ before any byte, single quotes with \' alone.
+// Words of a configuration line: blanks part them; double quotes with \n \r \t \b \a \xHH and \ before any byte, single
+// quotes with \' alone.
 
 import KedisUtilities
 

@@ -1,7 +1,7 @@
 // Files in the form of redis.conf: a directive and its values a line, `#` comments, quotes and escapes, `include`.
 //
-// Lines take effect in order, so later ones win; `save` lines add up. Bounds: depth of includes, number and size of files, so no
-// file can make the start run for ever.
+// Lines take effect in order, so later ones win; `save` lines add up. Bounds: depth of includes, number and size of
+// files, so no file can make the start run for ever.
 
 import KedisCommands
 import KedisUtilities
@@ -97,7 +97,8 @@ struct ConfigurationFile {
     }
 
     private func unreadable(_ path: String) -> ConfigurationFileError {
-        ConfigurationFileError(description: "cannot read the configuration file \(path): \(String(cString: strerror(errno)))")
+        ConfigurationFileError(
+            description: "cannot read the configuration file \(path): \(String(cString: strerror(errno)))")
     }
 }
 

@@ -1,7 +1,7 @@
 // The server: composes store, engine, persistence and transport, and runs them from start to shutdown.
 //
-// Ownership: it owns the engine and the event loops. Threads: `threads` event loops, each with its connections; ticks (expiry, save rules) on
-// the first of them. Lifecycle: start loads, then listens; a shutdown saves, then closes.
+// Ownership: it owns the engine and the event loops. Threads: `threads` event loops, each with its connections; ticks
+// (expiry, save rules) on the first of them. Lifecycle: start loads, then listens; a shutdown saves, then closes.
 
 package import KedisCommands
 import KedisPersistence
@@ -28,7 +28,8 @@ package final class KedisServer: Service {
         var tasks: [RepeatedTask] = []
     }
 
-    /// Makes a server that does nothing yet. `configuration` gets what was left to the surroundings: threads, absolute paths.
+    /// Makes a server that does nothing yet. `configuration` gets what was left to the surroundings: threads, absolute
+    /// paths.
     package init(configuration: Configuration, configurationPath: String = "", logger: Logger) throws(StartError) {
         try settle(configuration)
         let seed = HashSeed(systemEntropy(), systemEntropy())

@@ -1,7 +1,7 @@
 // Listening: one server channel for each address of `bind`, and one for the Unix socket.
 //
-// Accepted connections are spread over the event loops in turn. An accept that fails (no descriptors left) is tried again a moment later: NIO's
-// server bootstrap does that.
+// Accepted connections are spread over the event loops in turn. An accept that fails (no descriptors left) is tried
+// again a moment later: NIO's server bootstrap does that.
 
 import KedisCommands
 import NIOCore
@@ -39,7 +39,9 @@ struct Listener: Sendable {
             }
             let path = server.engine.configuration.text("unixsocket")
             if !path.isEmpty { channels.append(try await open(path: path)) }
-            guard !channels.isEmpty else { throw StartError("there is nothing to listen on: no port and no unixsocket") }
+            guard !channels.isEmpty else {
+                throw StartError("there is nothing to listen on: no port and no unixsocket")
+            }
             return channels
         } catch {
             for channel in channels { try? await channel.close() }
@@ -100,7 +102,8 @@ struct Listener: Sendable {
         var result = bootstrap().serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
         if isIPv6 {
-            result = result.serverChannelOption(.socket(SocketOptionLevel(IPPROTO_IPV6), SocketOptionName(IPV6_V6ONLY)), value: 1)
+            result = result.serverChannelOption(
+                .socket(SocketOptionLevel(IPPROTO_IPV6), SocketOptionName(IPV6_V6ONLY)), value: 1)
         }
         let seconds = server.engine.configuration.integer("tcp-keepalive")
         guard seconds > 0 else { return result }
@@ -108,9 +111,13 @@ struct Listener: Sendable {
         result = result.childChannelOption(.socketOption(.so_keepalive), value: 1)
         #if os(Linux)
         // As Redis spreads it: the first probe after the interval, two more a third of it apart.
-        result = result.childChannelOption(.socket(tcp, SocketOptionName(TCP_KEEPIDLE)), value: SocketOptionValue(seconds))
-            .childChannelOption(.socket(tcp, SocketOptionName(TCP_KEEPINTVL)), value: SocketOptionValue(max(1, seconds / 3)))
-            .childChannelOption(.socket(tcp, SocketOptionName(TCP_KEEPCNT)), value: 3)
+        result = result.childChannelOption(
+            .socket(tcp, SocketOptionName(TCP_KEEPIDLE)), value: SocketOptionValue(seconds)
+        )
+        .childChannelOption(
+            .socket(tcp, SocketOptionName(TCP_KEEPINTVL)), value: SocketOptionValue(max(1, seconds / 3))
+        )
+        .childChannelOption(.socket(tcp, SocketOptionName(TCP_KEEPCNT)), value: 3)
         #endif
         return result
     }
@@ -119,7 +126,7 @@ struct Listener: Sendable {
     private func initialise(_ channel: any Channel) -> EventLoopFuture<Void> {
         let statistics = server.engine.statistics
         let isProtected = server.engine.configuration.isProtected.load(ordering: .relaxed)
-        if isRefusedByProtectedMode(channel.remoteAddress, isProtected: isProtected) {
+        if isRefusedByProtectedMode(ipAddress: channel.remoteAddress?.ipAddress, isProtected: isProtected) {
             return refuse(channel, .protected)
         }
         guard server.admitConnection() else { return refuse(channel, .tooManyClients) }
@@ -143,8 +150,10 @@ struct Listener: Sendable {
 
     private func endpoint(of channel: any Channel) -> ClientEndpoint {
         var descriptor: Int32 = -1
-        if let provider = channel as? any SocketOptionProvider { _ = provider }
-        try? channel.pipeline.syncOperations.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) { descriptor = $0 }
+        // Only sockets of the system have one.
+        try? channel.pipeline.syncOperations.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) {
+            descriptor = $0
+        }
         guard let address = channel.localAddress, case .unixDomainSocket = address else {
             return ClientEndpoint(
                 address: text(channel.remoteAddress), localAddress: text(channel.localAddress), descriptor: descriptor

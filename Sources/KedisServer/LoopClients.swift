@@ -1,6 +1,7 @@
 // The connections of one event loop, and the check that goes over them: a tenth of them ten times a second.
 //
-// Ownership: the server's, one for each loop. Threads: the loop's alone, `@unchecked Sendable` because it is made elsewhere.
+// Ownership: the server's, one for each loop. Threads: the loop's alone, `@unchecked Sendable` because it is made
+// elsewhere.
 
 import KedisCommands
 import KedisUtilities
@@ -43,7 +44,9 @@ final class LoopClients: @unchecked Sendable {
     func start() {
         let interval = TimeAmount.milliseconds(Int64(1000 / Self.checksPerSecond))
         loop.execute { [self] in
-            task = loop.scheduleRepeatedTask(initialDelay: interval, delay: interval) { [weak self] _ in self?.checkSome() }
+            task = loop.scheduleRepeatedTask(initialDelay: interval, delay: interval) { [weak self] _ in
+                self?.checkSome()
+            }
         }
     }
 

@@ -9,7 +9,8 @@ package struct ServerOptions: Sendable {
     package var configurationPath: String
 }
 
-/// Reads the file, if one is named, and applies the options. Values of an option run until the next word that begins with `--`.
+/// Reads the file, if one is named, and applies the options. Values of an option run until the next word that begins
+/// with `--`.
 package func parseServerArguments(_ arguments: [String]) -> Result<ServerOptions, ConfigurationFileError> {
     let configuration = Configuration()
     var rest = arguments[...]
@@ -28,7 +29,9 @@ package func parseServerArguments(_ arguments: [String]) -> Result<ServerOptions
     return .success(ServerOptions(configuration: configuration, configurationPath: path))
 }
 
-private func applyOptions(_ arguments: ArraySlice<String>, to configuration: Configuration) throws(ConfigurationFileError) {
+private func applyOptions(_ arguments: ArraySlice<String>, to configuration: Configuration)
+    throws(ConfigurationFileError)
+{
     var index = arguments.startIndex
     while index < arguments.endIndex {
         let option = arguments[index]

@@ -4,7 +4,6 @@
 
 import KedisCommands
 import Logging
-import NIOCore
 import Synchronization
 
 final class ServerContext: Sendable {
@@ -41,27 +40,18 @@ enum Refusal: Equatable {
         case .tooManyClients: "-ERR max number of clients reached\r\n"
         case .protected:
             """
-            -DENIED Kedis is in protected mode: no password is set, so only clients on this machine are let in. To let in \
-            others, run CONFIG SET protected-mode no on this machine, or start the server with --protected-mode no.\r\n
+            -DENIED Kedis is in protected mode: no password is set, so only clients on this machine are let in. \
+            To let in others, run CONFIG SET protected-mode no on this machine, or start the server \
+            with --protected-mode no.\r\n
 
             """
         }
     }
 }
 
-/// Whether protected mode refuses a peer: one from another machine, while the default user has no password.
-func isRefusedByProtectedMode(_ peer: SocketAddress?, isProtected: Bool) -> Bool {
-    guard isProtected, let peer else { return false }
-    return !isLoopback(peer)
-}
-
-/// Whether an address is of this machine's loopback interface: 127.0.0.0/8, ::1, 127.0.0.0/8 mapped into IPv6, a Unix socket.
-func isLoopback(_ address: SocketAddress) -> Bool {
-    switch address {
-    case .unixDomainSocket: return true
-    case .v4: return address.ipAddress?.hasPrefix("127.") ?? false
-    case .v6:
-        let text = address.ipAddress ?? ""
-        return text == "::1" || text.hasPrefix("::ffff:127.")
-    }
+/// Whether protected mode refuses a peer: one from another machine, while the default user has no password. This
+/// machine's are 127.0.0.0/8, also mapped into IPv6, ::1, and Unix sockets, which have no IP address.
+package func isRefusedByProtectedMode(ipAddress: String?, isProtected: Bool) -> Bool {
+    guard isProtected, let ipAddress else { return false }
+    return !(ipAddress.hasPrefix("127.") || ipAddress == "::1" || ipAddress.hasPrefix("::ffff:127."))
 }

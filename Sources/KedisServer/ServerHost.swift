@@ -37,7 +37,8 @@ extension ServerState {
             let wanted = configuration.integer("maxclients")
             let possible = clientCountLimit(wanting: wanted)
             if possible < wanted {
-                return "The operating system is not able to handle the specified number of clients, try with \(possible)"
+                return
+                    "The operating system is not able to handle the specified number of clients, try with \(possible)"
             }
         }
         return nil
@@ -60,7 +61,8 @@ extension ServerState {
         let uptime = max(0, wallClockMilliseconds() / 1000 - startSeconds)
         return [
             ("os", operatingSystem()), ("arch_bits", "64"), ("monotonic_clock", "POSIX clock_gettime"),
-            ("multiplexing_api", multiplexingName), ("run_id", runIdentifier), ("process_id", String(getpid())), ("process_supervised", "no"),
+            ("multiplexing_api", multiplexingName), ("run_id", runIdentifier), ("process_id", String(getpid())),
+            ("process_supervised", "no"),
             ("tcp_port", String(port.load(ordering: .relaxed))), ("server_time_usec", String(wallClockMicroseconds())),
             ("uptime_in_seconds", String(uptime)), ("uptime_in_days", String(uptime / 86_400)),
             ("hz", configuration.text("hz")), ("configured_hz", configuration.text("hz")),
@@ -92,7 +94,8 @@ extension ServerState {
     private func memoryInformation() -> [(field: String, value: String)] {
         let pageCount = max(0, sysconf(Int32(_SC_PHYS_PAGES))), pageByteCount = max(0, sysconf(Int32(_SC_PAGESIZE)))
         return [
-            ("used_memory_rss", String(residentByteCount())), ("total_system_memory", String(pageCount &* pageByteCount)),
+            ("used_memory_rss", String(residentByteCount())),
+            ("total_system_memory", String(pageCount &* pageByteCount)),
             ("mem_allocator", "libc"),
         ]
     }
@@ -124,7 +127,8 @@ func residentByteCount() -> Int {
     return withUnsafeTemporaryAllocation(byteCount: 256, alignment: 1) { room in
         let count = read(descriptor, room.baseAddress, room.count)
         guard count > 0 else { return 0 }
-        let fields = String(decoding: UnsafeRawBufferPointer(rebasing: room[0..<count]), as: UTF8.self).split(separator: " ")
+        let fields = String(decoding: UnsafeRawBufferPointer(rebasing: room[0..<count]), as: UTF8.self).split(
+            separator: " ")
         return fields.count > 1 ? (Int(fields[1]) ?? 0) * Int(sysconf(Int32(_SC_PAGESIZE))) : 0
     }
 }

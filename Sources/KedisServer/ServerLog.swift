@@ -2,8 +2,8 @@
 //
 //   4711:M 23 Nov 2026 13:00:00.123 * Ready to accept connections
 //
-// The sign tells the level: `.` debug, `-` verbose, `*` notice, `#` warning. swift-log's trace and debug are debug, info is verbose.
-// Threads: any; a line is one write, so lines never mix.
+// The sign tells the level: `.` debug, `-` verbose, `*` notice, `#` warning. swift-log's trace and debug are debug,
+// info is verbose. Threads: any; a line is one write, so lines never mix.
 
 import KedisCommands
 import KedisUtilities
@@ -67,7 +67,8 @@ package struct ServerLogHandler: LogHandler {
         let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
         let month = months[max(0, min(11, Int(parts.tm_mon)))]
         let clock = "\(padded(Int(parts.tm_hour), 2)):\(padded(Int(parts.tm_min), 2)):\(padded(Int(parts.tm_sec), 2))"
-        return "\(padded(Int(parts.tm_mday), 2)) \(month) \(1900 + Int(parts.tm_year)) \(clock).\(padded(Int(now % 1000), 3))"
+        return
+            "\(padded(Int(parts.tm_mday), 2)) \(month) \(1900 + Int(parts.tm_year)) \(clock).\(padded(Int(now % 1000), 3))"
     }
 
     private func padded(_ number: Int, _ width: Int) -> String {

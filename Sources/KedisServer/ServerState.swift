@@ -102,7 +102,8 @@ final class ServerState: Sendable {
         }
     }
 
-    /// After CONFIG SET: writes that a failed save stopped may go on when nobody asks for saves, or for strictness, any more.
+    /// After CONFIG SET: writes that a failed save stopped may go on when nobody asks for saves, or for strictness, any
+    /// more.
     func refreshSaveFailure() {
         let isStrict = configuration.boolean("stop-writes-on-bgsave-error") && !saveRules.rules.isEmpty
         if !isStrict { hooks.withLock { $0 }.setSaveFailed(false) }

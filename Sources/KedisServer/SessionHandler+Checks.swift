@@ -1,5 +1,5 @@
-// What a connection may cost: output that waits, peers that take nothing, peers that say nothing. Checked once a second for
-// each connection, the hard limit also after each large reply.
+// What a connection may cost: output that waits, peers that take nothing, peers that say nothing. Checked once a second
+// for each connection, the hard limit also after each large reply.
 
 import KedisCommands
 import NIOCore
@@ -16,7 +16,8 @@ struct OutputWatch {
 }
 
 extension SessionHandler {
-    /// Output that the channel holds, to the byte: a long reply that goes out piece by piece counts as far as it is left.
+    /// Output that the channel holds, to the byte: a long reply that goes out piece by piece counts as far as it is
+    /// left.
     private func exactWaitingByteCount(_ context: ChannelHandlerContext) -> Int {
         guard waitingByteCount > 0 else { return 0 }
         return (try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? waitingByteCount
@@ -53,7 +54,8 @@ extension SessionHandler {
 
     private func dropForOutput(_ context: ChannelHandlerContext, _ waiting: Int) {
         server.engine.host.log(
-            .warning, "Client \(description(waiting)) scheduled to be closed ASAP for overcoming of output buffer limits."
+            .warning,
+            "Client \(description(waiting)) scheduled to be closed ASAP for overcoming of output buffer limits."
         )
         context.close(promise: nil)
     }
@@ -86,6 +88,7 @@ extension SessionHandler {
 
     private func description(_ waiting: Int) -> String {
         let record = record
-        return "id=\(record.identifier) addr=\(record.endpoint.address) laddr=\(record.endpoint.localAddress) omem=\(waiting)"
+        return
+            "id=\(record.identifier) addr=\(record.endpoint.address) laddr=\(record.endpoint.localAddress) omem=\(waiting)"
     }
 }

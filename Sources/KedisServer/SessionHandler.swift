@@ -6,11 +6,11 @@
 //                                                  the peer; when too much waits, nothing is read
 //
 // Ownership: the channel's pipeline owns the handler, the handler owns the session; both live on the channel's event
-// loop. Invariants: bytes go past the channel only when it holds none, so their order stands; the descriptor is used only
-// until the channel is inactive. While more output waits than `client-output-pause-limit`, nothing is read and nothing is
-// executed: what a client makes the server hold is bounded by that limit, the session's pause (1 MiB) and one reply.
-// Cost: a system call for reading and one for writing, no allocation. Writing past the channel saves about 1 µs a
-// request (2-core EPYC, Swift 6.3.1, SwiftNIO 2.101, 2026-11).
+// loop. Invariants: bytes go past the channel only when it holds none, so their order stands; the descriptor is used
+// only until the channel is inactive. While more output waits than `client-output-pause-limit`, nothing is read and
+// nothing is executed: what a client makes the server hold is bounded by that limit, the session's pause (1 MiB) and
+// one reply. Cost: a system call for reading and one for writing, no allocation. Writing past the channel saves about 1
+// µs a request (2-core EPYC, Swift 6.3.1, SwiftNIO 2.101, 2026-11).
 
 import KedisCommands
 import KedisProtocol

@@ -130,15 +130,25 @@ struct ConfigurationTests {
             }
         }
         let failed = "ERR CONFIG SET failed (possibly related to argument "
-        #expect(error([("timeout", "5"), ("nosuch", "1")]) == "ERR Unknown option or number of arguments for CONFIG SET - 'nosuch'")
-        #expect(error([("timeout", "5"), ("maxclients", "x")]) == failed + "'maxclients') - argument couldn't be parsed into an integer")
+        #expect(
+            error([("timeout", "5"), ("nosuch", "1")])
+                == "ERR Unknown option or number of arguments for CONFIG SET - 'nosuch'")
+        #expect(
+            error([("timeout", "5"), ("maxclients", "x")]) == failed
+                + "'maxclients') - argument couldn't be parsed into an integer")
         #expect(configuration.integer("timeout") == 0)
         #expect(error([("databases", "3")]) == failed + "'databases') - can't set immutable config")
         #expect(error([("dir", "/tmp")]) == failed + "'dir') - can't set protected config")
-        #expect(error([("dbfilename", "a/b")], protected: true) == failed + "'dbfilename') - dbfilename can't be a path, just a filename")
+        #expect(
+            error([("dbfilename", "a/b")], protected: true) == failed
+                + "'dbfilename') - dbfilename can't be a path, just a filename")
         #expect(error([("timeout", "5"), ("TIMEOUT", "6")]) == failed + "'TIMEOUT') - duplicate parameter")
-        #expect(error([("loglevel", "x")]) == failed + "'loglevel') - argument(s) must be one of the following: debug, verbose, notice, warning")
-        #expect(error([("proto-max-bulk-len", "1")]) == failed + "'proto-max-bulk-len') - argument must be between 1048576 and 9223372036854775807 inclusive")
+        #expect(
+            error([("loglevel", "x")]) == failed
+                + "'loglevel') - argument(s) must be one of the following: debug, verbose, notice, warning")
+        #expect(
+            error([("proto-max-bulk-len", "1")]) == failed
+                + "'proto-max-bulk-len') - argument must be between 1048576 and 9223372036854775807 inclusive")
         #expect(error([("Timeout", "5"), ("proto-max-bulk-len", "1mb")]) == "")
         #expect(configuration.idleTimeoutSeconds.load(ordering: .relaxed) == 5)
         #expect(configuration.bulkByteCountMax.load(ordering: .relaxed) == 1 << 20)

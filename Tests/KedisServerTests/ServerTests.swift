@@ -25,7 +25,8 @@ struct ServerTests {
             let client = try server.connect()
             var requests = "", replies = ""
             for index in 0..<2_000 {
-                requests += "SET key:\(index) \(index)\r\n*2\r\n$3\r\nGET\r\n$\(4 + "\(index)".count)\r\nkey:\(index)\r\n"
+                requests +=
+                    "SET key:\(index) \(index)\r\n*2\r\n$3\r\nGET\r\n$\(4 + "\(index)".count)\r\nkey:\(index)\r\n"
                 replies += "+OK\r\n$\("\(index)".count)\r\n\(index)\r\n"
             }
             client.send(requests)
@@ -37,7 +38,8 @@ struct ServerTests {
     func splits() async throws {
         try await TestServer.with { server in
             let client = try server.connect()
-            let request = Array("*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$5\r\nva\r\nu\r\n*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n".utf8)
+            let request = Array(
+                "*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$5\r\nva\r\nu\r\n*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n".utf8)
             for split in 1..<request.count {
                 client.send(Array(request[..<split]))
                 try await Task.sleep(for: .milliseconds(1))
@@ -55,7 +57,8 @@ struct ServerTests {
             #expect(client.ask("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$\(value.utf8.count)\r\n\(value)\r\n", "+OK\r\n"))
             client.send(String(repeating: "GET k\r\n", count: 10))
             let reply = "$\(value.utf8.count)\r\n\(value)\r\n"
-            #expect(client.read(10 * reply.utf8.count, timeoutMilliseconds: 10_000) == String(repeating: reply, count: 10))
+            #expect(
+                client.read(10 * reply.utf8.count, timeoutMilliseconds: 10_000) == String(repeating: reply, count: 10))
         }
     }
 
@@ -165,6 +168,17 @@ struct ServerTests {
             let fourth = try server.connect()
             #expect(fourth.ask("PING\r\n", "+PONG\r\n"))
         }
+    }
+
+    @Test(
+        "Protected mode lets in this machine only",
+        arguments: [
+            ("127.0.0.1", false), ("127.9.9.9", false), ("::1", false), ("::ffff:127.0.0.1", false), (nil, false),
+            ("10.0.0.1", true), ("128.0.0.1", true), ("::2", true), ("::ffff:10.0.0.1", true), ("fe80::1", true),
+        ] as [(String?, Bool)])
+    func protectedMode(address: String?, isRefused: Bool) {
+        #expect(isRefusedByProtectedMode(ipAddress: address, isProtected: true) == isRefused)
+        #expect(!isRefusedByProtectedMode(ipAddress: address, isProtected: false))
     }
 
     @Test("An idle client is closed after the timeout, a busy one is not")

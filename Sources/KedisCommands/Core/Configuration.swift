@@ -1,8 +1,8 @@
 // The configuration: every directive's value as text, and as atomics what the data path reads.
 //
-// Ownership: the engine's; one for each store. Threads: any; texts are behind a mutex, hot values are atomics that follow the texts.
-// Invariant: texts are valid and normalised. No I/O: who sets directives applies them (Host.applyConfiguration).
-// CONFIG SET, files and arguments go through the same checks.
+// Ownership: the engine's; one for each store. Threads: any; texts are behind a mutex, hot values are atomics that
+// follow the texts. Invariant: texts are valid and normalised. No I/O: who sets directives applies them
+// (Host.applyConfiguration). CONFIG SET, files and arguments go through the same checks.
 
 package import KedisUtilities
 package import Synchronization
@@ -109,7 +109,8 @@ package final class Configuration: Sendable {
     ///   - allowsProtected: whether this client may set protected directives.
     ///   - apply: told the names that were set; what it answers refuses them, and the old values come back.
     package func set(
-        _ pairs: [(name: String, value: String)], allowsProtected: Bool = false, apply: ([String]) -> String? = { _ in nil }
+        _ pairs: [(name: String, value: String)], allowsProtected: Bool = false,
+        apply: ([String]) -> String? = { _ in nil }
     ) throws(ConfigurationError) {
         let changes = try resolve(pairs, allowsProtected: allowsProtected)
         let before = state.withLock { $0 }

@@ -1,7 +1,8 @@
-// What a directive of the configuration is: name, kind, default. The directives themselves stand in DirectiveTable.swift.
+// What a directive of the configuration is: name, kind, default. The directives themselves stand in
+// DirectiveTable.swift.
 //
-// Values are normalised once, when they are set: sizes become bytes, `YES` becomes `yes`. Cost: allocates, which only CONFIG
-// and the start do.
+// Values are normalised once, when they are set: sizes become bytes, `YES` becomes `yes`. Cost: allocates, which only
+// CONFIG and the start do.
 
 import KedisUtilities
 
@@ -69,8 +70,8 @@ struct DirectiveReason: Error {
 }
 
 extension DirectiveSpec {
-    /// The value in the form that CONFIG GET shows. `previous` is what stands: classes of output limits that `text` does
-    /// not name keep their limits.
+    /// The value in the form that CONFIG GET shows. `previous` is what stands: classes of output limits that `text`
+    /// does not name keep their limits.
     func normalise(_ text: String, previous: String) throws(DirectiveReason) -> String {
         switch kind {
         case .boolean: try normaliseBoolean(text)
@@ -118,7 +119,8 @@ extension DirectiveSpec {
 
     private func bounded(_ value: Int64, _ range: ClosedRange<Int64>) throws(DirectiveReason) -> Int64 {
         guard range.contains(value) else {
-            throw DirectiveReason(text: "argument must be between \(range.lowerBound) and \(range.upperBound) inclusive")
+            throw DirectiveReason(
+                text: "argument must be between \(range.lowerBound) and \(range.upperBound) inclusive")
         }
         return value
     }

@@ -1,5 +1,5 @@
-// The directives that exist, in the order of CONFIG GET. A directive is one entry here; a value that the data path reads also has
-// an atomic in Configuration.
+// The directives that exist, in the order of CONFIG GET. A directive is one entry here; a value that the data path
+// reads also has an atomic in Configuration.
 
 let directiveTable: [DirectiveSpec] = networkDirectives + clientDirectives + dataDirectives + processDirectives
 
