@@ -82,7 +82,10 @@ let package = Package(
         tests("KedisPersistenceTests", ["KedisPersistence", "KedisFormats", "KedisStore", "KedisUtilities", "KedisTestSupport"]),
         tests(
             "KedisServerTests",
-            ["KedisServer", "KedisCommands", "KedisStore", "KedisProtocol", "KedisUtilities", "KedisTestSupport"]
+            [
+                "KedisCLI", "KedisServer", "KedisCommands", "KedisPersistence", "KedisStore", "KedisProtocol",
+                "KedisUtilities", "KedisTestSupport",
+            ]
         ),
         tests("KedisTests", ["Kedis", "KedisTestSupport"]),
         tests("KedisShellTests", ["KedisShell", "KedisProtocol", "KedisUtilities", "KedisTestSupport"]),

@@ -5,35 +5,13 @@ import KedisTestSupport
 import KedisUtilities
 import Testing
 
-/// A file to run, shown by its name in test reports.
-struct RespCase: Sendable, CustomTestStringConvertible {
-    let path: String
-
-    var testDescription: String { path.split(separator: "/").suffix(2).joined(separator: "/") }
-
-    /// All files, or those whose path contains KEDIS_RESP.
-    static let all: [RespCase] = TestFiles.list(below: "\(TestFiles.packageRoot)/Tests/commands", suffix: ".resp")
-        .filter { $0.contains(TestFiles.environment("KEDIS_RESP") ?? "") }
-        .map { RespCase(path: $0) }
-
-    /// The files whose command the engine has; that none is missing is a test of its own.
-    static let registered: [RespCase] = {
-        let table = CommandTable(allCommandSpecs)
-        let names = Set(table.commands.map { $0.pointee.fullName.text })
-        return all.filter { names.contains($0.name) }
-    }()
-
-    /// The command in lower case.
-    var name: String { String(path.split(separator: "/").last?.dropLast(5) ?? "") }
-}
-
 /// Runs a file and records every difference as an issue at the file's own line.
 func check(_ respCase: RespCase, on target: RespTarget) throws {
-    for mismatch in try RespRunner.run(RespFile(path: respCase.path), on: target) {
+    for mismatch in try RespRunner.run(respCase.file, on: target) {
         Issue.record(
             "RESP\(target.protocolVersion), \(target.name): \(mismatch)",
             sourceLocation: SourceLocation(
-                fileID: "commands/\(respCase.testDescription)", filePath: mismatch.path, line: max(1, mismatch.line),
+                fileID: "commands/\(respCase)", filePath: mismatch.path, line: max(1, mismatch.line),
                 column: 1
             )
         )

@@ -5,7 +5,7 @@
 
 package import KedisCommands
 import KedisProtocol
-import KedisStore
+package import KedisStore
 import KedisUtilities
 import Synchronization
 
@@ -36,7 +36,7 @@ package final class TestEngine {
     package let clock = TestClock()
     package let engine: Engine
 
-    package init() {
+    package init(store: Store = Store(seed: HashSeed(1, 2))) {
         let clock = clock
         let lastSaveSeconds = Atomic64(clock.nowMicroseconds / 1_000_000)
         var host = Host()
@@ -55,7 +55,7 @@ package final class TestEngine {
         configuration.settle("save", "")
         configuration.settle("enable-debug-command", "yes")
         engine = Engine(
-            store: Store(seed: HashSeed(1, 2)), configuration: configuration, host: host, clock: clock.engineClock, seed: 3
+            store: store, configuration: configuration, host: host, clock: clock.engineClock, seed: 3
         )
     }
 
@@ -67,12 +67,22 @@ package final class TestEngine {
         return peer
     }
 
-    /// An engine as a target. `! fresh` starts with another engine.
-    package static func target(protocolVersion: Int) -> RespTarget {
+    /// An engine as a target. `! fresh` starts with another engine. `didProcess` gets the engine after every request.
+    package static func target(
+        protocolVersion: Int, didProcess: ((TestEngine) -> Void)? = nil
+    ) -> RespTarget {
         var current = TestEngine()
         var target = RespTarget(
             name: "the engine in process", protocolVersion: protocolVersion,
-            connect: { current.connect(protocolVersion: protocolVersion) },
+            connect: {
+                var peer = current.connect(protocolVersion: protocolVersion)
+                guard let didProcess else { return peer }
+                peer.send = { [send = peer.send] in
+                    send($0)
+                    didProcess(current)
+                }
+                return peer
+            },
             sleep: { current.clock.advance(microseconds: Int64($0) * 1000) }
         )
         target.renew = { current = TestEngine() }

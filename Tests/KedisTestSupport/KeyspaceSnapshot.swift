@@ -1,11 +1,15 @@
-// All keys of a target with their values and deadlines, read over its own commands: what must be the same before and
-// after a restart.
+// All keys with their values, types, encodings and deadlines: what must be the same before and after a restart. Read
+// over the commands of a target, or straight from a store, which leaves no trace in its statistics and access times.
 
 package import KedisProtocol
+package import KedisStore
+import KedisUtilities
 
 package struct KeyspaceSnapshot: Equatable {
     package struct Entry: Equatable {
         package let value: Reply
+        package let type: String
+        package var encoding: String
         /// Unix time; -1 without one.
         package let deadlineMilliseconds: Int64
     }
@@ -23,9 +27,64 @@ package struct KeyspaceSnapshot: Equatable {
                 let value = try Self.ask(peer, [Array("GET".utf8), key])
                 guard case .integer(let deadline) = try Self.ask(peer, [Array("PEXPIRETIME".utf8), key]), deadline != -2
                 else { continue }
-                entries["\(database)/\(RespQuoting.quote(key))"] = Entry(value: value, deadlineMilliseconds: deadline)
+                entries[Self.name(database, key)] = Entry(
+                    value: value, type: Self.text(try Self.ask(peer, [Array("TYPE".utf8), key])),
+                    encoding: Self.text(try Self.ask(peer, [Array("OBJECT".utf8), Array("ENCODING".utf8), key])),
+                    deadlineMilliseconds: deadline
+                )
             }
         }
+    }
+
+    /// What a store holds at `nowMilliseconds`.
+    package init(of store: Store, nowMilliseconds: Int64) {
+        store.lock(.all)
+        defer { store.unlock(.all) }
+        for database in 0..<store.databaseCount {
+            store.keyspace(database, nowMilliseconds: nowMilliseconds, held: .all).forEachEntry { entry in
+                let value =
+                    switch entry.string {
+                    case .integer(let value): Array("\(value)".utf8)
+                    case .bytes(let bytes): bytes.bytes
+                    }
+                let deadline = entry.deadlineMilliseconds
+                entries[Self.name(database, entry.key.bytes)] = Entry(
+                    value: .bulk(value), type: "\(entry.type.name)", encoding: "\(entry.encoding.name)",
+                    deadlineMilliseconds: deadline == noDeadline ? -1 : deadline
+                )
+            }
+        }
+    }
+
+    private static func name(_ database: Int, _ key: [UInt8]) -> String { "\(database)/\(RespQuoting.quote(key))" }
+
+    private static func text(_ reply: Reply) -> String {
+        switch reply {
+        case .simple(let bytes), .bulk(let bytes): String(decoding: bytes, as: UTF8.self)
+        default: "\(reply)"
+        }
+    }
+
+    /// The same as a restart must leave it. A snapshot has values only, so the encoding is chosen anew.
+    ///
+    /// Source: Redis 7.0 tries, for a string that it loads, the integer, then `embstr` up to 44 bytes, then `raw`.
+    package var restarted: KeyspaceSnapshot {
+        var restarted = self
+        for (name, entry) in entries {
+            guard entry.type == "string", case .bulk(let bytes) = entry.value else { continue }
+            let isInteger = Int64(String(decoding: bytes, as: UTF8.self)).map { Array("\($0)".utf8) == bytes } ?? false
+            restarted.entries[name]?.encoding = isInteger ? "int" : bytes.count <= 44 ? "embstr" : "raw"
+        }
+        return restarted
+    }
+
+    /// Without the keys that are due before `milliseconds`: where real time passes between two snapshots.
+    package func droppingKeysDue(before milliseconds: Int64) -> KeyspaceSnapshot {
+        var kept = self
+        kept.entries = entries.filter {
+            $0.value.deadlineMilliseconds == -1 || $0.value.deadlineMilliseconds >= milliseconds
+        }
+        return kept
     }
 
     /// What differs, one line for each key, for a test's message.

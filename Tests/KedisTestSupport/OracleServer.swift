@@ -14,6 +14,8 @@ import KedisProtocol
 
 package struct OracleError: Error, CustomStringConvertible {
     package let description: String
+
+    package init(description: String) { self.description = description }
 }
 
 package final class OracleServer {
@@ -66,7 +68,7 @@ package final class OracleServer {
     package func connect() throws -> RespPeer { try RespPeer.connect(port: port) }
 
     /// Waits until this very process answers on the port (another server may have it).
-    private static func isReady(_ process: pid_t, port: UInt16) -> Bool {
+    static func isReady(_ process: pid_t, port: UInt16) -> Bool {
         for _ in 0..<1000 {
             if waitpid(process, nil, WNOHANG) != 0 { return false }
             if let peer = try? RespPeer.connect(port: port) {

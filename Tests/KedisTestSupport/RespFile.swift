@@ -73,6 +73,17 @@ extension RespFile {
     }
 }
 
+extension RespFile {
+    /// The file up to its first `! sleep`, for those who run it many times.
+    package var untilFirstSleep: RespFile {
+        let steps = steps.prefix {
+            if case .sleep = $0 { return false }
+            return true
+        }
+        return RespFile(path: path, command: command, steps: Array(steps))
+    }
+}
+
 /// The parser: one pass over the lines, with the directives that wait for their request.
 struct RespFileParser {
     let path: String

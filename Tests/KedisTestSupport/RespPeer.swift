@@ -88,11 +88,27 @@ extension RespPeer {
         )
     }
 
-    /// The same connection with every byte sent on its own.
-    package func sendingByteByByte() -> RespPeer {
+    /// The same connection with every byte sent on its own. `sendPart` sends and waits until the other side has it.
+    package func sendingByteByByte(_ sendPart: (([UInt8]) -> Void)? = nil) -> RespPeer {
+        let sendPart = sendPart ?? send
         var peer = self
         peer.send = { bytes in
-            for byte in bytes { send([byte]) }
+            for byte in bytes { sendPart([byte]) }
+        }
+        return peer
+    }
+
+    /// The same connection with every request sent in two parts: the first request after byte `offset` + 1, the next
+    /// ones each a byte later, from the front again where a request is shorter. `sendPart` as above.
+    package func sendingInTwoParts(_ offset: Int, _ sendPart: @escaping ([UInt8]) -> Void) -> RespPeer {
+        var peer = self
+        var turn = offset
+        peer.send = { bytes in
+            guard bytes.count > 1 else { return send(bytes) }
+            let split = 1 + turn % (bytes.count - 1)
+            turn += 1
+            sendPart(Array(bytes[..<split]))
+            send(Array(bytes[split...]))
         }
         return peer
     }

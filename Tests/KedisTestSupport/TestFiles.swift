@@ -97,6 +97,11 @@ package enum TestFiles {
     }
 
     package static func sleep(milliseconds: Int) {
-        usleep(UInt32(clamping: milliseconds * 1000))
+        sleep(microseconds: milliseconds * 1000)
+    }
+
+    /// Waits; none means that another thread may go first.
+    package static func sleep(microseconds: Int) {
+        if microseconds == 0 { sched_yield() } else { usleep(UInt32(clamping: microseconds)) }
     }
 }
