@@ -1,5 +1,5 @@
-// CLIENT: what connections know and say about themselves and each other. The container and its small subcommands; LIST and INFO are
-// in ClientCommand+List.swift, KILL in ClientCommand+Kill.swift.
+// CLIENT: what connections know and say about themselves and each other. The container and its small subcommands; LIST
+// and INFO are in ClientCommand+List.swift, KILL in ClientCommand+Kill.swift.
 
 import KedisProtocol
 import KedisUtilities
@@ -16,11 +16,12 @@ enum ClientCommand {
         subcommands: [
             CommandSpec(
                 "GETNAME", summary: "Returns the name of the connection.", since: "2.6.9", group: .connection, arity: 2,
-                flags: [.noScript, .loading, .stale], replies: [.bulk("the name"), .null("there is none")], handler: getName
+                flags: [.noScript, .loading, .stale], replies: [.bulk("the name"), .null("there is none")],
+                handler: getName
             ),
             CommandSpec(
                 "HELP", summary: "Lists the subcommands.", since: "5.0.0", group: .connection, arity: 2,
-                flags: [.loading, .stale], replies: [.array("lines of text")], handler: help
+                flags: [.loading, .stale], replies: [.array("lines of text")], handler: replySubcommandHelp
             ),
             CommandSpec(
                 "ID", summary: "Returns the number of the connection.", since: "5.0.0", group: .connection, arity: 2,
@@ -34,17 +35,20 @@ enum ClientCommand {
             ),
             CommandSpec(
                 "NO-TOUCH", summary: "Lets the commands of the connection leave the access clocks of keys alone.",
-                since: "7.2.0", group: .connection, arity: 3, flags: [.noScript, .loading, .stale], arguments: [enabled],
+                since: "7.2.0", group: .connection, arity: 3, flags: [.noScript, .loading, .stale],
+                arguments: [enabled],
                 replies: [.ok], handler: noTouch
             ),
             CommandSpec(
-                "REPLY", summary: "Switches the replies of the connection on or off, or drops the next one.", since: "3.2.0",
+                "REPLY", summary: "Switches the replies of the connection on or off, or drops the next one.",
+                since: "3.2.0",
                 group: .connection, arity: 3, flags: [.noScript, .loading, .stale],
                 arguments: [.oneOf("on_off_skip", [.token("ON"), .token("OFF"), .token("SKIP")])],
                 replies: [.simple("OK, to ON; nothing to OFF and SKIP")], handler: setReplies
             ),
             CommandSpec(
-                "SETINFO", summary: "Notes the name or version of the client's library.", since: "7.2.0", group: .connection,
+                "SETINFO", summary: "Notes the name or version of the client's library.", since: "7.2.0",
+                group: .connection,
                 arity: 4, flags: [.noScript, .loading, .stale],
                 tips: ["request_policy:all_nodes", "response_policy:all_succeeded"],
                 arguments: [
@@ -125,47 +129,5 @@ enum ClientCommand {
         } else {
             throw .syntax
         }
-    }
-
-    /// The lines of Redis 7.0 for what is here, and those of 7.2 for what came with it.
-    static func help(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        reply.help("CLIENT", [
-            "GETNAME",
-            "    Return the name of the current connection.",
-            "ID",
-            "    Return the ID of the current connection.",
-            "INFO",
-            "    Return information about the current client connection.",
-            "KILL <ip:port>",
-            "    Kill connection made from <ip:port>.",
-            "KILL <option> <value> [<option> <value> [...]]",
-            "    Kill connections. Options are:",
-            "    * ADDR (<ip:port>|<unixsocket>:0)",
-            "      Kill connections made from the specified address",
-            "    * LADDR (<ip:port>|<unixsocket>:0)",
-            "      Kill connections made to specified local address",
-            "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
-            "      Kill connections by type.",
-            "    * USER <username>",
-            "      Kill connections authenticated by <username>.",
-            "    * SKIPME (YES|NO)",
-            "      Skip killing current connection (default: yes).",
-            "LIST [options ...]",
-            "    Return information about client connections. Options:",
-            "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
-            "      Return clients of specified type.",
-            "REPLY (ON|OFF|SKIP)",
-            "    Control the replies sent to the current connection.",
-            "SETNAME <name>",
-            "    Assign the name <name> to the current connection.",
-            "SETINFO <option> <value>",
-            "    Set client meta attr. Options are:",
-            "    * LIB-NAME: the client lib name.",
-            "    * LIB-VER: the client lib version.",
-            "NO-EVICT (ON|OFF)",
-            "    Protect current client connection from eviction.",
-            "NO-TOUCH (ON|OFF)",
-            "    Will not touch LRU/LFU stats when this mode is on.",
-        ])
     }
 }

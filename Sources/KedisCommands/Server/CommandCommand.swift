@@ -1,5 +1,6 @@
-// COMMAND: what commands there are. Everything that it answers is derived from the command table: the entries' descriptions are in
-// CommandCommand+Info.swift, their documentation in CommandCommand+Docs.swift, the keys of a request in CommandCommand+Keys.swift.
+// COMMAND: what commands there are. Everything that it answers is derived from the command table: the entries'
+// descriptions are in CommandCommand+Info.swift, their documentation in CommandCommand+Docs.swift, the keys of a
+// request in CommandCommand+Keys.swift.
 
 import KedisProtocol
 import KedisUtilities
@@ -11,9 +12,11 @@ enum CommandCommand {
         categories: ["connection"], locks: .none, tips: ["nondeterministic_output_order"],
         replies: [.array("a description of each command")],
         subcommands: [
-            subcommand("COUNT", "Counts the commands.", arity: 2, replies: [.integer("how many there are")], handler: count),
             subcommand(
-                "DOCS", "Documents commands: all, or those that are named.", since: "7.0.0", complexity: lookedUp, arity: -2,
+                "COUNT", "Counts the commands.", arity: 2, replies: [.integer("how many there are")], handler: count),
+            subcommand(
+                "DOCS", "Documents commands: all, or those that are named.", since: "7.0.0", complexity: lookedUp,
+                arity: -2,
                 tips: ["nondeterministic_output_order"], arguments: [names],
                 replies: [.map("documentation by name; unknown names are left out")], handler: documents
             ),
@@ -23,10 +26,12 @@ enum CommandCommand {
             ),
             subcommand(
                 "GETKEYSANDFLAGS", "Returns the keys in a request, and what it does with them.", since: "7.0.0",
-                complexity: ofArguments, arity: -4, replies: [.array("keys, each with its flags")], handler: keysAndFlags
+                complexity: ofArguments, arity: -4, replies: [.array("keys, each with its flags")],
+                handler: keysAndFlags
             ),
             subcommand(
-                "HELP", "Lists the subcommands.", since: "5.0.0", arity: 2, replies: [.array("lines of text")], handler: help
+                "HELP", "Lists the subcommands.", since: "5.0.0", arity: 2, replies: [.array("lines of text")],
+                handler: replySubcommandHelp
             ),
             subcommand(
                 "INFO", "Describes commands: all, or those that are named.", complexity: lookedUp, arity: -2,
@@ -128,28 +133,5 @@ enum CommandCommand {
     private static func writeNames(_ entries: [UnsafePointer<CommandEntry>], _ reply: inout ReplyWriter) {
         reply.array(entries.count)
         for entry in entries { reply.bulk(entry.pointee.fullName) }
-    }
-
-    static func help(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        reply.help("COMMAND", [
-            "(no subcommand)",
-            "    Return details about all Redis commands.",
-            "COUNT",
-            "    Return the total number of commands in this Redis server.",
-            "LIST",
-            "    Return a list of all commands in this Redis server.",
-            "INFO [<command-name> ...]",
-            "    Return details about multiple Redis commands.",
-            "    If no command names are given, documentation details for all",
-            "    commands are returned.",
-            "DOCS [<command-name> ...]",
-            "    Return documentation details about multiple Redis commands.",
-            "    If no command names are given, documentation details for all",
-            "    commands are returned.",
-            "GETKEYS <full-command>",
-            "    Return the keys from a full Redis command.",
-            "GETKEYSANDFLAGS <full-command>",
-            "    Return the keys and the access flags from a full Redis command.",
-        ])
     }
 }

@@ -18,10 +18,12 @@ enum ConfigCommand {
             ),
             CommandSpec(
                 "HELP", summary: "Lists the subcommands.", since: "5.0.0", group: .server, arity: 2,
-                flags: [.loading, .stale], locks: .none, replies: [.array("lines of text")], handler: help
+                flags: [.loading, .stale], locks: .none, replies: [.array("lines of text")],
+                handler: replySubcommandHelp
             ),
             CommandSpec(
-                "RESETSTAT", summary: "Sets the counters of INFO back to zero.", since: "2.0.0", group: .server, arity: 2,
+                "RESETSTAT", summary: "Sets the counters of INFO back to zero.", since: "2.0.0", group: .server,
+                arity: 2,
                 flags: flags, locks: .none, replies: [.ok], handler: resetStatistics
             ),
             CommandSpec(
@@ -100,19 +102,6 @@ enum ConfigCommand {
     /// The file belongs to whoever wrote it: the error is the one for a server without a file.
     static func rewrite(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         throw .literal("ERR The server is running without a config file")
-    }
-
-    static func help(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        reply.help("CONFIG", [
-            "GET <pattern>",
-            "    Return parameters matching the glob-like <pattern> and their values.",
-            "SET <directive> <value>",
-            "    Set the configuration <directive> to <value>.",
-            "RESETSTAT",
-            "    Reset statistics reported by the INFO command.",
-            "REWRITE",
-            "    Rewrite the configuration file.",
-        ])
     }
 }
 
