@@ -1,7 +1,8 @@
 // The thread that removes keys whose deadline has passed, for databases in a program.
 //
-// It sleeps 10 ms at a time while deadlines are near and 100 ms otherwise, holds the store weakly between ticks, and ends with
-// `stop()` or with the store. A tick removes at most 64 keys for each stripe and lock, so that commands wait for microseconds.
+// It sleeps 10 ms at a time while deadlines are near and 100 ms otherwise, holds the store weakly between ticks, and
+// ends with `stop()` or with the store. A tick removes at most 64 keys for each stripe and lock, so that commands wait
+// for microseconds.
 
 import KedisPersistence
 import KedisStore

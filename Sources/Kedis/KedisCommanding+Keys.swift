@@ -34,7 +34,8 @@ extension KedisCommanding {
         try integer("EXISTS", [key.kedisBytes]) == 1
     }
 
-    /// Lets `key` expire after `duration`, counted in whole milliseconds; a duration that is not positive deletes it. (PEXPIRE)
+    /// Lets `key` expire after `duration`, counted in whole milliseconds; a duration that is not positive deletes it.
+    /// (PEXPIRE)
     ///
     /// - Returns: false when there is no such key.
     /// - Throws: ``KedisError/command(_:)`` when the deadline does not fit 64 bits.
@@ -86,7 +87,8 @@ extension KedisCommanding {
     /// Returns all keys that match `pattern`, in no order: `*` any bytes, `?` one, `[a-z]` one of these, `\` takes the
     /// next byte as it is. (KEYS)
     ///
-    /// - Throws: ``KedisError/unexpectedReply(_:)`` when a key is no `Key` (for text: not UTF-8; use `as: [UInt8].self` then).
+    /// - Throws: ``KedisError/unexpectedReply(_:)`` when a key is no `Key` (for text: not UTF-8; use `as: [UInt8].self`
+    ///   then).
     /// - Complexity: O(n), all keys in memory at once; ``scan(matching:pageSize:)`` gives them piece by piece.
     public func keys<Key: KedisValue>(
         matching pattern: some KedisValue = "*", as type: Key.Type = String.self
@@ -99,10 +101,12 @@ extension KedisCommanding {
         return keys
     }
 
-    /// Returns a sequence of the keys that match `pattern`, read about `pageSize` at a time while it is iterated. (SCAN)
+    /// Returns a sequence of the keys that match `pattern`, read about `pageSize` at a time while it is iterated.
+    /// (SCAN)
     ///
-    /// A key that exists from start to end of the iteration is given exactly once, one that comes or goes meanwhile at most once.
-    /// The database may be changed in the loop. Keys are bytes: `String(decoding: key, as: UTF8.self)` makes text of one.
+    /// A key that exists from start to end of the iteration is given exactly once, one that comes or goes meanwhile at
+    /// most once. The database may be changed in the loop. Keys are bytes: `String(decoding: key, as: UTF8.self)` makes
+    /// text of one.
     ///
     /// - Complexity: O(pageSize) for a page, O(n) for all.
     public func scan(matching pattern: some KedisValue = "*", pageSize: Int = 100) -> KedisScan<Self> {

@@ -43,8 +43,8 @@ public enum KedisSetCondition: Sendable, Equatable {
 extension KedisCommanding {
     /// Returns the value of `key`, or nil when it does not exist. (GET)
     ///
-    /// - Throws: ``KedisError/command(_:)`` when the key holds no string, ``KedisError/unexpectedReply(_:)`` when its bytes
-    ///   are no `Value` (for text: not UTF-8; read `as: [UInt8].self` then).
+    /// - Throws: ``KedisError/command(_:)`` when the key holds no string, ``KedisError/unexpectedReply(_:)`` when its
+    ///   bytes are no `Value` (for text: not UTF-8; read `as: [UInt8].self` then).
     /// - Complexity: O(1) plus copying the value
     public func get<Value: KedisValue>(
         _ key: some KedisValue, as type: Value.Type = String.self
@@ -59,7 +59,8 @@ extension KedisCommanding {
     /// - Complexity: O(1) plus copying the value
     @discardableResult
     public func set(
-        _ key: some KedisValue, to value: some KedisValue, expiry: KedisExpiry = .never, condition: KedisSetCondition = .always
+        _ key: some KedisValue, to value: some KedisValue, expiry: KedisExpiry = .never,
+        condition: KedisSetCondition = .always
     ) throws(KedisError) -> Bool {
         switch try reply(to: "SET", [key.kedisBytes, value.kedisBytes] + expiry.arguments + condition.arguments) {
         case .simple: return true

@@ -2,8 +2,8 @@
 
 public import KedisProtocol
 
-/// Something that executes commands: a ``KedisDatabase`` (any thread, database 0) or a ``KedisConnection`` (one thread, the
-/// database that it has selected). The typed calls are the same on both.
+/// Something that executes commands: a ``KedisDatabase`` (any thread, database 0) or a ``KedisConnection`` (one thread,
+/// the database that it has selected). The typed calls are the same on both.
 public protocol KedisCommanding {
     /// Executes a command, its name first, and returns its reply, which is an error reply when it was refused.
     func execute(_ arguments: [[UInt8]]) -> Reply
@@ -31,7 +31,9 @@ extension KedisCommanding {
     }
 
     /// The value in a reply that is a bulk string or null.
-    func value<Value: KedisValue>(_ reply: Reply, of name: StaticString, as type: Value.Type) throws(KedisError) -> Value? {
+    func value<Value: KedisValue>(_ reply: Reply, of name: StaticString, as type: Value.Type) throws(KedisError)
+        -> Value?
+    {
         switch reply {
         case .null: return nil
         case .bulk(let bytes):
@@ -43,7 +45,9 @@ extension KedisCommanding {
         }
     }
 
-    func unexpected(_ name: StaticString) -> KedisError { .unexpectedReply("\(name) replied in a shape that it never has") }
+    func unexpected(_ name: StaticString) -> KedisError {
+        .unexpectedReply("\(name) replied in a shape that it never has")
+    }
 }
 
 extension KedisError {

@@ -1,7 +1,8 @@
 // A connection to a database in the same process: one session, without a wire.
 //
-// Not Sendable: one thread at a time. Arguments are laid side by side in a buffer that is kept, the session executes them in
-// place, and the reply is decoded into a value. Cost of a command: no system call; the reply's own arrays are allocated.
+// Not Sendable: one thread at a time. Arguments are laid side by side in a buffer that is kept, the session executes
+// them in place, and the reply is decoded into a value. Cost of a command: no system call; the reply's own arrays are
+// allocated.
 
 import KedisCommands
 public import KedisProtocol
@@ -27,12 +28,14 @@ public final class KedisConnection {
     /// Nothing was changed that the next user would notice.
     var isPristine: Bool {
         let client = session.client.pointee
-        return client.databaseIndex == 0 && client.replyMode == .on && !client.isClosing && session.output.version == .resp2
+        return client.databaseIndex == 0 && client.replyMode == .on && !client.isClosing
+            && session.output.version == .resp2
     }
 
     /// Executes a command.
     ///
-    /// - Returns: the reply, which is an error reply when the command was refused; `.null` when the command sends none (CLIENT REPLY OFF).
+    /// - Returns: the reply, which is an error reply when the command was refused; `.null` when the command sends none
+    ///   (CLIENT REPLY OFF).
     public func execute(_ arguments: [[UInt8]]) -> Reply {
         perform(arguments)
         defer { session.output.removeAll() }

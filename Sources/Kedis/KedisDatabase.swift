@@ -1,8 +1,8 @@
 // The embedding API: a store inside a Swift program.
 //
-// A database owns engine, store and, when it has a directory, its snapshot. Threads: any; commands run on the calling thread,
-// under the locks of their keys only, so threads do not wait for each other unless they meet at a key. A background thread
-// removes keys whose deadline has passed; it ends with `close()` or with the last reference.
+// A database owns engine, store and, when it has a directory, its snapshot. Threads: any; commands run on the calling
+// thread, under the locks of their keys only, so threads do not wait for each other unless they meet at a key. A
+// background thread removes keys whose deadline has passed; it ends with `close()` or with the last reference.
 
 import KedisCommands
 import KedisPersistence
@@ -62,7 +62,8 @@ public final class KedisDatabase: Sendable {
 
     /// Opens the database of a directory: loads its snapshot when there is one. The directory must exist.
     ///
-    /// - Throws: ``KedisError/snapshot(_:)`` when the snapshot is damaged, too new or unreadable; the file is left alone.
+    /// - Throws: ``KedisError/snapshot(_:)`` when the snapshot is damaged, too new or unreadable; the file is left
+    ///   alone.
     /// - Complexity: O(size of the snapshot)
     public static func open(directory: String, options: Options = Options()) throws(KedisError) -> KedisDatabase {
         let store = makeStore(options)

@@ -27,7 +27,9 @@ struct ClientCommand: ParsableCommand {
     @Option(name: .customShort("s"), help: "The server's Unix socket, instead of host and port.")
     var socket: String?
 
-    @Option(name: .customShort("a"), help: "The password. The environment variable KEDISCLI_AUTH or REDISCLI_AUTH keeps it out of the process list.")
+    @Option(
+        name: .customShort("a"),
+        help: "The password. The environment variable KEDISCLI_AUTH or REDISCLI_AUTH keeps it out of the process list.")
     var password: String?
 
     @Option(name: .customLong("user"), help: "The user that the password is for.")
@@ -71,7 +73,8 @@ struct ClientCommand: ParsableCommand {
         shellOptions.format = raw ? .raw : formatted ? .formatted : .automatic
         let isInteractive = command.isEmpty && isatty(0) == 1
         let shell = Shell(
-            backend: ShellBackend(client: client, wantsCatalog: isInteractive && client.isConnected), options: shellOptions
+            backend: ShellBackend(client: client, wantsCatalog: isInteractive && client.isConnected),
+            options: shellOptions
         )
         throw ExitCode(command.isEmpty ? shell.runInteractive() : shell.runOnce(rawArguments(last: command.count)))
     }

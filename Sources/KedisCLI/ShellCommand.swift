@@ -41,8 +41,8 @@ struct ShellCommand: ParsableCommand {
         commandName: "shell",
         abstract: "Open a shell on a store inside the process (the default), or execute one command.",
         discussion: """
-            On a terminal the shell is interactive. Otherwise it reads one command a line from standard input and exits with 0, or 1 if \
-            a command failed.
+            On a terminal the shell is interactive. Otherwise it reads one command a line from standard input and \
+            exits with 0, or 1 if a command failed.
             """
     )
 
@@ -77,7 +77,10 @@ struct ExplainCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "explain",
         abstract: "Show the way of a command through the engine.",
-        discussion: "kedis explain SET name Karthik shows it without running it, kedis explain ANALYZE SET name Karthik runs and measures it."
+        discussion: """
+            kedis explain SET name Karthik shows it without running it, kedis explain ANALYZE SET name Karthik runs \
+            and measures it.
+            """
     )
 
     @OptionGroup var store: StoreOptions
@@ -86,7 +89,9 @@ struct ExplainCommand: ParsableCommand {
     var command: [String] = []
 
     func run() throws {
-        guard !command.isEmpty else { throw ValidationError("Which command? For example: kedis explain SET name Karthik") }
+        guard !command.isEmpty else {
+            throw ValidationError("Which command? For example: kedis explain SET name Karthik")
+        }
         let database = try store.open()
         var options = Shell.Options()
         options.format = .formatted

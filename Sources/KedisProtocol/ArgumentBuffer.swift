@@ -66,8 +66,8 @@ package struct ArgumentBuffer: ~Copyable {
 // MARK: Inline commands
 
 extension ArgumentBuffer {
-    /// Splits a line as redis-server does: blanks separate, double quotes know escapes, single quotes only `\'`, and a closing quote
-    /// is followed by a blank or the end. Returns the number of arguments, or nil for unbalanced quotes.
+    /// Splits a line as redis-server does: blanks separate, double quotes know escapes, single quotes only `\'`, and a
+    /// closing quote is followed by a blank or the end. Returns the number of arguments, or nil for unbalanced quotes.
     package mutating func appendInline(_ line: ByteView) -> Int? {
         // Inline requests are executed one by one, so the bytes of the one before are free.
         inlineBytes.removeAll(keepingCapacity: true)

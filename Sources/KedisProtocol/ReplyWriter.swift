@@ -1,8 +1,9 @@
 // Writes replies as bytes, RESP2 or RESP3, into one contiguous buffer.
 //
-// Ownership: the writer owns its buffer; the session owns the writer; the transport reads `bytes` after a batch and then
-// calls `removeAll()`. Single-threaded. Cost: every append is a capacity check and a few stores; the buffer grows by doubling
-// and gives memory back when it was grown for a rare large reply. The fast paths are inlinable because handlers call them for each element.
+// Ownership: the writer owns its buffer; the session owns the writer; the transport reads `bytes` after a batch and
+// then calls `removeAll()`. Single-threaded. Cost: every append is a capacity check and a few stores; the buffer grows
+// by doubling and gives memory back when it was grown for a rare large reply. The fast paths are inlinable because
+// handlers call them for each element.
 
 public import KedisUtilities
 
@@ -196,7 +197,8 @@ package struct ReplyWriter: ~Copyable {
         copy(bytes)
     }
 
-    /// Puts the header of an array or set in front of the `elementCount` replies written since `start`, whose number was not known before.
+    /// Puts the header of an array or set in front of the `elementCount` replies written since `start`, whose number
+    /// was not known before.
     package mutating func insertArrayHeader(at start: Int, elementCount: Int) {
         precondition(start >= 0 && start <= count)
         reserve(Self.lineByteCountMax)
@@ -207,7 +209,8 @@ package struct ReplyWriter: ~Copyable {
         withUnsafeTemporaryAllocation(byteCount: headerByteCount, alignment: 1) { header in
             header.copyMemory(from: UnsafeRawBufferPointer(start: base + end, count: headerByteCount))
             memmove(base + start + headerByteCount, base + start, end - start)
-            UnsafeMutableRawPointer(base + start).copyMemory(from: header.baseAddress.unsafelyUnwrapped, byteCount: headerByteCount)
+            UnsafeMutableRawPointer(base + start).copyMemory(
+                from: header.baseAddress.unsafelyUnwrapped, byteCount: headerByteCount)
         }
     }
 

@@ -1,8 +1,9 @@
 // Parses requests in place: RESP arrays of bulk strings, and inline commands.
 //
-// The parser owns no input. It looks at the unconsumed bytes of a connection, remembers how far it came in an incomplete
-// request (relative to that request's first byte, so the bytes may move) and yields ranges. Nothing is looked at twice, except
-// the header line that is still incomplete. Arguments of inline commands are unescaped into the parser's own buffer.
+// The parser owns no input. It looks at the unconsumed bytes of a connection, remembers how far it came in an
+// incomplete request (relative to that request's first byte, so the bytes may move) and yields ranges. Nothing is
+// looked at twice, except the header line that is still incomplete. Arguments of inline commands are unescaped into the
+// parser's own buffer.
 //
 // Source: the RESP specification; limits and error texts as redis-server 7.0.15 has them.
 
@@ -159,7 +160,8 @@ package struct RequestParser: ~Copyable {
         return nil
     }
 
-    /// The number up to the next CR and where the line behind it starts; nil when CR and the byte behind it are not there yet.
+    /// The number up to the next CR and where the line behind it starts; nil when CR and the byte behind it are not
+    /// there yet.
     @inline(__always)
     private func headerLine(_ input: ByteView, from start: Int) -> (value: Int64?, end: Int)? {
         // One or two digits and CR LF: nearly every header.

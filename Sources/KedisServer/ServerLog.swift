@@ -67,8 +67,8 @@ package struct ServerLogHandler: LogHandler {
         let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
         let month = months[max(0, min(11, Int(parts.tm_mon)))]
         let clock = "\(padded(Int(parts.tm_hour), 2)):\(padded(Int(parts.tm_min), 2)):\(padded(Int(parts.tm_sec), 2))"
-        return
-            "\(padded(Int(parts.tm_mday), 2)) \(month) \(1900 + Int(parts.tm_year)) \(clock).\(padded(Int(now % 1000), 3))"
+        let date = "\(padded(Int(parts.tm_mday), 2)) \(month) \(1900 + Int(parts.tm_year))"
+        return "\(date) \(clock).\(padded(Int(now % 1000), 3))"
     }
 
     private func padded(_ number: Int, _ width: Int) -> String {

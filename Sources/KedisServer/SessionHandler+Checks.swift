@@ -87,8 +87,7 @@ extension SessionHandler {
     }
 
     private func description(_ waiting: Int) -> String {
-        let record = record
-        return
-            "id=\(record.identifier) addr=\(record.endpoint.address) laddr=\(record.endpoint.localAddress) omem=\(waiting)"
+        let endpoint = record.endpoint
+        return "id=\(record.identifier) addr=\(endpoint.address) laddr=\(endpoint.localAddress) omem=\(waiting)"
     }
 }

@@ -2,7 +2,8 @@
 // with one system call from where the session wrote them.
 //
 //   read ─▶ channelRead ─▶ session.receive ─▶ channelReadComplete ─▶ send(2)
-//                                                └ the socket is full: the rest goes through the channel, which waits for
+//                                                └ the socket is full: the rest goes through the channel, which waits
+//                                                for
 //                                                  the peer; when too much waits, nothing is read
 //
 // Ownership: the channel's pipeline owns the handler, the handler owns the session; both live on the channel's event

@@ -1,7 +1,7 @@
 // The picture that the shell draws of an EXPLAIN reply: one box a stage, arrows between them.
 //
-// Works on what the reply says, so it draws the explanations of any server that answers this shape, RESP2 or RESP3. Every line
-// has at most `width` columns; long values are cut with an ellipsis.
+// Works on what the reply says, so it draws the explanations of any server that answers this shape, RESP2 or RESP3.
+// Every line has at most `width` columns; long values are cut with an ellipsis.
 
 package import KedisProtocol
 
@@ -77,7 +77,9 @@ private struct Picture {
     private func tableRows(_ stage: Reply) -> [String] {
         guard let name = stage["name"] else { return ["no command of this name and number of arguments"] }
         let flags = (stage["flags"]?.elements ?? []).map(\.shortText).joined(separator: " ")
-        return ["\(name.shortText)   arity \(stage["arity"]?.shortText ?? "")   group \(stage["group"]?.shortText ?? "")"]
+        return [
+            "\(name.shortText)   arity \(stage["arity"]?.shortText ?? "")   group \(stage["group"]?.shortText ?? "")"
+        ]
             + wrapped("flags: " + flags)
     }
 
@@ -88,7 +90,8 @@ private struct Picture {
 
     private func planRows(_ stage: Reply) -> [String] {
         var rows = (stage["keys"]?.elements ?? []).map { key in
-            "\(key["key"]?.shortText ?? "")   hash \(key["hash"]?.shortText ?? "")   stripe \(key["stripe"]?.shortText ?? "")"
+            func text(_ field: String) -> String { key[field]?.shortText ?? "" }
+            return "\(text("key"))   hash \(text("hash"))   stripe \(text("stripe"))"
         }
         rows.append("locks: \(stage["locks"]?.shortText ?? "")   batch: \(stage["batch"]?.shortText ?? "")")
         return rows
@@ -99,7 +102,8 @@ private struct Picture {
         return stage.elements.flatMap { key -> [String] in
             let facts = (key["place"]?.pairs ?? []).filter { $0.name != "hash" && $0.name != "stripe" }
             var rows = wrapped(
-                (key["key"]?.shortText ?? "") + "   " + facts.map { "\($0.name): \($0.value.shortText)" }.joined(separator: "   ")
+                (key["key"]?.shortText ?? "") + "   "
+                    + facts.map { "\($0.name): \($0.value.shortText)" }.joined(separator: "   ")
             )
             guard let entry = key["entry"], entry != .null else { return rows + ["no entry"] }
             rows.append("\(entry["type"]?.shortText ?? ""), encoded as \(entry["encoding"]?.shortText ?? ""), "
@@ -211,7 +215,8 @@ extension Reply {
     }
 }
 
-/// Text with escapes for what is not printable. Anything beyond ASCII is escaped too unless it is text of one column a character.
+/// Text with escapes for what is not printable. Anything beyond ASCII is escaped too unless it is text of one column a
+/// character.
 private func printable(_ bytes: [UInt8]) -> String {
     var text = ""
     for scalar in String(decoding: bytes, as: UTF8.self).unicodeScalars {

@@ -76,7 +76,8 @@ struct Cell {
         self.address = address
     }
 
-    /// Allocates a cell with `key` and room for `valueByteCount` bytes, left uninitialised; nil when memory is exhausted.
+    /// Allocates a cell with `key` and room for `valueByteCount` bytes, left uninitialised; nil when memory is
+    /// exhausted.
     static func make(key: ByteView, valueByteCount: Int, type: ValueType, encoding: ValueEncoding) -> Cell? {
         guard let address = malloc(CellHeader.byteCount + key.count + valueByteCount) else { return nil }
         let cell = Cell(address)

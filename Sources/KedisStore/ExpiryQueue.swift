@@ -2,8 +2,8 @@
 //
 // The queue never knows more than the table: when an entry fires, the table is looked up by hash and the real deadline
 // decides whether the key is due, was given a later deadline (the queue is armed again) or is gone (the entry was
-// stale). So deleting or persisting a key costs nothing here. Who rebuilds: the table, when stale entries outnumber live ones.
-// Guarded by the stripe's lock. Cost: 16 bytes an entry, O(log n) to push and pop.
+// stale). So deleting or persisting a key costs nothing here. Who rebuilds: the table, when stale entries outnumber
+// live ones. Guarded by the stripe's lock. Cost: 16 bytes an entry, O(log n) to push and pop.
 
 #if canImport(Glibc)
 import Glibc

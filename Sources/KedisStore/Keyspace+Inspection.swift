@@ -38,7 +38,8 @@ package struct EntryInspection: Sendable {
 }
 
 extension Keyspace {
-    /// Describes the place and the entry of `key`, whose stripe is locked, without a trace. Allocates: for EXPLAIN only.
+    /// Describes the place and the entry of `key`, whose stripe is locked, without a trace. Allocates: for EXPLAIN
+    /// only.
     package func inspect(_ key: Key) -> KeyInspection {
         let stripe = stripe(of: key)
         var place = [
@@ -51,7 +52,8 @@ extension Keyspace {
             return KeyInspection(place: place, entry: nil)
         }
         let home = table.pointee.home(of: key.hash)
-        place.append(KeyInspection.Fact(name: "table", value: "\(table.pointee.count) keys in \(table.pointee.slotCount) slots"))
+        place.append(
+            KeyInspection.Fact(name: "table", value: "\(table.pointee.count) keys in \(table.pointee.slotCount) slots"))
         place.append(KeyInspection.Fact(name: "home slot", value: "\(home)"))
         guard let entry = peek(key), let index = table.pointee.find(key) else {
             place.append(KeyInspection.Fact(name: "slot", value: "empty"))
@@ -70,7 +72,8 @@ extension Entry {
         func add(_ name: String, _ offset: Int, _ byteCount: Int, _ meaning: String) {
             let shown = UnsafeRawBufferPointer(start: cell.address + offset, count: min(32, byteCount))
             fields.append(
-                EntryInspection.Field(name: name, offset: offset, byteCount: byteCount, bytes: [UInt8](shown), meaning: meaning)
+                EntryInspection.Field(
+                    name: name, offset: offset, byteCount: byteCount, bytes: [UInt8](shown), meaning: meaning)
             )
         }
         add("key length", 0, 4, "\(header.keyByteCount) bytes")

@@ -1,4 +1,5 @@
-// Walks over a whole database: KEYS, SCAN, RANDOMKEY, DBSIZE, snapshots. One stripe at a time is locked, except for those held.
+// Walks over a whole database: KEYS, SCAN, RANDOMKEY, DBSIZE, snapshots. One stripe at a time is locked, except for
+// those held.
 //
 // Views passed to `body` are valid during the call; `body` must not change the keyspace.
 
@@ -45,9 +46,9 @@ extension Keyspace {
         }
     }
 
-    /// One step of SCAN: calls `body` with the live entries between `cursor` and the returned cursor, about `count` of them;
-    /// 0 starts and 0 ends. Every key that is there from the first step to the last is given exactly once, keys that
-    /// come or go meanwhile at most once. Any number is a valid cursor. O(count).
+    /// One step of SCAN: calls `body` with the live entries between `cursor` and the returned cursor, about `count` of
+    /// them; 0 starts and 0 ends. Every key that is there from the first step to the last is given exactly once, keys
+    /// that come or go meanwhile at most once. Any number is a valid cursor. O(count).
     package func scan(from cursor: UInt64, count: Int, _ body: (Entry) -> Void) -> UInt64 {
         var lower = cursor << 16
         var visited = 0
@@ -71,7 +72,8 @@ extension Keyspace {
     }
 
     private func scanStripe(
-        _ stripe: UnsafeMutablePointer<Stripe>, from lower: UInt64, budget: Int, visited: inout Int, _ body: (Entry) -> Void
+        _ stripe: UnsafeMutablePointer<Stripe>, from lower: UInt64, budget: Int, visited: inout Int,
+        _ body: (Entry) -> Void
     ) -> UInt64? {
         guard let table = stripe.pointee.table(databaseIndex) else { return nil }
         return table.pointee.scan(from: lower, budget: max(1, budget - visited)) { index in

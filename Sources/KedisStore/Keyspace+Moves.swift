@@ -15,7 +15,8 @@ extension Keyspace {
         return true
     }
 
-    /// Copies the value and deadline of `source` to `destination` in the database `target`; false when there is no source.
+    /// Copies the value and deadline of `source` to `destination` in the database `target`; false when there is no
+    /// source.
     /// What is at the destination is replaced: callers check first. Both stripes are locked. O(size of the value).
     package func copy(_ source: Key, to destination: Key, in target: Keyspace) throws(StoreError) -> Bool {
         guard let entry = read(source) else { return false }
@@ -33,7 +34,8 @@ extension Keyspace {
     private func duplicate(_ entry: Entry, as key: Key, in target: Keyspace) throws(StoreError) {
         let encoding = entry.encoding
         let byteCount = entry.storedValueByteCount
-        guard let cell = Cell.make(key: key.bytes, valueByteCount: byteCount, type: entry.type, encoding: encoding) else {
+        guard let cell = Cell.make(key: key.bytes, valueByteCount: byteCount, type: entry.type, encoding: encoding)
+        else {
             throw .outOfMemory
         }
         cell.valueAddress.copyMemory(from: entry.cell.valueAddress, byteCount: byteCount)

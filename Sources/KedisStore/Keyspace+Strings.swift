@@ -19,7 +19,8 @@ extension Keyspace {
         try setText(key, value, deadline: deadline)
     }
 
-    /// Sets `key` to `value` as bytes, even when it is an integer: INCRBYFLOAT leaves text. O(1) plus copying the value.
+    /// Sets `key` to `value` as bytes, even when it is an integer: INCRBYFLOAT leaves text. O(1) plus copying the
+    /// value.
     package func setText(_ key: Key, _ value: ByteView, deadline: DeadlineUpdate = .clear) throws(StoreError) {
         let encoding: ValueEncoding = value.count <= ValueEncoding.embeddedByteCountMax ? .embedded : .raw
         let cell = try put(key, valueByteCount: value.count, encoding: encoding, deadline: deadline)
@@ -38,8 +39,9 @@ extension Keyspace {
         entry.cell.integer = value
     }
 
-    /// Resizes the string at `key` to `byteCount` bytes (created empty when it is not there), old bytes kept and new ones
-    /// zero, and returns its bytes for writing. They are valid until the keyspace is changed. Amortised O(1) plus the growth.
+    /// Resizes the string at `key` to `byteCount` bytes (created empty when it is not there), old bytes kept and new
+    /// ones zero, and returns its bytes for writing. They are valid until the keyspace is changed. Amortised O(1) plus
+    /// the growth.
     package func resizeString(_ key: Key, to byteCount: Int) throws(StoreError) -> UnsafeMutableRawBufferPointer {
         let stripe = stripe(of: key)
         let table = stripe.pointee.tableForWriting(databaseIndex)
@@ -68,7 +70,9 @@ extension Keyspace {
         if let index = table.pointee.find(key) {
             cell = try reuse(at: index, in: table, of: stripe, valueByteCount: valueByteCount, encoding: encoding)
         } else {
-            guard let made = Cell.make(key: key.bytes, valueByteCount: valueByteCount, type: .string, encoding: encoding) else {
+            guard
+                let made = Cell.make(key: key.bytes, valueByteCount: valueByteCount, type: .string, encoding: encoding)
+            else {
                 throw .outOfMemory
             }
             guard table.pointee.insert(made, hash: key.hash) else {
@@ -107,7 +111,8 @@ extension Keyspace {
     }
 
     /// Turns an integer into its digits.
-    private func spellOut(_ cell: Cell, at index: Int, in table: UnsafeMutablePointer<Table>) throws(StoreError) -> Cell {
+    private func spellOut(_ cell: Cell, at index: Int, in table: UnsafeMutablePointer<Table>) throws(StoreError) -> Cell
+    {
         let value = cell.integer
         let byteCount = decimalDigitCount(value)
         let resized = try resize(cell, at: index, in: table, to: byteCount, capacityByteCount: 20)

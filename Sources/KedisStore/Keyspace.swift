@@ -1,8 +1,8 @@
 // The keyspace: one database as a handler sees it, for the length of one batch.
 //
 // Borrowed views go in, borrowed views come out; no value is copied into an array or a string. A function that takes a
-// `Key` needs the lock of its stripe; functions on the whole keyspace lock one stripe at a time by themselves, except for the stripes
-// that are held already. An expired key is removed when it is met, so nobody sees it.
+// `Key` needs the lock of its stripe; functions on the whole keyspace lock one stripe at a time by themselves, except
+// for the stripes that are held already. An expired key is removed when it is met, so nobody sees it.
 
 package import KedisUtilities
 
@@ -117,7 +117,8 @@ package struct Keyspace {
         arm(entry.cell, hash: entry.hash, deadlineMilliseconds, in: table, of: stripe)
     }
 
-    /// Stores the deadline in the cell of a key that is in the table and queues it where no earlier entry will look anyway.
+    /// Stores the deadline in the cell of a key that is in the table and queues it where no earlier entry will look
+    /// anyway.
     func arm(
         _ cell: Cell, hash: UInt64, _ deadlineMilliseconds: Int64, in table: UnsafeMutablePointer<Table>,
         of stripe: UnsafeMutablePointer<Stripe>

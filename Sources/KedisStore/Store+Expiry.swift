@@ -12,15 +12,17 @@ extension Store {
         return earliest
     }
 
-    /// Removes keys that are due, at most `limit` for each stripe and lock, and returns how many. Stripes in which nothing is due are not
-    /// locked. When the result reaches `limit`, more may be due: call again, so that others get the lock in between.
+    /// Removes keys that are due, at most `limit` for each stripe and lock, and returns how many. Stripes in which
+    /// nothing is due are not locked. When the result reaches `limit`, more may be due: call again, so that others get
+    /// the lock in between.
     package func expireDue(nowMilliseconds: Int64, limit: Int) -> Int {
         var removed = 0
         for index in 0..<Store.stripeCount {
             let hint = stripes[index].earliestDeadlineMilliseconds.load(ordering: .relaxed)
             guard hint <= nowMilliseconds else { continue }
             withStripe(index, held: StripeSet()) { stripe in
-                removed = max(removed, expireDue(in: stripe, index: index, nowMilliseconds: nowMilliseconds, limit: limit))
+                removed = max(
+                    removed, expireDue(in: stripe, index: index, nowMilliseconds: nowMilliseconds, limit: limit))
             }
         }
         return removed

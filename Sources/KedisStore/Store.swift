@@ -1,7 +1,8 @@
 // The store: all keys of all databases, cut into 64 stripes by key hash.
 //
 // Ownership: the store owns its stripes; handlers work through `Keyspace`, a handle on one database. Threads: any. What
-// touches keys needs the locks of their stripes, taken with `lock(_:)` by the plan; functions that lock by themselves say so.
+// touches keys needs the locks of their stripes, taken with `lock(_:)` by the plan; functions that lock by themselves
+// say so.
 // Invariants: see Stripe, Table. Cost: an empty store takes about 20 KiB.
 
 package import KedisUtilities
@@ -63,7 +64,8 @@ package final class Store: @unchecked Sendable {
         return sum
     }
 
-    /// Sets hits, misses and expiries to 0 (CONFIG RESETSTAT); changes go on counting. Locks like ``statistics(held:)``.
+    /// Sets hits, misses and expiries to 0 (CONFIG RESETSTAT); changes go on counting. Locks like
+    /// ``statistics(held:)``.
     package func resetStatistics(held: StripeSet = StripeSet()) {
         withEachStripe(held: held) { stripe in
             let changes = stripe.pointee.statistics.changes

@@ -1,7 +1,7 @@
 // A handle on a store: what sessions and handlers work with on the data path.
 //
-// Plain words, trivially copied: holding and passing it costs no reference counting. Whoever holds one keeps the store alive by
-// other means (a session through its engine).
+// Plain words, trivially copied: holding and passing it costs no reference counting. Whoever holds one keeps the store
+// alive by other means (a session through its engine).
 
 package import KedisUtilities
 
@@ -28,8 +28,8 @@ package struct StoreHandle: @unchecked Sendable {
         return Keyspace(handle: self, databaseIndex: databaseIndex, nowMilliseconds: nowMilliseconds, held: held)
     }
 
-    /// Starts to load what a lookup of `keys` will touch, for all of them at once: first their slots, then their cells, so that the
-    /// cache misses overlap. The caller holds their stripes.
+    /// Starts to load what a lookup of `keys` will touch, for all of them at once: first their slots, then their cells,
+    /// so that the cache misses overlap. The caller holds their stripes.
     package func prefetch(_ keys: UnsafeBufferPointer<Key>, databaseIndex: Int) {
         for key in keys { stripes[key.stripeIndex].table(databaseIndex)?.pointee.prefetchSlot(key.hash) }
         for key in keys { stripes[key.stripeIndex].table(databaseIndex)?.pointee.prefetchCell(key.hash) }

@@ -97,7 +97,8 @@ struct Stripe: ~Copyable {
         for index in 0..<databaseCount {
             guard let table = tables[index] else { continue }
             table.pointee.checkInvariants()
-            precondition(table.pointee.expiryQueue.earliestMilliseconds >= earliestDeadlineMilliseconds.load(ordering: .relaxed))
+            precondition(
+                table.pointee.expiryQueue.earliestMilliseconds >= earliestDeadlineMilliseconds.load(ordering: .relaxed))
         }
     }
 }

@@ -1,12 +1,12 @@
 // Walking a table in hash order.
 //
 // A range of homes is gathered from its first slot up to the first empty slot behind its last one, because a key lies
-// between its home and the next empty slot. Only keys whose hash is in the asked range are given, so growing and shrinking between
-// two calls neither hides nor repeats a key that stays.
+// between its home and the next empty slot. Only keys whose hash is in the asked range are given, so growing and
+// shrinking between two calls neither hides nor repeats a key that stays.
 
 extension Table {
-    /// Calls `body` with the slot index of every key whose hash is at least `lowerHash`, stopping after a whole group of homes once
-    /// `budget` slots were visited. Returns the hash threshold to go on from, or nil at the table's end.
+    /// Calls `body` with the slot index of every key whose hash is at least `lowerHash`, stopping after a whole group
+    /// of homes once `budget` slots were visited. Returns the hash threshold to go on from, or nil at the table's end.
     ///
     /// `body` must not change the table. Hashes are those of one stripe: the top 6 bits are equal in all of them.
     func scan(from lowerHash: UInt64, budget: Int, _ body: (Int) -> Void) -> UInt64? {
@@ -52,7 +52,9 @@ extension Table {
             found += 1
             byteCount += cell.allocatedByteCount
             if cell.header.pointee.deadlineMilliseconds != noDeadline { withDeadline += 1 }
-            precondition(find(Key(cell.key, hash: slots.unsafelyUnwrapped[index].hash)) == index, "a key is not where it is found")
+            precondition(
+                find(Key(cell.key, hash: slots.unsafelyUnwrapped[index].hash)) == index,
+                "a key is not where it is found")
         }
         precondition(found == count)
         precondition(withDeadline == deadlineCount)

@@ -4,8 +4,8 @@
 //              │ hash     │ cell  │ hash     │ cell  │        (nil = empty)
 //              └──────────────────┴──────────────────┴─ …
 //
-// The home of a key is given by the hash bits right below the stripe's, so slots are nearly in hash order: growing keeps
-// that order and SCAN can use a threshold in hash space as its cursor (Table+Scan.swift).
+// The home of a key is given by the hash bits right below the stripe's, so slots are nearly in hash order: growing
+// keeps that order and SCAN can use a threshold in hash space as its cursor (Table+Scan.swift).
 //
 // Ownership: the table owns its slots and their cells. Guarded by the stripe's lock.
 // Invariants: count ≤ 3/4 of the slots; no empty slot between a key and its home.
@@ -71,7 +71,9 @@ struct Table: ~Copyable {
     }
 
     func cell(at index: Int) -> Cell {
-        guard let address = slots.unsafelyUnwrapped[index].cell else { preconditionFailure("an empty slot has no cell") }
+        guard let address = slots.unsafelyUnwrapped[index].cell else {
+            preconditionFailure("an empty slot has no cell")
+        }
         return Cell(address)
     }
 

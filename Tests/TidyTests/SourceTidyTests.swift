@@ -43,6 +43,32 @@ struct SourceFile: Sendable, CustomTestStringConvertible {
         }
     }
 
+    /// Its functions and initialisers with their lengths, nested ones too: from the line of the name to the line that
+    /// closes the body, which stands as deep as the name.
+    var functions: [(name: String, line: Int, lineCount: Int)] {
+        code.enumerated().compactMap { start, line in
+            let words = line.split { $0 == " " || $0 == "(" || $0 == "<" }
+            let position = words.firstIndex { $0 == "func" || $0 == "init" || $0 == "init?" || $0 == "deinit" }
+            guard let position, words[..<position].allSatisfy({ Self.isModifier($0) }) else { return nil }
+            let name = words[position] == "func" && position + 1 < words.count ? words[position + 1] : words[position]
+            let indentation = String(line.prefix { $0 == " " })
+            // A body that opens and closes on one line, or none, is short.
+            let end = code[start...].firstIndex { $0 == indentation + "}" }
+            let next = code[(start + 1)...].firstIndex { other in
+                !other.isEmpty && other.prefix { $0 == " " }.count <= indentation.count
+                    && ![")", "{", "-", "w", "}"].contains(other.drop { $0 == " " }.first ?? "x")
+            }
+            guard let end, end < next ?? code.endIndex else { return (String(name), start + 1, 1) }
+            return (String(name), start + 1, end - start + 1)
+        }
+    }
+
+    private static func isModifier(_ word: Substring) -> Bool {
+        word.hasPrefix("@") || word.hasSuffix(")") || accessLevels.contains(word)
+            || ["static", "mutating", "consuming", "borrowing", "final", "override", "convenience", "nonisolated"]
+                .contains(word)
+    }
+
     private static let accessLevels: Set<Substring> = ["package", "public", "internal", "private", "fileprivate"]
 
     /// The modules that it imports, with the numbers of their lines.
@@ -79,6 +105,33 @@ struct SourceTidyTests {
         for file in Self.sources + SourceFile.all(below: "Tests") where file.lines.count > 501 {
             Issue.record("\(file.path) has \(file.lines.count - 1) lines")
         }
+    }
+
+    @Test("No line of the sources has more than 120 columns")
+    func width() {
+        for file in Self.sources {
+            for (index, line) in file.lines.enumerated() where line.count > 120 {
+                Issue.record("\(file.path):\(index + 1) has \(line.count) columns")
+            }
+        }
+    }
+
+    /// Functions that are longer than they should be, with the length that they may have: it may only go down.
+    private static let longFunctions: [String: Int] = [:]
+
+    @Test("No function of the sources has more than 70 lines")
+    func functionLength() {
+        var count = 0
+        for file in Self.sources where file.path.hasSuffix(".swift") {
+            for function in file.functions {
+                count += 1
+                let limit = Self.longFunctions["\(file.path) \(function.name)"] ?? 70
+                if function.lineCount > limit {
+                    Issue.record("\(file.path):\(function.line): \(function.name) has \(function.lineCount) lines")
+                }
+            }
+        }
+        #expect(count > 300, "the functions are not found")
     }
 
     @Test("Every source file opens with a comment")

@@ -1,4 +1,5 @@
-// CLIENT KILL: ends connections, by address or by filters. The own connection is closed after the reply, others at once by their transports.
+// CLIENT KILL: ends connections, by address or by filters. The own connection is closed after the reply, others at once
+// by their transports.
 
 import KedisProtocol
 import KedisUtilities
@@ -56,7 +57,8 @@ extension ClientCommand {
 
     static func kill(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         let isOldForm = call.arguments.count == 3
-        let filter = isOldForm ? Filter(address: call.arguments[2].text, skipsSelf: false) : try readFilter(call.arguments)
+        let filter =
+            isOldForm ? Filter(address: call.arguments[2].text, skipsSelf: false) : try readFilter(call.arguments)
         var killCount = 0
         for record in call.engine.clients.all where filter.matches(record) {
             if record === call.clientRecord {

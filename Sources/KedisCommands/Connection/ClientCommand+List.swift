@@ -1,5 +1,5 @@
-// CLIENT LIST and INFO: one line for each connection. Fields and their order as Redis 7.0 prints them, then the library of 7.2. What has no
-// counterpart here (buffers that are not kept apart) is printed as 0.
+// CLIENT LIST and INFO: one line for each connection. Fields and their order as Redis 7.0 prints them, then the library
+// of 7.2. What has no counterpart here (buffers that are not kept apart) is printed as 0.
 
 import KedisProtocol
 import KedisUtilities
@@ -102,9 +102,12 @@ extension ClientCommand {
         add("id=\(record.identifier) addr=\(record.endpoint.address) laddr=\(record.endpoint.localAddress)")
         add(" fd=\(record.endpoint.descriptor) name=")
         text.append(contentsOf: names.name)
-        add(" age=\(seconds(from: record.createdMilliseconds, to: now)) idle=\(seconds(from: lastInteraction, to: now))")
-        add(" flags=\(flags(of: record)) db=\(database) sub=0 psub=0 ssub=0 multi=-1 qbuf=\(input) qbuf-free=0 argv-mem=0")
-        add(" multi-mem=0 rbs=0 rbp=0 obl=\(output) oll=0 omem=0 tot-mem=\(input &+ output) events=r cmd=")
+        add(
+            " age=\(seconds(from: record.createdMilliseconds, to: now)) idle=\(seconds(from: lastInteraction, to: now))"
+        )
+        add(" flags=\(flags(of: record)) db=\(database) sub=0 psub=0 ssub=0 multi=-1")
+        add(" qbuf=\(input) qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=\(output) oll=0 omem=0")
+        add(" tot-mem=\(input &+ output) events=r cmd=")
         text.append(contentsOf: lastCommand(of: record, isSelf, call).buffer)
         add(" user=default redir=-1 resp=\(record.protocolVersion.load(ordering: .relaxed)) lib-name=")
         text.append(contentsOf: names.libraryName)

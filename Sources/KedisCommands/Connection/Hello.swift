@@ -6,7 +6,8 @@ import Synchronization
 
 enum HelloCommand {
     static let spec = CommandSpec(
-        "HELLO", summary: "Chooses the protocol version and tells about the server.", since: "6.0.0", group: .connection,
+        "HELLO", summary: "Chooses the protocol version and tells about the server.", since: "6.0.0",
+        group: .connection,
         arity: -1, flags: [.noScript, .loading, .stale, .fast, .noAuthentication, .allowBusy],
         arguments: [
             .block("arguments", optional: true, [
@@ -28,8 +29,9 @@ enum HelloCommand {
         guard !call.client.pointee.conditions.contains(.authenticationRequired) else {
             throw .literal(
                 """
-                NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> \
-                <pass> option can be used to authenticate the client and select the RESP protocol version at the same time
+                NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
+                <user> <pass> option can be used to authenticate the client and select the RESP protocol version at \
+                the same time
                 """
             )
         }

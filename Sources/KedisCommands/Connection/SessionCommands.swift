@@ -6,7 +6,8 @@ import Synchronization
 
 enum SelectCommand {
     static let spec = CommandSpec(
-        "SELECT", summary: "Chooses the database that the following commands work on.", since: "1.0.0", group: .connection,
+        "SELECT", summary: "Chooses the database that the following commands work on.", since: "1.0.0",
+        group: .connection,
         arity: 2, flags: [.loading, .stale, .fast], arguments: [ArgumentSpec("index", .integer)], replies: [.ok],
         handler: run
     )

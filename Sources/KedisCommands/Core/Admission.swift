@@ -18,7 +18,8 @@ package struct AdmissionCondition: OptionSet, Sendable {
     package static let snapshotFailed = AdmissionCondition(rawValue: 1 << 2)
 }
 
-/// One check: under `condition`, commands with one of `refused` (all when empty) are refused, unless they have one of `exempt`.
+/// One check: under `condition`, commands with one of `refused` (all when empty) are refused, unless they have one of
+/// `exempt`.
 struct AdmissionCheck: Sendable {
     let name: StaticString
     let condition: AdmissionCondition
@@ -39,10 +40,10 @@ struct AdmissionCheck: Sendable {
         AdmissionCheck(
             name: "disk", condition: .snapshotFailed, refused: .write, exempt: [],
             error: """
-                MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that \
-                may modify the data set are disabled, because this instance is configured to report errors during writes if RDB \
-                snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB \
-                error.
+                MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
+                Commands that may modify the data set are disabled, because this instance is configured to report \
+                errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the \
+                Redis logs for details about the RDB error.
                 """
         ),
         AdmissionCheck(

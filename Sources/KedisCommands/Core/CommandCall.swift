@@ -1,7 +1,7 @@
 // One call of a command: what a handler gets.
 //
-// Lives on the stack of the thread that executes the batch. Everything in it is borrowed: arguments and keys until the batch is done,
-// the client until its session ends. The stripes of the keys are locked while the handler runs.
+// Lives on the stack of the thread that executes the batch. Everything in it is borrowed: arguments and keys until the
+// batch is done, the client until its session ends. The stripes of the keys are locked while the handler runs.
 
 package import KedisProtocol
 package import KedisStore

@@ -2,7 +2,8 @@
 
 import KedisUtilities
 
-/// The text of an error reply, its code included. A literal costs nothing; a made-up text allocates, which only errors do.
+/// The text of an error reply, its code included. A literal costs nothing; a made-up text allocates, which only errors
+/// do.
 package enum CommandError: Error, Sendable {
     case literal(StaticString)
     case text([UInt8])

@@ -34,7 +34,8 @@ package struct CommandFlags: OptionSet, Sendable {
         (.publishSubscribe, "pubsub"), (.noScript, "noscript"), (.blocking, "blocking"), (.loading, "loading"),
         (.stale, "stale"), (.skipMonitor, "skip_monitor"), (.skipSlowLog, "skip_slowlog"), (.fast, "fast"),
         (.noAuthentication, "no_auth"), (.mayReplicate, "may_replicate"), (.noMandatoryKeys, "no_mandatory_keys"),
-        (.touchesArbitraryKeys, "touches_arbitrary_keys"), (.protected, "protected"), (.noAsyncLoading, "no_async_loading"),
+        (.touchesArbitraryKeys, "touches_arbitrary_keys"), (.protected, "protected"),
+        (.noAsyncLoading, "no_async_loading"),
         (.noMulti, "no_multi"), (.movableKeys, "movablekeys"), (.allowBusy, "allow_busy"),
     ]
 }

@@ -1,7 +1,7 @@
 // A command as data: what COMMAND, help, hints, the key plan and the documentation are derived from.
 //
-// One literal stands beside each handler. It is read at start, when the command table is built; nothing on the data path
-// touches it.
+// One literal stands beside each handler. It is read at start, when the command table is built; nothing on the data
+// path touches it.
 
 package import KedisProtocol
 
@@ -142,7 +142,9 @@ package struct ArgumentSpec: Sendable {
         ArgumentSpec(name, .key, keySpecIndex: index, isMultiple: multiple)
     }
 
-    package static func token(_ token: String, name: String? = nil, optional: Bool = false, since: String? = nil) -> ArgumentSpec {
+    package static func token(_ token: String, name: String? = nil, optional: Bool = false, since: String? = nil)
+        -> ArgumentSpec
+    {
         ArgumentSpec(name ?? token.lowercased(), .pureToken, token: token, isOptional: optional, since: since)
     }
 

@@ -1,7 +1,7 @@
 // What INFO commandstats counts of each command: calls, time, refusals, failures.
 //
-// Owner: the engine. Threads: any; counters are atomics, added to once for each run of equal commands in a batch. Cost: 32 bytes a
-// command.
+// Owner: the engine. Threads: any; counters are atomics, added to once for each run of equal commands in a batch. Cost:
+// 32 bytes a command.
 
 import Synchronization
 

@@ -1,7 +1,7 @@
 // The command table: from the bytes of a name to the entry that the data path works with.
 //
-// Built once from the specs, immutable afterwards, shared by all threads. Lookup: a hash over at most 32 bytes, ASCII case aside, then
-// one comparison; open addressing, at most half full.
+// Built once from the specs, immutable afterwards, shared by all threads. Lookup: a hash over at most 32 bytes, ASCII
+// case aside, then one comparison; open addressing, at most half full.
 
 import KedisProtocol
 package import KedisUtilities
@@ -37,7 +37,8 @@ package struct CommandEntry {
     }
 }
 
-/// The hash table of command names: plain words, so that a lookup costs no reference counting. The command table owns the memory.
+/// The hash table of command names: plain words, so that a lookup costs no reference counting. The command table owns
+/// the memory.
 struct CommandNames {
     fileprivate let slots: UnsafeMutablePointer<UnsafePointer<CommandEntry>?>
     fileprivate let mask: Int
@@ -81,7 +82,8 @@ enum KeyPlan: Sendable {
             self = .none
             return
         }
-        guard specs.count == 1, case .index(let first) = only.begin, case .range(let last, let step, 0) = only.find else {
+        guard specs.count == 1, case .index(let first) = only.begin, case .range(let last, let step, 0) = only.find
+        else {
             self = .specs(specs)
             return
         }
@@ -168,7 +170,8 @@ package final class CommandTable: @unchecked Sendable {
         return UnsafePointer(entry)
     }
 
-    /// Fast commands on keys go into batches, and those on one string; what changes the session or asks for other locks is executed alone.
+    /// Fast commands on keys go into batches, and those on one string; what changes the session or asks for other locks
+    /// is executed alone.
     private static func isBatchable(_ spec: CommandSpec) -> Bool {
         guard spec.subcommands.isEmpty, case .keys = spec.locks else { return false }
         if spec.group == .string, case .single = KeyPlan(spec.keys) { return true }

@@ -69,7 +69,7 @@ private let clientDirectives: [DirectiveSpec] = [
     ),
     DirectiveSpec(
         "client-output-stall-timeout", .integer(anyCount), default: "60", .atRunTime,
-        "Seconds after which a client is closed that takes nothing of the output that waits for it; 0 for never. Not in Redis."
+        "Seconds after which a client is closed that takes nothing of its waiting output; 0 for never. Not in Redis."
     ),
 ]
 

@@ -33,8 +33,8 @@ package struct Host: Sendable {
     /// BGSAVE: starts a save in the background; false when one is running.
     package var startBackgroundSave: @Sendable (_ store: Store) -> Bool
     package var persistenceStatus: @Sendable () -> PersistenceStatus
-    /// SHUTDOWN: saves as `mode` says and ends the server; returns nil, or why it cannot. The caller holds no stripe, and
-    /// after nil no reply leaves.
+    /// SHUTDOWN: saves as `mode` says and ends the server; returns nil, or why it cannot. The caller holds no stripe,
+    /// and after nil no reply leaves.
     package var shutDown: @Sendable (_ mode: ShutdownMode, _ isNow: Bool, _ isForced: Bool) -> String?
     /// SHUTDOWN ABORT: false when no shutdown is in progress.
     package var abortShutDown: @Sendable () -> Bool

@@ -40,8 +40,8 @@ package struct KeySpec: Sendable {
     }
 
     package enum Find: Sendable {
-        /// Up to `last` (counted from the first key; from the end when negative: -1 is the last argument, and `limit` n then stops at
-        /// the n-th part of the rest), every `step`-th argument.
+        /// Up to `last` (counted from the first key; from the end when negative: -1 is the last argument, and `limit` n
+        /// then stops at the n-th part of the rest), every `step`-th argument.
         case range(last: Int, step: Int, limit: Int)
         /// As many as the argument at `countIndex` says, from `first` on, both counted from where the run begins.
         case count(countIndex: Int, first: Int, step: Int)
@@ -102,7 +102,9 @@ package struct KeySpec: Sendable {
             var index = from > 0 ? from : arguments.count + from
             let step = from > 0 ? 1 : -1
             while index > 0, index < arguments.count {
-                if arguments[index].equalsIgnoringCase(text: word) { return index + 1 < arguments.count ? index + 1 : nil }
+                if arguments[index].equalsIgnoringCase(text: word) {
+                    return index + 1 < arguments.count ? index + 1 : nil
+                }
                 index += step
             }
             return nil

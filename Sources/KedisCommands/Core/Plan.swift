@@ -117,7 +117,8 @@ func plan(
 
 @inline(never)
 private func planBySpecsSlowly(
-    _ specs: [KeySpec], _ arguments: ArgumentList, in store: StoreHandle, into keys: inout KeyBuffer, _ stripes: inout StripeSet
+    _ specs: [KeySpec], _ arguments: ArgumentList, in store: StoreHandle, into keys: inout KeyBuffer,
+    _ stripes: inout StripeSet
 ) {
     for spec in specs where !spec.access.contains(.notKey) {
         _ = spec.forEachKeyIndex(in: arguments) { index in

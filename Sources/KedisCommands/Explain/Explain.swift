@@ -1,8 +1,9 @@
 // EXPLAIN: the way of a command through parser, table, admission, plan, store, effects and reply.
 //
-// It calls the stage functions that a session calls (RequestParser.next, resolve, admit, plan, run), so it shows what happens and
-// cannot drift from it. EXPLAIN runs nothing; EXPLAIN ANALYZE runs the command and measures each stage. The answer is a
-// map, one entry a stage, which the shell draws (KedisShell/ExplanationRenderer.swift). Costs nothing when not used.
+// It calls the stage functions that a session calls (RequestParser.next, resolve, admit, plan, run), so it shows what
+// happens and cannot drift from it. EXPLAIN runs nothing; EXPLAIN ANALYZE runs the command and measures each stage. The
+// answer is a map, one entry a stage, which the shell draws (KedisShell/ExplanationRenderer.swift). Costs nothing when
+// not used.
 
 import KedisProtocol
 import KedisStore
@@ -10,8 +11,10 @@ import KedisUtilities
 
 enum ExplainCommand {
     static let spec = CommandSpec(
-        "EXPLAIN", summary: "Shows the way of a command through the engine; with ANALYZE, runs it and measures each stage.",
-        since: "1.0.0", group: .server, complexity: "O(1) for each key, plus the command itself with ANALYZE", arity: -2,
+        "EXPLAIN",
+        summary: "Shows the way of a command through the engine; with ANALYZE, runs it and measures each stage.",
+        since: "1.0.0", group: .server, complexity: "O(1) for each key, plus the command itself with ANALYZE",
+        arity: -2,
         flags: [.loading, .stale, .noScript, .skipSlowLog, .noMulti], categories: ["slow"], locks: .none,
         arguments: [
             .token("ANALYZE", optional: true),

@@ -5,7 +5,8 @@
 //      table      name, arity, flags, group, keys, handler; or error
 //      admission  checks {name: verdict}, decision
 //      plan       keys [{key, hash, stripe}], locks, stripes, batch
-//      store      [{key, place {…}, entry: nil or {type, encoding, bytes, fields [{field, offset, bytes, hex, meaning}]}}]
+//      store      [{key, place {…}, entry: nil or {type, encoding, bytes, fields [{field, offset, bytes, hex,
+//      meaning}]}}]
 //      effects    declared; with ANALYZE: changes, events
 //      reply      shapes [{shape, meaning}]; with ANALYZE: actual
 //      nanoseconds {stage: time}                    (ANALYZE only)

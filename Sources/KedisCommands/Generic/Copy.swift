@@ -1,4 +1,5 @@
-// COPY and MOVE: a value into another key or database. The stripe depends on the key alone, so its lock holds for all databases.
+// COPY and MOVE: a value into another key or database. The stripe depends on the key alone, so its lock holds for all
+// databases.
 
 import KedisProtocol
 import KedisStore
@@ -7,7 +8,8 @@ import KedisUtilities
 enum CopyCommand {
     static let spec = CommandSpec(
         "COPY", summary: "Copies a value and its deadline to another key or database.", since: "6.2.0", group: .generic,
-        complexity: "O(1) for strings, O(N) for a collection of N elements", arity: -3, flags: [.write, .denyOutOfMemory],
+        complexity: "O(1) for strings, O(N) for a collection of N elements", arity: -3,
+        flags: [.write, .denyOutOfMemory],
         keys: [.one([.readOnly, .access]), .one([.overwrite, .update], at: 2)],
         arguments: [
             .key("source"),

@@ -10,7 +10,8 @@ enum ExpireCommand {
     static let spec = CommandSpec(
         "EXPIRE", summary: "Lets a key expire after a number of seconds.", since: "1.0.0", group: .generic, arity: -3,
         flags: [.write, .fast], keys: [.one([.readWrite, .update])],
-        arguments: [.key(), ArgumentSpec("seconds", .integer), condition], replies: replies, history: history, handler: run
+        arguments: [.key(), ArgumentSpec("seconds", .integer), condition], replies: replies, history: history,
+        handler: run
     )
 
     static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
@@ -36,7 +37,8 @@ enum ExpireCommand {
         let (deadline, isTooLate) = duration.addingReportingOverflow(baseMilliseconds)
         guard !isTooLong, !isTooLate else { throw .invalidExpireTime(call) }
         let keyspace = call.keyspace
-        guard let entry = keyspace.write(call.key), conditions.allow(deadline, insteadOf: entry.deadlineMilliseconds) else {
+        guard let entry = keyspace.write(call.key), conditions.allow(deadline, insteadOf: entry.deadlineMilliseconds)
+        else {
             return reply.integer(0)
         }
         if deadline <= call.nowMilliseconds {
@@ -52,9 +54,11 @@ enum ExpireCommand {
 
 enum PExpireCommand {
     static let spec = CommandSpec(
-        "PEXPIRE", summary: "Lets a key expire after a number of milliseconds.", since: "2.6.0", group: .generic, arity: -3,
+        "PEXPIRE", summary: "Lets a key expire after a number of milliseconds.", since: "2.6.0", group: .generic,
+        arity: -3,
         flags: [.write, .fast], keys: [.one([.readWrite, .update])],
-        arguments: [.key(), ArgumentSpec("milliseconds", .integer), ExpireCommand.condition], replies: ExpireCommand.replies,
+        arguments: [.key(), ArgumentSpec("milliseconds", .integer), ExpireCommand.condition],
+        replies: ExpireCommand.replies,
         history: ExpireCommand.history, handler: run
     )
 
@@ -78,7 +82,8 @@ enum ExpireAtCommand {
 
 enum PExpireAtCommand {
     static let spec = CommandSpec(
-        "PEXPIREAT", summary: "Lets a key expire at a time, in milliseconds since 1970.", since: "2.6.0", group: .generic,
+        "PEXPIREAT", summary: "Lets a key expire at a time, in milliseconds since 1970.", since: "2.6.0",
+        group: .generic,
         arity: -3, flags: [.write, .fast], keys: [.one([.readWrite, .update])],
         arguments: [.key(), ArgumentSpec("unix-time-milliseconds", .unixTime), ExpireCommand.condition],
         replies: ExpireCommand.replies, history: ExpireCommand.history, handler: run

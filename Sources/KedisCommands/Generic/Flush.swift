@@ -31,7 +31,8 @@ enum FlushDBCommand {
     /// Both modes empty the databases at once; they could differ only in when memory is given back.
     static func checkMode(_ arguments: ArgumentList) throws(CommandError) {
         guard arguments.count > 1 else { return }
-        guard arguments.count == 2, arguments[1].equalsIgnoringCase("ASYNC") || arguments[1].equalsIgnoringCase("SYNC") else {
+        guard arguments.count == 2, arguments[1].equalsIgnoringCase("ASYNC") || arguments[1].equalsIgnoringCase("SYNC")
+        else {
             throw .syntax
         }
     }
@@ -58,7 +59,8 @@ enum FlushAllCommand {
 enum SwapDBCommand {
     static let spec = CommandSpec(
         "SWAPDB", summary: "Exchanges the contents of two databases.", since: "4.0.0", group: .server,
-        complexity: "O(N) in the number of clients that watch or wait for keys of the two", arity: 3, flags: [.write, .fast],
+        complexity: "O(N) in the number of clients that watch or wait for keys of the two", arity: 3,
+        flags: [.write, .fast],
         categories: ["keyspace", "dangerous"], locks: .allStripes,
         arguments: [ArgumentSpec("index1", .integer), ArgumentSpec("index2", .integer)], replies: [.ok], handler: run
     )

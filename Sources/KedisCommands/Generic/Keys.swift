@@ -1,4 +1,5 @@
-// KEYS, RANDOMKEY, DBSIZE: reads of a whole database. They lock one stripe at a time and write keys straight into the reply.
+// KEYS, RANDOMKEY, DBSIZE: reads of a whole database. They lock one stripe at a time and write keys straight into the
+// reply.
 
 import KedisProtocol
 import KedisStore
@@ -7,7 +8,8 @@ import KedisUtilities
 enum KeysCommand {
     static let spec = CommandSpec(
         "KEYS", summary: "Lists all keys that match a pattern.", since: "1.0.0", group: .generic,
-        complexity: "O(N) in the number of keys of the database, for short keys and patterns", arity: 2, flags: .readOnly,
+        complexity: "O(N) in the number of keys of the database, for short keys and patterns", arity: 2,
+        flags: .readOnly,
         categories: ["dangerous"], locks: .none, tips: ["request_policy:all_shards", "nondeterministic_output_order"],
         arguments: [ArgumentSpec("pattern", .pattern)], replies: [.array("the keys, in no order")], handler: run
     )

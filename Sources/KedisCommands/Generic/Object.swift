@@ -9,15 +9,19 @@ enum ObjectCommand {
         "OBJECT", summary: "Groups the commands that look behind a value.", since: "2.2.3", group: .generic,
         complexity: "That of the subcommand", arity: -2, flags: [],
         subcommands: [
-            subcommand("IDLETIME", "Returns how many seconds ago a key was last used.", since: "2.2.3", "the seconds", idleTime),
-            subcommand("FREQ", "Returns the access frequency of a key, on a logarithmic scale.", since: "4.0.0",
+            subcommand(
+                "IDLETIME", "Returns how many seconds ago a key was last used.", since: "2.2.3", "the seconds", idleTime
+            ),
+            subcommand(
+                "FREQ", "Returns the access frequency of a key, on a logarithmic scale.", since: "4.0.0",
                 "the counter, 0 to 255", frequency),
             CommandSpec(
                 "HELP", summary: "Lists the subcommands.", since: "6.2.0", group: .generic, arity: 2,
                 flags: [.loading, .stale], replies: [.array("lines of text")], handler: replySubcommandHelp
             ),
             encodingSpec,
-            subcommand("REFCOUNT", "Returns how many references a value has.", since: "2.2.3", "the count", referenceCount),
+            subcommand(
+                "REFCOUNT", "Returns how many references a value has.", since: "2.2.3", "the count", referenceCount),
         ]
     )
 
@@ -66,7 +70,9 @@ enum ObjectCommand {
 
     /// What Redis answers, where the integers below 10,000 are shared objects: nothing is shared or counted here.
     static func referenceCount(of entry: Entry) -> Int {
-        if entry.type == .string, case .integer(let value) = entry.string, value >= 0, value < 10_000 { return Int(Int32.max) }
+        if entry.type == .string, case .integer(let value) = entry.string, value >= 0, value < 10_000 {
+            return Int(Int32.max)
+        }
         return 1
     }
 

@@ -5,7 +5,8 @@ import KedisStore
 
 enum RenameCommand {
     static let spec = CommandSpec(
-        "RENAME", summary: "Gives a value another key, replacing what is there.", since: "1.0.0", group: .generic, arity: 3,
+        "RENAME", summary: "Gives a value another key, replacing what is there.", since: "1.0.0", group: .generic,
+        arity: 3,
         flags: .write, keys: [.one([.readWrite, .access, .delete]), .one([.overwrite, .update], at: 2)],
         arguments: [.key(), .key("newkey", spec: 1)], replies: [.ok], handler: run
     )
@@ -32,7 +33,8 @@ enum RenameCommand {
 
 enum RenameNXCommand {
     static let spec = CommandSpec(
-        "RENAMENX", summary: "Gives a value another key, unless that key exists.", since: "1.0.0", group: .generic, arity: 3,
+        "RENAMENX", summary: "Gives a value another key, unless that key exists.", since: "1.0.0", group: .generic,
+        arity: 3,
         flags: [.write, .fast], keys: [.one([.readWrite, .access, .delete]), .one([.overwrite, .insert], at: 2)],
         arguments: [.key(), .key("newkey", spec: 1)],
         replies: [.integer("1 when it was renamed, 0 when the new key exists")],

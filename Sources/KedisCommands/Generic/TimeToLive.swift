@@ -7,7 +7,8 @@ enum TTLCommand {
     static let spec = CommandSpec(
         "TTL", summary: "Returns how many seconds a key still has to live.", since: "1.0.0", group: .generic, arity: 2,
         flags: [.readOnly, .fast], keys: [.one([.readOnly, .access])], tips: ["nondeterministic_output"],
-        arguments: [.key()], replies: replies("the rest of its life in seconds, rounded"), history: history, handler: run
+        arguments: [.key()], replies: replies("the rest of its life in seconds, rounded"), history: history,
+        handler: run
     )
 
     static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
@@ -16,7 +17,9 @@ enum TTLCommand {
 
     // MARK: Shared by the four forms
 
-    static let history: [(version: String, change: String)] = [("2.8.0", "Tells a missing key (-2) from one without deadline.")]
+    static let history: [(version: String, change: String)] = [
+        ("2.8.0", "Tells a missing key (-2) from one without deadline.")
+    ]
 
     static func replies(_ meaning: String) -> [ReplySpec] {
         [.integer("\(meaning); -1 when it has no deadline, -2 when there is no such key")]
@@ -45,7 +48,8 @@ enum TTLCommand {
 
 enum PTTLCommand {
     static let spec = CommandSpec(
-        "PTTL", summary: "Returns how many milliseconds a key still has to live.", since: "2.6.0", group: .generic, arity: 2,
+        "PTTL", summary: "Returns how many milliseconds a key still has to live.", since: "2.6.0", group: .generic,
+        arity: 2,
         flags: [.readOnly, .fast], keys: [.one([.readOnly, .access])], tips: ["nondeterministic_output"],
         arguments: [.key()], replies: TTLCommand.replies("the rest of its life in milliseconds"),
         history: TTLCommand.history, handler: run
@@ -70,7 +74,8 @@ enum ExpireTimeCommand {
 
 enum PExpireTimeCommand {
     static let spec = CommandSpec(
-        "PEXPIRETIME", summary: "Returns when a key expires, in milliseconds since 1970.", since: "7.0.0", group: .generic,
+        "PEXPIRETIME", summary: "Returns when a key expires, in milliseconds since 1970.", since: "7.0.0",
+        group: .generic,
         arity: 2, flags: [.readOnly, .fast], keys: [.one([.readOnly, .access])], arguments: [.key()],
         replies: TTLCommand.replies("its deadline in milliseconds since 1970"), handler: run
     )

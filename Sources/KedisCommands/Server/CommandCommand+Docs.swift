@@ -1,5 +1,5 @@
-// What COMMAND DOCS says about a command: a map in which fields that have nothing to say are left out. Source: the COMMAND DOCS page of
-// Redis.
+// What COMMAND DOCS says about a command: a map in which fields that have nothing to say are left out. Source: the
+// COMMAND DOCS page of Redis.
 
 import KedisProtocol
 import KedisUtilities

@@ -1,4 +1,5 @@
-// What COMMAND INFO says about a command: ten fields, the last one the same about its subcommands. Source: the COMMAND page of Redis.
+// What COMMAND INFO says about a command: ten fields, the last one the same about its subcommands. Source: the COMMAND
+// page of Redis.
 
 import KedisProtocol
 import KedisUtilities
@@ -11,7 +12,8 @@ struct LegacyKeyRange {
 
     /// The one run of keys; of several runs, the first ones as far as they follow each other without a gap.
     init(_ specs: [KeySpec]) {
-        if specs.count == 1, case .index(let index) = specs[0].begin, case .range(let last, let step, _) = specs[0].find {
+        if specs.count == 1, case .index(let index) = specs[0].begin, case .range(let last, let step, _) = specs[0].find
+        {
             self.first = index
             self.last = last >= 0 ? index + last : last
             self.step = step
@@ -39,7 +41,8 @@ extension ReplyWriter {
         array(10)
         bulk(entry.pointee.fullName)
         integer(spec.arity)
-        flagNames(spec.flags.rawValue.nonzeroBitCount, CommandFlags.names.filter { spec.flags.contains($0.flag) }.map(\.name))
+        flagNames(
+            spec.flags.rawValue.nonzeroBitCount, CommandFlags.names.filter { spec.flags.contains($0.flag) }.map(\.name))
         integer(range.first)
         integer(range.last)
         integer(range.step)

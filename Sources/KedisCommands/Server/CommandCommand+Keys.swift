@@ -1,4 +1,5 @@
-// COMMAND GETKEYS and GETKEYSANDFLAGS: the keys of a request that is not executed, by the same key specs that the plan follows.
+// COMMAND GETKEYS and GETKEYSANDFLAGS: the keys of a request that is not executed, by the same key specs that the plan
+// follows.
 
 import KedisProtocol
 import KedisUtilities
@@ -52,7 +53,8 @@ extension CommandCommand {
         return found
     }
 
-    /// How a request uses a key of variable flags: it is read when GET is among the options, and overwritten unread otherwise.
+    /// How a request uses a key of variable flags: it is read when GET is among the options, and overwritten unread
+    /// otherwise.
     private static func variableAccess(of request: ArgumentList) -> KeyAccess {
         for index in 3..<max(3, request.count) where request[index].equalsIgnoringCase("GET") {
             return [.readWrite, .access, .update]

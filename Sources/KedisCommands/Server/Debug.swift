@@ -11,7 +11,8 @@ import Synchronization
 enum DebugCommand {
     static let spec = CommandSpec(
         "DEBUG", summary: "Groups the tools for debugging and tests.", since: "1.0.0", group: .server,
-        complexity: "That of the subcommand", arity: -2, flags: [.admin, .noScript, .loading, .stale], locks: .allStripes,
+        complexity: "That of the subcommand", arity: -2, flags: [.admin, .noScript, .loading, .stale],
+        locks: .allStripes,
         replies: [.any("that of the subcommand")], handler: run
     )
 
@@ -20,7 +21,8 @@ enum DebugCommand {
         guard let subcommand = subcommands.first(where: { matches($0, call.arguments) }) else {
             let name = call.arguments[1]
             throw .joined(
-                "ERR unknown subcommand or wrong number of arguments for '", name[0..<min(128, name.firstIndex(of: 0) ?? name.count)],
+                "ERR unknown subcommand or wrong number of arguments for '",
+                name[0..<min(128, name.firstIndex(of: 0) ?? name.count)],
                 "'. Try DEBUG HELP."
             )
         }
@@ -42,8 +44,8 @@ enum DebugCommand {
 
     private static let refusal = CommandError.literal(
         """
-        ERR DEBUG command not allowed. If the enable-debug-command option is set to "local", you can run it from a local \
-        connection, otherwise you need to set this option in the configuration file, and then restart the server.
+        ERR DEBUG command not allowed. If the enable-debug-command option is set to "local", you can run it from a \
+        local connection, otherwise you need to set this option in the configuration file, and then restart the server.
         """
     )
 
@@ -59,10 +61,15 @@ enum DebugCommand {
     }
 
     private static let subcommands: [Subcommand] = [
-        Subcommand(name: "ERROR", usage: "ERROR <text>", summary: "Replies with an error of this text.", argumentCount: 3, handler: error),
-        Subcommand(name: "LOG", usage: "LOG <message>", summary: "Writes a message to the log.", argumentCount: 3, handler: log),
         Subcommand(
-            name: "OBJECT", usage: "OBJECT <key>", summary: "Tells how the value at a key is stored.", argumentCount: 3, handler: object
+            name: "ERROR", usage: "ERROR <text>", summary: "Replies with an error of this text.", argumentCount: 3,
+            handler: error),
+        Subcommand(
+            name: "LOG", usage: "LOG <message>", summary: "Writes a message to the log.", argumentCount: 3, handler: log
+        ),
+        Subcommand(
+            name: "OBJECT", usage: "OBJECT <key>", summary: "Tells how the value at a key is stored.", argumentCount: 3,
+            handler: object
         ),
         Subcommand(
             name: "SET-ACTIVE-EXPIRE", usage: "SET-ACTIVE-EXPIRE <0|1>",
@@ -70,7 +77,8 @@ enum DebugCommand {
             handler: setActiveExpire
         ),
         Subcommand(
-            name: "SLEEP", usage: "SLEEP <seconds>", summary: "Stops the whole server for this time; fractions are allowed.",
+            name: "SLEEP", usage: "SLEEP <seconds>",
+            summary: "Stops the whole server for this time; fractions are allowed.",
             argumentCount: 3, handler: sleep
         ),
         Subcommand(name: "HELP", usage: "HELP", summary: "Prints this help.", argumentCount: 2, handler: help),
@@ -94,8 +102,9 @@ enum DebugCommand {
         let address = String(UInt(bitPattern: entry.key.base), radix: 16)
         reply.simple(
             text: """
-                Value at:0x\(address) refcount:\(ObjectCommand.referenceCount(of: entry)) encoding:\(entry.encoding.name) \
-                serializedlength:\(serializedByteCount(of: entry)) lru:\(entry.accessedSeconds & 0xFF_FFFF) \
+                Value at:0x\(address) refcount:\(ObjectCommand.referenceCount(of: entry)) \
+                encoding:\(entry.encoding.name) serializedlength:\(serializedByteCount(of: entry)) \
+                lru:\(entry.accessedSeconds & 0xFF_FFFF) \
                 lru_seconds_idle:\(ObjectCommand.idleSeconds(of: entry, nowMilliseconds: call.nowMilliseconds))
                 """
         )

@@ -1,5 +1,6 @@
-// What the sections of INFO say. Facts about the process come from the host, under the names that they are printed by; a field that the
-// host knows nothing of is printed with a neutral value where clients look for it. Fields of the host that are not named here follow.
+// What the sections of INFO say. Facts about the process come from the host, under the names that they are printed by;
+// a field that the host knows nothing of is printed with a neutral value where clients look for it. Fields of the host
+// that are not named here follow.
 
 import KedisProtocol
 import KedisStore
@@ -82,7 +83,8 @@ extension InfoCommand {
         let changes = engine.store.statistics().changes
         text.add("loading", engine.conditions.contains(.loading) ? 1 : 0)
         text.add("async_loading", 0)
-        text.add("rdb_changes_since_last_save", changes >= status.changesAtLastSave ? changes - status.changesAtLastSave : 0)
+        text.add(
+            "rdb_changes_since_last_save", changes >= status.changesAtLastSave ? changes - status.changesAtLastSave : 0)
         text.add("rdb_bgsave_in_progress", status.isSaving ? 1 : 0)
         text.add("rdb_last_save_time", engine.lastSaveSeconds(status))
         text.add("rdb_last_bgsave_status", status.lastSaveSucceeded ? "ok" : "err")

@@ -13,7 +13,8 @@ enum InfoCommand {
         arguments: [ArgumentSpec("section", .string, isOptional: true, isMultiple: true)],
         replies: [.verbatim("sections of fields and values; nothing for an unknown section")],
         history: [("7.0.0", "Several sections can be asked for.")],
-        differences: ["Fields that have no counterpart here are left out; `kedis_version` tells our own version."], handler: run
+        differences: ["Fields that have no counterpart here are left out; `kedis_version` tells our own version."],
+        handler: run
     )
 
     /// A section: its name in requests, its heading, and whether it is printed when nothing is asked for.

@@ -1,4 +1,5 @@
-// LOLWUT: the version, and something to look at: a cellular automaton that grows from a few cells that are chosen anew each time.
+// LOLWUT: the version, and something to look at: a cellular automaton that grows from a few cells that are chosen anew
+// each time.
 //
 // A row is a ring of 64 cells in one word; two rows make a line of half blocks. Cost: a few microseconds.
 
@@ -7,9 +8,11 @@ import KedisUtilities
 
 enum LolwutCommand {
     static let spec = CommandSpec(
-        "LOLWUT", summary: "Draws something, and tells the version.", since: "5.0.0", group: .server, complexity: "", arity: -1,
+        "LOLWUT", summary: "Draws something, and tells the version.", since: "5.0.0", group: .server, complexity: "",
+        arity: -1,
         flags: [.readOnly, .fast], arguments: [ArgumentSpec("version", .integer, token: "VERSION", isOptional: true)],
-        replies: [.verbatim("a picture and the version")], differences: ["The picture is our own, whatever the version asked for."],
+        replies: [.verbatim("a picture and the version")],
+        differences: ["The picture is our own, whatever the version asked for."],
         handler: run
     )
 

@@ -27,7 +27,9 @@ enum BackgroundSaveCommand {
         flags: [.admin, .noScript, .noAsyncLoading], locks: .none,
         arguments: [.token("SCHEDULE", optional: true, since: "3.2.2")],
         replies: [.simple("Background saving started")], history: [("3.2.2", "The option `SCHEDULE`.")],
-        differences: ["No process is forked.", "SCHEDULE changes nothing: there is nothing else that a save would wait for."],
+        differences: [
+            "No process is forked.", "SCHEDULE changes nothing: there is nothing else that a save would wait for.",
+        ],
         handler: run
     )
 

@@ -5,8 +5,10 @@ import KedisUtilities
 
 enum ShutdownCommand {
     static let spec = CommandSpec(
-        "SHUTDOWN", summary: "Ends the server, after a save when save rules are configured.", since: "1.0.0", group: .server,
-        complexity: "O(N) with a save, N being the number of all keys, else O(1)", arity: -1, flags: [.admin, .noScript, .loading, .stale, .noMulti, .allowBusy], locks: .none,
+        "SHUTDOWN", summary: "Ends the server, after a save when save rules are configured.", since: "1.0.0",
+        group: .server,
+        complexity: "O(N) with a save, N being the number of all keys, else O(1)", arity: -1,
+        flags: [.admin, .noScript, .loading, .stale, .noMulti, .allowBusy], locks: .none,
         arguments: [
             .oneOf("nosave_save", optional: true, [.token("NOSAVE"), .token("SAVE")]),
             .token("NOW", optional: true, since: "7.0.0"), .token("FORCE", optional: true, since: "7.0.0"),

@@ -47,8 +47,8 @@ struct Batch: ~Copyable {
 }
 
 extension Session {
-    /// Takes a request whose ranges count from `base`: into the batch when it can share it, else the batch is executed first and
-    /// then this one alone. Inline requests are alone: the parser reuses their memory.
+    /// Takes a request whose ranges count from `base`: into the batch when it can share it, else the batch is executed
+    /// first and then this one alone. Inline requests are alone: the parser reuses their memory.
     @inline(__always)
     mutating func add(base: UnsafePointer<UInt8>, firstArgument: Int, argumentCount: Int, isInline: Bool) {
         let list = arguments.list(from: firstArgument, count: argumentCount, base: base)
@@ -111,8 +111,8 @@ extension Session {
         keys.removeAll()
     }
 
-    /// Counts the calls of the batch, of which each took its share of the time: two looks at the clock for a batch, and one addition
-    /// for each run of equal commands.
+    /// Counts the calls of the batch, of which each took its share of the time: two looks at the clock for a batch, and
+    /// one addition for each run of equal commands.
     private func countCalls(nanoseconds: UInt64) {
         let share = nanoseconds / UInt64(truncatingIfNeeded: batch.count)
         var start = 0
@@ -135,7 +135,8 @@ extension Session {
         keyspace.leavesAccessClock = client.pointee.leavesAccessClock
         var call = CommandCall(
             arguments: arguments.list(from: item.firstArgument, count: item.argumentCount, base: item.base),
-            keyspace: keyspace, keyBase: UnsafePointer(keys.base + item.firstKey), keyCount: item.keyCount, entry: item.entry,
+            keyspace: keyspace, keyBase: UnsafePointer(keys.base + item.firstKey), keyCount: item.keyCount,
+            entry: item.entry,
             client: client, engine: engineReference
         )
         let mark = output.count

@@ -4,12 +4,12 @@
 //                          ▲                                ├─▶ lock ─▶ execute … ─▶ unlock ─▶ output
 //                          └── up to 16 fast commands ──────┘
 //
-// Ownership: one connection, one session, used by one thread at a time. Whole requests are parsed in the bytes that the transport read; only
-// the incomplete rest is copied. Pipelined fast commands share one plan: their stripes are locked once, their slots and cells are
-// prefetched, then they are executed in order. Cost: no allocation for a command.
+// Ownership: one connection, one session, used by one thread at a time. Whole requests are parsed in the bytes that the
+// transport read; only the incomplete rest is copied. Pipelined fast commands share one plan: their stripes are locked
+// once, their slots and cells are prefetched, then they are executed in order. Cost: no allocation for a command.
 //
-// Bounds: input that waits (`client-query-buffer-limit`), output of one call of `receive` (`outputPauseByteCount`, then the session
-// pauses until the transport has sent it and calls `resume`).
+// Bounds: input that waits (`client-query-buffer-limit`), output of one call of `receive` (`outputPauseByteCount`, then
+// the session pauses until the transport has sent it and calls `resume`).
 
 package import KedisProtocol
 import KedisStore
@@ -78,8 +78,8 @@ package struct Session: ~Copyable {
         }
     }
 
-    /// Executes one command whose arguments lie in `bytes` at `ranges`, without a parser: for callers in the process. The reply is
-    /// appended to `output`. There is at least one argument.
+    /// Executes one command whose arguments lie in `bytes` at `ranges`, without a parser: for callers in the process.
+    /// The reply is appended to `output`. There is at least one argument.
     package mutating func execute(_ bytes: ByteView, _ ranges: [ArgumentRange]) {
         precondition(!ranges.isEmpty)
         batch.begin(nowMilliseconds: engine.clock.wallMilliseconds, conditions: engine.conditions)
@@ -106,7 +106,8 @@ package struct Session: ~Copyable {
         client.pointee.record.pendingInputByteCount.store(pending.count, ordering: .relaxed)
         let limit = engine.configuration.queryBufferByteCountMax.load(ordering: .relaxed)
         guard pending.count > limit, !isPaused else { return }
-        engine.host.log(.warning, "Closing client that reached max query buffer length: \(client.pointee.record.endpoint.address)")
+        engine.host.log(
+            .warning, "Closing client that reached max query buffer length: \(client.pointee.record.endpoint.address)")
         client.pointee.isClosing = true
     }
 
@@ -161,7 +162,8 @@ package struct Session: ~Copyable {
         record.lastInteractionMilliseconds.store(batch.nowMilliseconds, ordering: .relaxed)
         record.lastCommand.store(batch.lastCommand, ordering: .relaxed)
         record.databaseIndex.store(client.pointee.databaseIndex, ordering: .relaxed)
-        engine.statistics.commandsProcessed.wrappingAdd(UInt64(truncatingIfNeeded: batch.executedCount), ordering: .relaxed)
+        engine.statistics.commandsProcessed.wrappingAdd(
+            UInt64(truncatingIfNeeded: batch.executedCount), ordering: .relaxed)
         if batch.errorCount > 0 {
             engine.statistics.errorReplies.wrappingAdd(UInt64(truncatingIfNeeded: batch.errorCount), ordering: .relaxed)
         }

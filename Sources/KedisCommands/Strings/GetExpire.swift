@@ -6,7 +6,8 @@ import KedisUtilities
 
 enum GetExpireCommand {
     static let spec = CommandSpec(
-        "GETEX", summary: "Returns the string at a key and sets or clears its deadline.", since: "6.2.0", group: .string,
+        "GETEX", summary: "Returns the string at a key and sets or clears its deadline.", since: "6.2.0",
+        group: .string,
         arity: -2, flags: [.write, .fast],
         keys: [
             KeySpec(

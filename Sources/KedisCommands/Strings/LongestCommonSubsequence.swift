@@ -1,8 +1,8 @@
 // LCS: the longest common subsequence of two strings.
 //
-// The table of dynamic programming is reduced to what the way back needs: one bit for each pair of positions, which says
-// whether the way goes up, beside one row of lengths. That is a 32nd of the memory that Redis takes, but what Redis refuses
-// is refused here too, by the size of its table. Time: O(N·M), under the locks of both keys, as in Redis.
+// The table of dynamic programming is reduced to what the way back needs: one bit for each pair of positions, which
+// says whether the way goes up, beside one row of lengths. That is a 32nd of the memory that Redis takes, but what
+// Redis refuses is refused here too, by the size of its table. Time: O(N·M), under the locks of both keys, as in Redis.
 
 import KedisProtocol
 import KedisStore
@@ -24,7 +24,8 @@ enum LongestCommonSubsequenceCommand {
         keys: [KeySpec([.readOnly, .access], begin: .index(1), find: .range(last: 1, step: 1, limit: 0))],
         arguments: [
             .key("key1"), .key("key2"), .token("LEN", optional: true), .token("IDX", optional: true),
-            ArgumentSpec("len", .integer, token: "MINMATCHLEN", isOptional: true), .token("WITHMATCHLEN", optional: true),
+            ArgumentSpec("len", .integer, token: "MINMATCHLEN", isOptional: true),
+            .token("WITHMATCHLEN", optional: true),
         ],
         replies: [
             .bulk("the subsequence"), .integer("with LEN: its length"),

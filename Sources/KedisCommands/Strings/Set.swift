@@ -12,7 +12,8 @@ enum SetCommand {
         flags: [.write, .denyOutOfMemory],
         keys: [
             KeySpec(
-                [.readWrite, .access, .update, .variableFlags], begin: .index(1), find: .range(last: 0, step: 1, limit: 0),
+                [.readWrite, .access, .update, .variableFlags], begin: .index(1),
+                find: .range(last: 0, step: 1, limit: 0),
                 note: "Read too, because GET returns the value before"
             )
         ],
@@ -30,7 +31,8 @@ enum SetCommand {
             ),
         ],
         replies: [
-            .ok, .null("the condition was not met, or with GET: the key did not exist"), .bulk("with GET: the value before"),
+            .ok, .null("the condition was not met, or with GET: the key did not exist"),
+            .bulk("with GET: the value before"),
         ],
         history: [
             (version: "2.6.12", change: "Options `EX`, `PX`, `NX` and `XX`."),
@@ -58,7 +60,8 @@ enum SetCommand {
         call.changed(key, "set")
     }
 
-    /// Sets the call's first key with a deadline, which may lie in the past: then the key is gone when it is next looked at.
+    /// Sets the call's first key with a deadline, which may lie in the past: then the key is gone when it is next
+    /// looked at.
     static func set(
         _ call: inout CommandCall, to value: ByteView, deadlineMilliseconds: Int64
     ) throws(CommandError) {

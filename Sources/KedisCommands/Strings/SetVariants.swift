@@ -22,7 +22,8 @@ enum SetSecondsCommand {
     static let spec = CommandSpec(
         "SETEX", summary: "Sets a key to a string that expires after some seconds.", since: "2.0.0", group: .string,
         arity: 4, flags: [.write, .denyOutOfMemory], keys: [.one([.overwrite, .update])],
-        arguments: [.key(), ArgumentSpec("seconds", .integer), ArgumentSpec("value", .string)], replies: [.ok], handler: run
+        arguments: [.key(), ArgumentSpec("seconds", .integer), ArgumentSpec("value", .string)], replies: [.ok],
+        handler: run
     )
 
     static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
