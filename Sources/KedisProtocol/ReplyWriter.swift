@@ -32,6 +32,11 @@ package struct ReplyWriter: ~Copyable {
     /// The number of bytes written so far.
     @usableFromInline package private(set) var count: Int
 
+    /// The most bytes that may wait here. A reply that would pass it is thrown away with all that waits, and
+    /// ``hasOverflowed`` says so: whoever owns the writer ends the connection, which is what the limit is for.
+    package var byteCountMax = Int.max
+    package private(set) var hasOverflowed = false
+
     /// What an idle writer keeps allocated, in bytes.
     @usableFromInline static let initialCapacity = 1024
     /// The most bytes a line-sized reply takes: a type byte, 20 digits, CR LF.
@@ -61,8 +66,8 @@ package struct ReplyWriter: ~Copyable {
 
     /// Forgets what was written after the first `byteCount` bytes.
     package mutating func truncate(to byteCount: Int) {
-        precondition(byteCount >= 0 && byteCount <= count)
-        count = byteCount
+        assert(byteCount >= 0 && (byteCount <= count || hasOverflowed))
+        count = min(byteCount, count)
     }
 
     // MARK: Replies
@@ -200,8 +205,11 @@ package struct ReplyWriter: ~Copyable {
     /// Puts the header of an array or set in front of the `elementCount` replies written since `start`, whose number
     /// was not known before.
     package mutating func insertArrayHeader(at start: Int, elementCount: Int) {
-        precondition(start >= 0 && start <= count)
         reserve(Self.lineByteCountMax)
+        guard start <= count else {
+            assert(hasOverflowed)
+            return
+        }
         let end = count
         lineUnchecked(0x2A, Int64(elementCount))
         let headerByteCount = count - end
@@ -265,7 +273,15 @@ package struct ReplyWriter: ~Copyable {
     @usableFromInline
     @inline(never)
     mutating func growSlowly(_ byteCount: Int) {
-        resizeBuffer(max(capacity * 2, count + byteCount))
+        if byteCount > byteCountMax - count { overflow() }
+        guard capacity - count < byteCount else { return }
+        resizeBuffer(max(min(capacity * 2, byteCountMax), count + byteCount))
+    }
+
+    /// Starts anew: nothing of what waits will be sent.
+    private mutating func overflow() {
+        hasOverflowed = true
+        count = 0
     }
 
     @inline(never)

@@ -114,6 +114,8 @@ package struct Session: ~Copyable {
     /// Parses and executes what is complete in `input`; returns how many bytes were consumed.
     private mutating func process(_ input: ByteView) -> Int {
         parser.limits.bulkByteCountMax = engine.configuration.bulkByteCountMax.load(ordering: .relaxed)
+        let outputLimit = engine.configuration.outputHardByteCount.load(ordering: .relaxed)
+        output.byteCountMax = outputLimit > 0 ? outputLimit : .max
         batch.begin(nowMilliseconds: engine.clock.wallMilliseconds, conditions: engine.conditions)
         var position = 0
         missingByteCount = 0
@@ -143,7 +145,20 @@ package struct Session: ~Copyable {
         }
         flush()
         publish()
+        if output.hasOverflowed { closeForOutputSlowly() }
         return isClosing ? input.count : position
+    }
+
+    /// The replies of this client passed the hard limit: they are gone, and so is the client.
+    @inline(never)
+    private mutating func closeForOutputSlowly() {
+        output.removeAll()
+        client.pointee.isClosing = true
+        let record = client.pointee.record
+        engine.host.log(
+            .warning,
+            "Client id=\(record.identifier) addr=\(record.endpoint.address) scheduled to be closed ASAP for overcoming of output buffer limits."
+        )
     }
 
     /// Arguments of the incomplete request at the end of the buffer.
