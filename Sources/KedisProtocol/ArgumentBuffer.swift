@@ -71,7 +71,7 @@ extension ArgumentBuffer {
     package mutating func appendInline(_ line: ByteView) -> Int? {
         // Inline requests are executed one by one, so the bytes of the one before are free.
         inlineBytes.removeAll(keepingCapacity: true)
-        var splitter = InlineSplitter(line: line)
+        var splitter = ArgumentSplitter(line: line)
         var appended = 0
         while true {
             splitter.skipBlanks()
@@ -84,98 +84,5 @@ extension ArgumentBuffer {
             append(ArgumentRange(offset: start, count: inlineBytes.count - start))
             appended += 1
         }
-    }
-}
-
-/// Reads arguments with their quotes off a line.
-private struct InlineSplitter {
-    let line: ByteView
-    var position = 0
-
-    init(line: ByteView) {
-        self.line = line
-    }
-
-    var isAtEnd: Bool { position >= line.count || line[position] == 0 }
-
-    mutating func skipBlanks() {
-        while position < line.count, isASCIISpace(line[position]) { position += 1 }
-    }
-
-    /// Appends the unescaped bytes of the next argument; false for unbalanced quotes.
-    mutating func readArgument(into bytes: inout [UInt8]) -> Bool {
-        while !isAtEnd, !isASCIISpace(line[position]) {
-            let byte = line[position]
-            position += 1
-            switch byte {
-            case 0x22: return readDoubleQuoted(into: &bytes) && isAtBoundary
-            case 0x27: return readSingleQuoted(into: &bytes) && isAtBoundary
-            default: bytes.append(byte)
-            }
-        }
-        return true
-    }
-
-    private var isAtBoundary: Bool { position >= line.count || isASCIISpace(line[position]) }
-
-    private mutating func readSingleQuoted(into bytes: inout [UInt8]) -> Bool {
-        while !isAtEnd {
-            let byte = line[position]
-            position += 1
-            if byte == 0x5C, position < line.count, line[position] == 0x27 {
-                bytes.append(0x27)
-                position += 1
-            } else if byte == 0x27 {
-                return true
-            } else {
-                bytes.append(byte)
-            }
-        }
-        return false
-    }
-
-    private mutating func readDoubleQuoted(into bytes: inout [UInt8]) -> Bool {
-        while !isAtEnd {
-            let byte = line[position]
-            position += 1
-            if byte == 0x22 { return true }
-            guard byte == 0x5C, position < line.count else {
-                bytes.append(byte)
-                continue
-            }
-            readEscape(into: &bytes)
-        }
-        return false
-    }
-
-    /// The escape behind a backslash: `\xHH`, a control letter, or the byte itself.
-    private mutating func readEscape(into bytes: inout [UInt8]) {
-        let byte = line[position]
-        if byte == 0x78, position + 2 < line.count, let high = hexadecimalDigit(line[position + 1]),
-            let low = hexadecimalDigit(line[position + 2])
-        {
-            bytes.append(high << 4 | low)
-            position += 3
-            return
-        }
-        position += 1
-        switch byte {
-        case 0x6E: bytes.append(0x0A)
-        case 0x72: bytes.append(0x0D)
-        case 0x74: bytes.append(0x09)
-        case 0x62: bytes.append(0x08)
-        case 0x61: bytes.append(0x07)
-        default: bytes.append(byte)
-        }
-    }
-}
-
-/// The value of a hexadecimal digit, or nil.
-func hexadecimalDigit(_ byte: UInt8) -> UInt8? {
-    switch byte {
-    case 0x30...0x39: byte - 0x30
-    case 0x41...0x46: byte - 0x37
-    case 0x61...0x66: byte - 0x57
-    default: nil
     }
 }

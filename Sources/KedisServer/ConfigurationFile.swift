@@ -4,6 +4,7 @@
 // files, so no file can make the start run for ever.
 
 import KedisCommands
+import KedisProtocol
 import KedisUtilities
 
 #if canImport(Glibc)
@@ -47,7 +48,7 @@ struct ConfigurationFile {
         let start = line.firstIndex { !isASCIISpace($0) } ?? line.count
         guard start < line.count, line[start] != 0x23 else { return }
         let text = String(decoding: line[start...].reversed().drop(while: isASCIISpace).reversed(), as: UTF8.self)
-        guard let words = splitArguments(Array(line[start...])) else {
+        guard let words = splitArguments(Array(line[start...]))?.map({ String(decoding: $0, as: UTF8.self) }) else {
             throw ConfigurationFileError(description: "\(place): '\(text)' Unbalanced quotes in configuration line")
         }
         guard let name = words.first else { return }

@@ -4,6 +4,8 @@
 // arguments in any order, repetitions greedily up to a word that is a later argument's token. Cost: words times
 // arguments, for a line that a person types.
 
+import KedisProtocol
+
 extension CommandCatalog {
     /// The text to show behind the line, with a blank before it if the line needs one. Nil if there is none.
     package func hint(for line: String) -> String? {

@@ -4,6 +4,8 @@
 // Each line is appended when it is entered, so shells that run side by side keep each other's lines; a file that has
 // grown too long is rewritten when it is loaded. Lines that carry passwords are kept neither in memory nor in the file.
 
+import KedisProtocol
+
 #if canImport(Glibc)
 import Glibc
 #elseif canImport(Musl)

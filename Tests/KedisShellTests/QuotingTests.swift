@@ -1,5 +1,6 @@
 // Goal: lines split and bytes are quoted exactly as redis-cli does, and one undoes the other.
 
+import KedisProtocol
 import KedisShell
 import Testing
 
