@@ -24,7 +24,7 @@ func check(_ respCase: RespCase, _ file: RespFile, on target: RespTarget) throws
 struct RespServerTests {
     /// How often a file is run with its requests split elsewhere: each request meets this many of its positions, and
     /// neighbouring ones, which are of the same kind, meet the positions after those. The protocol changes every time.
-    private static let rounds = 6
+    private static let rounds = 4
 
     @Test("The server answers what the files expect, each byte read on its own", arguments: RespCase.registered, [2, 3])
     func byteByByte(respCase: RespCase, protocolVersion: Int) async throws {
