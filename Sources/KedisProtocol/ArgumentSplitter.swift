@@ -1,13 +1,13 @@
-// How a line becomes arguments: of inline requests, of lines typed into a shell, of configuration files. One way for all,
-// as users know it from redis-cli.
+// How a line becomes arguments: of inline requests, of lines typed into a shell, of configuration files. One way for
+// all, as users know it from redis-cli.
 //
-// Works on a borrowed line and appends to the caller's bytes. Any bytes are accepted; unbalanced quotes are told. A zero
-// byte ends the line. Cost: linear.
+// Works on a borrowed line and appends to the caller's bytes. Any bytes are accepted; unbalanced quotes are told. A
+// zero byte ends the line. Cost: linear.
 
 import KedisUtilities
 
-/// Splits a line into arguments: blanks separate, double quotes know `\n \r \t \b \a`, `\xHH` and a backslash before any
-/// other byte, single quotes know `\'` only, and a closing quote is followed by a blank or the end.
+/// Splits a line into arguments: blanks separate, double quotes know `\n \r \t \b \a`, `\xHH` and a backslash before
+/// any other byte, single quotes know `\'` only, and a closing quote is followed by a blank or the end.
 /// - Returns: nil if a quote is unbalanced or not followed by a blank.
 package func splitArguments(_ line: [UInt8]) -> [[UInt8]]? {
     line.withUnsafeBytes { bytes in

@@ -157,7 +157,8 @@ package struct Session: ~Copyable {
         let record = client.pointee.record
         engine.host.log(
             .warning,
-            "Client id=\(record.identifier) addr=\(record.endpoint.address) scheduled to be closed ASAP for overcoming of output buffer limits."
+            "Client id=\(record.identifier) addr=\(record.endpoint.address) scheduled to be closed ASAP "
+                + "for overcoming of output buffer limits."
         )
     }
 
