@@ -85,11 +85,13 @@ package struct ReplyWriter: ~Copyable {
         endLine()
     }
 
-    /// `-text`: an error; CR and LF in it become spaces.
+    /// `-text`: an error; CR and LF in it become spaces, those at its end are dropped.
     package mutating func error(_ text: ByteView) {
         reserve(text.count + 3)
         put(0x2D)
-        for index in 0..<text.count {
+        var end = text.count
+        while end > 0, text[end - 1] == 0x0D || text[end - 1] == 0x0A { end -= 1 }
+        for index in 0..<end {
             let byte = text[index]
             put(byte == 0x0D || byte == 0x0A ? 0x20 : byte)
         }

@@ -23,6 +23,7 @@ private let shapes: [Shape] = [
     Shape("simple", "+Background saving started\r\n") { $0.simple("Background saving started") },
     Shape("error", "-ERR no\r\n") { $0.error("ERR no") },
     Shape("error with line breaks", "-ERR a  b\r\n") { $0.error("ERR a\r\nb") },
+    Shape("error with line breaks at its end", "-ERR a\r\n") { $0.error("ERR a\r\n") },
     Shape("integer 0", ":0\r\n") { $0.integer(0) },
     Shape("integer 9", ":9\r\n") { $0.integer(9) },
     Shape("integer 10", ":10\r\n") { $0.integer(10) },
