@@ -7,6 +7,7 @@
 import KedisCommands
 public import KedisProtocol
 import KedisUtilities
+import Synchronization
 
 /// A connection of one thread to a ``KedisDatabase``, with a selected database and a protocol version of its own.
 public final class KedisConnection {
@@ -28,8 +29,10 @@ public final class KedisConnection {
     /// Nothing was changed that the next user would notice.
     var isPristine: Bool {
         let client = session.client.pointee
+        let record = client.record
         return client.databaseIndex == 0 && client.replyMode == .on && !client.isClosing
-            && session.output.version == .resp2
+            && session.output.version == .resp2 && !client.leavesAccessClock
+            && !record.isNoEvict.load(ordering: .relaxed) && record.hasNoNames
     }
 
     /// Executes a command.

@@ -25,6 +25,19 @@ struct DatabaseTests {
         }
     }
 
+    @Test("A name or mode that one command gave a pooled connection was there for the next user")
+    func pooledConnectionsAreAlike() {
+        let database = KedisDatabase()
+        #expect(database.execute("CLIENT", "SETNAME", "mine") == .simple(Array("OK".utf8)))
+        #expect(database.execute("CLIENT", "GETNAME") == .null)
+        #expect(database.execute("CLIENT", "NO-TOUCH", "ON") == .simple(Array("OK".utf8)))
+        guard case .bulk(let line) = database.execute("CLIENT", "INFO") else {
+            Issue.record("CLIENT INFO gives no text")
+            return
+        }
+        #expect(String(decoding: line, as: UTF8.self).contains(" flags=N "))
+    }
+
     @Test("Eight threads on one database: no increment is lost, no pair is torn")
     func eightThreads() throws {
         let database = KedisDatabase()

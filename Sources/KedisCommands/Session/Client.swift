@@ -87,6 +87,11 @@ package final class ClientRecord: Sendable {
         self.close = close
     }
 
+    /// Nothing was set by CLIENT SETNAME and SETINFO.
+    package var hasNoNames: Bool {
+        names.withLock { $0.name.isEmpty && $0.libraryName.isEmpty && $0.libraryVersion.isEmpty }
+    }
+
     /// Ends the connection, whichever thread owns it.
     package func kill() {
         isKilled.store(true, ordering: .relaxed)
