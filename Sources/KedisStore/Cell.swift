@@ -79,7 +79,9 @@ struct Cell {
     /// Allocates a cell with `key` and room for `valueByteCount` bytes, left uninitialised; nil when memory is
     /// exhausted.
     static func make(key: ByteView, valueByteCount: Int, type: ValueType, encoding: ValueEncoding) -> Cell? {
-        guard let address = malloc(CellHeader.byteCount + key.count + valueByteCount) else { return nil }
+        // Lengths of keys have 32 bits; nothing that comes through a parser is longer.
+        guard key.count <= Int(UInt32.max), let address = malloc(CellHeader.byteCount + key.count + valueByteCount)
+        else { return nil }
         let cell = Cell(address)
         cell.header.initialize(
             to: CellHeader(

@@ -49,6 +49,21 @@ private func integers(_ reply: Reply?) -> [Int64?] {
 struct LockPlanTests {
     private static let threadCount = 8
 
+    @Test("Two CONFIG SETs at once undid each other")
+    func configurationKeepsEveryChange() {
+        let configuration = Configuration()
+        let names = ["timeout", "tcp-keepalive", "client-output-stall-timeout", "hz"]
+        let failures = Failures()
+        onThreads(names.count) { thread in
+            for value in 1...300 {
+                try? configuration.set([(name: names[thread], value: "\(value)")])
+                let found = configuration.text(names[thread])
+                if found != "\(value)" { failures.add("\(names[thread]) is \(found) instead of \(value)") }
+            }
+        }
+        failures.check()
+    }
+
     @Test("MSET is atomic for readers with MGET, in any order of the keys")
     func multipleSetIsAtomic() throws {
         let engine = Engine.forTest()

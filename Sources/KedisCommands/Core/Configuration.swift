@@ -30,11 +30,15 @@ package final class Configuration: Sendable {
     }
 
     private let state: Mutex<State>
+    /// Held from reading the state to replacing it: two changes at once must not undo each other.
+    private let changing = Mutex<Void>(())
     /// Names in lower case, other names too.
     private let indices: [String: Int]
 
-    /// `proto-max-bulk-len`
+    /// `proto-max-bulk-len`, where it is larger than any string can be: ``stringByteCountMax``.
     package let bulkByteCountMax = Atomic<Int>(512 << 20)
+    /// The longest string, whatever is configured: lengths of keys have 32 bits, and sums of lengths must fit an Int.
+    package static let stringByteCountMax = Int(UInt32.max)
     /// `client-query-buffer-limit`
     package let queryBufferByteCountMax = Atomic<Int>(1 << 30)
     /// The limits of normal clients in `client-output-buffer-limit`; 0 for none.
@@ -113,16 +117,18 @@ package final class Configuration: Sendable {
         apply: ([String]) -> String? = { _ in nil }
     ) throws(ConfigurationError) {
         let changes = try resolve(pairs, allowsProtected: allowsProtected)
-        let before = state.withLock { $0 }
-        var after = before
-        for (index, pair) in zip(changes, pairs) {
-            try change(&after, index, to: pair.value, as: pair.name)
-            after.isGiven[index] = true
-        }
-        replaceState(with: after)
-        if let reason = apply(changes.map { directiveTable[$0].name }) {
-            replaceState(with: before)
-            throw .refused(name: pairs.first?.name ?? "", reason: reason)
+        try changing.withLock { _ throws(ConfigurationError) in
+            let before = state.withLock { $0 }
+            var after = before
+            for (index, pair) in zip(changes, pairs) {
+                try change(&after, index, to: pair.value, as: pair.name)
+                after.isGiven[index] = true
+            }
+            replaceState(with: after)
+            if let reason = apply(changes.map { directiveTable[$0].name }) {
+                replaceState(with: before)
+                throw .refused(name: pairs.first?.name ?? "", reason: reason)
+            }
         }
     }
 
@@ -133,22 +139,26 @@ package final class Configuration: Sendable {
         guard arguments.count == 1 || (arguments.count > 1 && spec.kind.takesSeveralWords) else {
             throw .refused(name: name, reason: "wrong number of arguments")
         }
-        var after = state.withLock { $0 }
-        var value = arguments.joined(separator: " ")
-        if case .saveRules = spec.kind, after.isGiven[index], !value.isEmpty {
-            // The first line replaces the default, the next ones add to it; an empty one starts again.
-            value = after.texts[index] + " " + value
+        try changing.withLock { _ throws(ConfigurationError) in
+            var after = state.withLock { $0 }
+            var value = arguments.joined(separator: " ")
+            if case .saveRules = spec.kind, after.isGiven[index], !value.isEmpty {
+                // The first line replaces the default, the next ones add to it; an empty one starts again.
+                value = after.texts[index] + " " + value
+            }
+            try change(&after, index, to: value, as: name)
+            after.isGiven[index] = true
+            replaceState(with: after)
         }
-        try change(&after, index, to: value, as: name)
-        after.isGiven[index] = true
-        replaceState(with: after)
     }
 
     /// Puts what the surroundings decide in the place of a default (the number of cores, an absolute path).
     package func settle(_ name: String, _ value: String) {
         guard let index = indices[name] else { return }
-        state.withLock { $0.texts[index] = value }
-        refreshHotValues()
+        changing.withLock { _ in
+            state.withLock { $0.texts[index] = value }
+            refreshHotValues()
+        }
     }
 
     private func resolve(
@@ -198,7 +208,7 @@ package final class Configuration: Sendable {
     }
 
     private func refreshHotValues() {
-        bulkByteCountMax.store(integer("proto-max-bulk-len"), ordering: .relaxed)
+        bulkByteCountMax.store(min(integer("proto-max-bulk-len"), Self.stringByteCountMax), ordering: .relaxed)
         queryBufferByteCountMax.store(integer("client-query-buffer-limit"), ordering: .relaxed)
         let output = OutputLimits(text("client-output-buffer-limit")).normal
         outputHardByteCount.store(Int(output.hardByteCount), ordering: .relaxed)

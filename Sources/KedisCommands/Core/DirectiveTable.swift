@@ -52,7 +52,7 @@ private let clientDirectives: [DirectiveSpec] = [
     ),
     DirectiveSpec(
         "proto-max-bulk-len", .memory(1 << 20...Int64.max), default: "536870912", .atRunTime,
-        "The longest argument and string."
+        "The longest argument and string; never beyond 4 GiB."
     ),
     DirectiveSpec(
         "client-query-buffer-limit", .memory(1 << 20...Int64.max), default: "1073741824", .atRunTime,
