@@ -22,15 +22,17 @@ extension Keyspace {
 
     /// The mean time to live of the keys with a deadline, in milliseconds, from a sample; 0 without any. O(stripes).
     package var averageTimeToLiveMilliseconds: Int64 {
-        var sum: Int64 = 0
-        var samples: Int64 = 0
+        // Doubles, because 64 deadlines at the end of time do not fit one sum of integers.
+        var sum = 0.0
+        var samples = 0.0
         forEachTable { table in
             let earliest = table.pointee.expiryQueue.earliestMilliseconds
             guard table.pointee.deadlineCount > 0, earliest != .max else { return }
-            sum += max(0, earliest.subtractingReportingOverflow(nowMilliseconds).partialValue / 2)
+            let (remaining, overflow) = earliest.subtractingReportingOverflow(nowMilliseconds)
+            sum += Double(overflow ? 0 : max(0, remaining) / 2)
             samples += 1
         }
-        return samples == 0 ? 0 : sum / samples
+        return samples == 0 ? 0 : Int64(sum / samples)
     }
 
     /// Calls `body` with every live entry. O(n).

@@ -12,7 +12,8 @@ extension Table {
     func scan(from lowerHash: UInt64, budget: Int, _ body: (Int) -> Void) -> UInt64? {
         guard let slots, count > 0 else { return nil }
         let first = home(of: lowerHash)
-        let end = min(slotCount, first + max(1, budget))
+        // Any budget may be asked for: it is bounded before it is added.
+        let end = first + min(slotCount - first, max(1, budget))
         gather(slots, homes: first..<end, lowerHash: lowerHash, body)
         guard end < slotCount else { return nil }
         let stripe = lowerHash & (0x3F << 58)

@@ -53,13 +53,13 @@ package final class CommandStatistics: @unchecked Sendable {
     }
 
     func noteCalls(_ identifier: Int, count: Int, nanoseconds: UInt64) {
-        counters[identifier].calls.add(UInt64(truncatingIfNeeded: count), ordering: .relaxed)
-        counters[identifier].nanoseconds.add(nanoseconds, ordering: .relaxed)
+        counters[identifier].calls.wrappingAdd(UInt64(truncatingIfNeeded: count), ordering: .relaxed)
+        counters[identifier].nanoseconds.wrappingAdd(nanoseconds, ordering: .relaxed)
     }
 
-    func noteRejection(_ identifier: Int) { counters[identifier].rejected.add(1, ordering: .relaxed) }
+    func noteRejection(_ identifier: Int) { counters[identifier].rejected.wrappingAdd(1, ordering: .relaxed) }
 
-    func noteFailure(_ identifier: Int) { counters[identifier].failed.add(1, ordering: .relaxed) }
+    func noteFailure(_ identifier: Int) { counters[identifier].failed.wrappingAdd(1, ordering: .relaxed) }
 
     /// CONFIG RESETSTAT
     package func reset() {

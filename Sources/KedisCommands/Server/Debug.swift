@@ -32,14 +32,9 @@ enum DebugCommand {
     private static func isAllowed(_ call: borrowing CommandCall) -> Bool {
         switch call.engine.configuration.text("enable-debug-command") {
         case "yes": true
-        case "local": isLocal(call.client.pointee.record.endpoint)
+        case "local": call.client.pointee.record.endpoint.isLocal
         default: false
         }
-    }
-
-    /// Of this machine or of this process.
-    private static func isLocal(_ endpoint: ClientEndpoint) -> Bool {
-        endpoint.isUnixSocket || ["127.0.0.1:", "[::1]:", "embedded:"].contains { endpoint.address.hasPrefix($0) }
     }
 
     private static let refusal = CommandError.literal(

@@ -26,7 +26,8 @@ struct Batch: ~Copyable {
     let items: UnsafeMutablePointer<Item>
     var count = 0
     var stripes = StripeSet()
-    private(set) var nowMilliseconds: Int64 = 0
+    /// The time at which the last batch had its locks.
+    var nowMilliseconds: Int64 = 0
     /// The engine's states when the read began.
     private(set) var conditions: AdmissionCondition = []
     var executedCount = 0
@@ -37,9 +38,8 @@ struct Batch: ~Copyable {
 
     deinit { items.deallocate() }
 
-    mutating func begin(nowMilliseconds: Int64, conditions: AdmissionCondition) {
+    mutating func begin(conditions: AdmissionCondition) {
         assert(count == 0)
-        self.nowMilliseconds = nowMilliseconds
         self.conditions = conditions
         executedCount = 0
         errorCount = 0
@@ -95,6 +95,8 @@ extension Session {
         guard batch.count > 0 else { return }
         let stripes = batch.stripes
         store.lock(stripes)
+        // Under the locks: waiting for them, or the command before, may have taken longer than a key had to live.
+        batch.nowMilliseconds = engine.clock.wallMilliseconds
         if batch.count > 1 {
             let count = min(keys.count, Batch.prefetchCountMax)
             store.prefetch(
@@ -164,12 +166,13 @@ extension Session {
         }
     }
 
-    /// Counts the error reply that begins at `mark`, by its code.
+    /// Counts the error reply that begins at `mark`, by its code: the first word, which is short, or else ERR.
     @inline(never)
     private mutating func countErrorSlowly(at mark: Int) {
         batch.errorCount += 1
         let text = output.bytes[mark + 1..<output.count]
-        engine.statistics.noteError(code: text[0..<min(text.count, text.firstIndex(of: 0x20) ?? 32)])
+        let start = text[0..<min(text.count, 32)]
+        engine.statistics.noteError(code: start.firstIndex(of: 0x20).map { start[0..<$0] } ?? "ERR")
     }
 
     /// Answers a request that never reached a handler.
@@ -177,6 +180,7 @@ extension Session {
     private mutating func reject(_ error: CommandError, _ list: ArgumentList) {
         let mark = output.count
         output.commandError(error)
+        batch.nowMilliseconds = engine.clock.wallMilliseconds
         batch.executedCount += 1
         countErrorSlowly(at: mark)
         if let command = engine.table.command(list[0]) {

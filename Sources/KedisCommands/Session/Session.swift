@@ -82,7 +82,7 @@ package struct Session: ~Copyable {
     /// The reply is appended to `output`. There is at least one argument.
     package mutating func execute(_ bytes: ByteView, _ ranges: [ArgumentRange]) {
         precondition(!ranges.isEmpty)
-        batch.begin(nowMilliseconds: engine.clock.wallMilliseconds, conditions: engine.conditions)
+        batch.begin(conditions: engine.conditions)
         for range in ranges { arguments.append(range) }
         add(base: bytes.base, firstArgument: 0, argumentCount: ranges.count, isInline: false)
         flush()
@@ -116,7 +116,7 @@ package struct Session: ~Copyable {
         parser.limits.bulkByteCountMax = engine.configuration.bulkByteCountMax.load(ordering: .relaxed)
         let outputLimit = engine.configuration.outputHardByteCount.load(ordering: .relaxed)
         output.byteCountMax = outputLimit > 0 ? outputLimit : .max
-        batch.begin(nowMilliseconds: engine.clock.wallMilliseconds, conditions: engine.conditions)
+        batch.begin(conditions: engine.conditions)
         var position = 0
         missingByteCount = 0
         parsing: while position < input.count, !isClosing, output.count < Session.outputPauseByteCount {

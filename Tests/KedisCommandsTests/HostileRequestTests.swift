@@ -1,0 +1,79 @@
+// Goal: what a client once could do that it must not: end the process, or make the server lie. Each test is named after
+// what went wrong. Method: the requests that did it, on an engine in this process.
+
+import KedisCommands
+import KedisProtocol
+import KedisStore
+import KedisTestSupport
+import KedisUtilities
+import Testing
+
+@Suite("Requests that did harm")
+struct HostileRequestTests {
+    private func text(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8.self) }
+
+    private func bulk(_ reply: Reply?) -> String {
+        if case .bulk(let bytes) = reply { return text(bytes) }
+        return "\(String(describing: reply))"
+    }
+
+    @Test("INFO overflowed when keys in many stripes expire at the end of time")
+    func infoOfDistantDeadlines() throws {
+        let session = TestSession(.forTest())
+        for index in 0..<200 {
+            _ = try session.call("SET", "key:\(index)", "v", "PXAT", "\(Int64.max - 1)")
+        }
+        #expect(bulk(try session.call("INFO", "keyspace")).contains("db0:keys=200,expires=200,avg_ttl=46"))
+    }
+
+    @Test("SCAN overflowed for the largest COUNT behind a cursor in the middle of a table")
+    func scanForEverything() throws {
+        let session = TestSession(.forTest())
+        for index in 0..<1_000 { _ = try session.call("SET", "key:\(index)", "v") }
+        var generator = RandomGenerator.forTest("cursors")
+        for _ in 0..<200 {
+            let cursor = "\(generator.next())"
+            guard case .array(let parts) = try session.call("SCAN", cursor, "COUNT", "\(Int64.max)") else {
+                Issue.record("SCAN gives no array")
+                return
+            }
+            #expect(parts.first == .bulk(Array("0".utf8)))
+        }
+    }
+
+    @Test("A string as long as proto-max-bulk-len may say overflowed the sums of lengths")
+    func longestStrings() throws {
+        let engine = Engine.forTest()
+        let session = TestSession(engine)
+        #expect(try session.call("CONFIG", "SET", "proto-max-bulk-len", "\(Int64.max)") == .simple(Array("OK".utf8)))
+        for offset in [Int64.max - 3, Int64.max - 40, Int64.max / 2] {
+            let reply = try session.call("SETRANGE", "key", "\(offset)", "abc")
+            #expect(reply == .error(Array("ERR string exceeds maximum allowed size (proto-max-bulk-len)".utf8)))
+        }
+        let reply = session.send(Array("*2\r\n$\(Int64.max)\r\nabc".utf8))
+        #expect(text(reply) == "-ERR Protocol error: invalid bulk length\r\n")
+        #expect(session.isClosing)
+    }
+
+    @Test("An error without a blank put its line end, or any length of it, into INFO errorstats")
+    func errorWithoutCode() throws {
+        let engine = TestEngine().engine
+        let session = TestSession(engine)
+        _ = try session.call("DEBUG", "ERROR", "ALONE")
+        _ = try session.call("DEBUG", "ERROR", String(repeating: "x", count: 1_000) + " y")
+        _ = try session.call("DEBUG", "ERROR", "CODE and text")
+        #expect(engine.statistics.errorCounts.map(\.code) == ["CODE", "ERR"])
+        #expect(engine.statistics.errorCounts.map(\.count) == [1, 2])
+    }
+
+    @Test("A key outlived its deadline for the commands behind a slow one in the same read")
+    func expiryInsideOneRead() throws {
+        let session = TestSession(TestEngine().engine)
+        let requests = [
+            ["SET", "key", "v", "PX", "100"], ["SET", "other", "v"], ["DEBUG", "SLEEP", "0.2"], ["GET", "key"],
+            ["PEXPIRE", "other", "100"], ["PTTL", "other"],
+        ]
+        let replies = session.send(requests.flatMap { RespRunner.encode($0.map { Array($0.utf8) }) })
+        #expect(text(replies) == "+OK\r\n+OK\r\n+OK\r\n$-1\r\n:1\r\n:100\r\n")
+    }
+}
