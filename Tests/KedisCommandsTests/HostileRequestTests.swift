@@ -66,6 +66,18 @@ struct HostileRequestTests {
         #expect(engine.statistics.errorCounts.map(\.count) == [1, 2])
     }
 
+    @Test("An error that passed the limit of a client's output was looked for where nothing was any more")
+    func errorBeyondOutputLimit() throws {
+        let engine = Engine.forTest()
+        let session = TestSession(engine)
+        _ = try session.call("CONFIG", "SET", "client-output-buffer-limit", "normal 1000 0 0")
+        _ = try session.call("SET", "key", String(repeating: "v", count: 960))
+        let requests = [["GET", "key"], ["INCR", "key"], ["INCR", "key"], ["GET", "key"]]
+        let replies = session.send(requests.flatMap { RespRunner.encode($0.map { Array($0.utf8) }) })
+        #expect(replies.isEmpty)
+        #expect(session.isClosing)
+    }
+
     @Test("A key outlived its deadline for the commands behind a slow one in the same read")
     func expiryInsideOneRead() throws {
         let session = TestSession(TestEngine().engine)

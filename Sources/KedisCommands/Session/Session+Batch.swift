@@ -170,6 +170,8 @@ extension Session {
     @inline(never)
     private mutating func countErrorSlowly(at mark: Int) {
         batch.errorCount += 1
+        // What overflowed was thrown away, and the mark with it.
+        guard !output.hasOverflowed else { return }
         let text = output.bytes[mark + 1..<output.count]
         let start = text[0..<min(text.count, 32)]
         engine.statistics.noteError(code: start.firstIndex(of: 0x20).map { start[0..<$0] } ?? "ERR")
