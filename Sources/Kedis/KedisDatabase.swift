@@ -9,7 +9,6 @@ import KedisPersistence
 public import KedisProtocol
 import KedisStore
 import KedisUtilities
-import Synchronization
 
 /// Why an operation on a database failed.
 public enum KedisError: Error, Equatable, Sendable, CustomStringConvertible {
@@ -51,7 +50,7 @@ public final class KedisDatabase: Sendable {
     /// Where and how to save; nil in memory.
     private let request: SnapshotRequest?
     private let ticker: ExpiryTicker
-    private let idleConnections = Mutex<[IdleConnection]>([])
+    private let idleConnections = Locked<[IdleConnection]>([])
     /// What the snapshot said when it was loaded.
     public let loadedKeyCount: Int
 

@@ -6,7 +6,6 @@
 // after another.
 
 package import KedisStore
-import Synchronization
 
 /// Where and how to save.
 package struct SnapshotRequest: Sendable {
@@ -55,7 +54,7 @@ package final class SnapshotKeeper: Sendable {
 
     private let store: Store
     private let fileSystem: FileSystem
-    private let state: Mutex<SnapshotStatus>
+    private let state: Locked<SnapshotStatus>
 
     /// Makes the record of a store that is as it was loaded: what it holds counts as saved.
     package init(store: Store, fileSystem: FileSystem = .system, nowMilliseconds: Int64) {
@@ -63,7 +62,7 @@ package final class SnapshotKeeper: Sendable {
         self.fileSystem = fileSystem
         var status = SnapshotStatus(lastSaveMilliseconds: nowMilliseconds)
         status.changesAtLastSave = store.statistics().changes
-        state = Mutex(status)
+        state = Locked(status)
     }
 
     package var status: SnapshotStatus { state.withLock { $0 } }

@@ -19,7 +19,7 @@ package final class KedisServer: Service {
     private let context: ServerContext
     private let group: MultiThreadedEventLoopGroup
     private let loops: [LoopClients]
-    private let running = Mutex(Running())
+    private let running = Locked(Running())
     private let stopRequests: AsyncStream<StopReason>
     private let requestStop: AsyncStream<StopReason>.Continuation
 

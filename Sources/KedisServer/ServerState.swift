@@ -20,8 +20,8 @@ final class ServerState: Sendable {
     /// The TCP port that was bound.
     let port = Atomic<Int>(0)
     /// Function libraries that the snapshot had: they go into the next one as they are.
-    let functions = Mutex<[[UInt8]]>([])
-    private let hooks = Mutex(Hooks())
+    let functions = Locked<[[UInt8]]>([])
+    private let hooks = Locked(Hooks())
 
     /// What is only known when the engine exists.
     struct Hooks: Sendable {

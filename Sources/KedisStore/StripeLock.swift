@@ -10,6 +10,7 @@ import CKedis
 import Synchronization
 
 /// A lock word in place. Never moved: it lives inside a stripe, which stays where the store allocated it.
+@usableFromInline
 package struct StripeLock: ~Copyable {
     private static let free: UInt32 = 0
     private static let held: UInt32 = 1
@@ -19,8 +20,10 @@ package struct StripeLock: ~Copyable {
 
     private let word = Atomic<UInt32>(StripeLock.free)
 
+    @usableFromInline
     package init() {}
 
+    @usableFromInline
     package func lock() {
         if word.compareExchange(expected: Self.free, desired: Self.held, ordering: .acquiring).exchanged { return }
         lockSlowly()
@@ -30,6 +33,7 @@ package struct StripeLock: ~Copyable {
         word.compareExchange(expected: Self.free, desired: Self.held, ordering: .acquiring).exchanged
     }
 
+    @usableFromInline
     package func unlock() {
         let before = word.exchange(Self.free, ordering: .releasing)
         assert(before != Self.free, "unlock of a stripe that is not locked")

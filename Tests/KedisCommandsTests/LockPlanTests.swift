@@ -4,6 +4,7 @@
 import Foundation
 import KedisCommands
 import KedisProtocol
+import KedisStore
 import KedisTestSupport
 import KedisUtilities
 import Synchronization
@@ -26,7 +27,7 @@ private func onThreads(_ count: Int, _ body: @escaping @Sendable (_ index: Int) 
 
 /// Counts what went wrong, since a thread of our own has no test to report to.
 private final class Failures: Sendable {
-    private let messages = Mutex<[String]>([])
+    private let messages = Locked<[String]>([])
 
     func add(_ message: String) {
         messages.withLock { if $0.count < 10 { $0.append(message) } }

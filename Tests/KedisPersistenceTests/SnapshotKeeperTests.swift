@@ -90,7 +90,7 @@ struct SnapshotKeeperTests {
             try real.synchronize(file)
         }
         let keeper = SnapshotKeeper(store: store, fileSystem: files, nowMilliseconds: testNow)
-        let seen = Mutex<SaveOutcome?>(nil)
+        let seen = Locked<SaveOutcome?>(nil)
         let isStarted = keeper.saveInBackground(SnapshotRequest(path: path), nowMilliseconds: testNow + 5000) {
             outcome in
             seen.withLock { $0 = outcome }

@@ -2,9 +2,9 @@
 
 import KedisCommands
 import KedisServer
+import KedisStore
 import KedisTestSupport
 import KedisUtilities
-import Synchronization
 
 final class TestServer: Sendable {
     let server: KedisServer
@@ -12,7 +12,7 @@ final class TestServer: Sendable {
     private let lines: Lines
 
     private final class Lines: Sendable {
-        let all = Mutex<[String]>([])
+        let all = Locked<[String]>([])
     }
 
     /// Starts a server with `directives` as on the command line, over a port of its own, no saving and two threads.

@@ -2,6 +2,7 @@
 // of 7.2. What has no counterpart here (buffers that are not kept apart) is printed as 0.
 
 import KedisProtocol
+import KedisStore
 import KedisUtilities
 import Synchronization
 

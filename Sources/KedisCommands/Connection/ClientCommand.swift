@@ -2,6 +2,7 @@
 // and INFO are in ClientCommand+List.swift, KILL in ClientCommand+Kill.swift.
 
 import KedisProtocol
+import KedisStore
 import KedisUtilities
 import Synchronization
 

@@ -1,6 +1,7 @@
 // The family of connection commands, and what they share.
 
 import KedisProtocol
+import KedisStore
 import KedisUtilities
 import Synchronization
 

@@ -4,6 +4,7 @@
 // follow the texts. Invariant: texts are valid and normalised. No I/O: who sets directives applies them
 // (Host.applyConfiguration). CONFIG SET, files and arguments go through the same checks.
 
+import KedisStore
 package import KedisUtilities
 package import Synchronization
 
@@ -29,9 +30,9 @@ package final class Configuration: Sendable {
         var isGiven: [Bool]
     }
 
-    private let state: Mutex<State>
+    private let state: Locked<State>
     /// Held from reading the state to replacing it: two changes at once must not undo each other.
-    private let changing = Mutex<Void>(())
+    private let changing = Locked<Void>(())
     /// Names in lower case, other names too.
     private let indices: [String: Int]
 
@@ -64,7 +65,7 @@ package final class Configuration: Sendable {
             for name in [spec.name] + spec.otherNames { indices[name] = index }
         }
         self.indices = indices
-        state = Mutex(State(texts: directiveTable.map(\.defaultValue), isGiven: directiveTable.map { _ in false }))
+        state = Locked(State(texts: directiveTable.map(\.defaultValue), isGiven: directiveTable.map { _ in false }))
         refreshHotValues()
     }
 

@@ -89,7 +89,7 @@ package final class EngineStatistics: Sendable {
     package let outputByteCount = Atomic<UInt64>(0)
     package let errorReplies = Atomic<UInt64>(0)
     /// Error replies by their codes. The codes are the server's own, but a bound keeps a mistake from growing it.
-    private let errorsByCode = Mutex<[String: UInt64]>([:])
+    private let errorsByCode = Locked<[String: UInt64]>([:])
     private static let errorCodeCountMax = 128
 
     package init() {}

@@ -3,6 +3,7 @@
 // ClientState belongs to one session and is touched only by the thread that executes it. ClientRecord is shared: CLIENT
 // LIST and KILL of other sessions read it, so its fields are atomics or guarded.
 
+package import KedisStore
 package import KedisUtilities
 package import Synchronization
 
@@ -64,7 +65,7 @@ package final class ClientRecord: Sendable {
     package let identifier: Int64
     package let endpoint: ClientEndpoint
     package let createdMilliseconds: Int64
-    package let names = Mutex(Names())
+    package let names = Locked(Names())
     package let lastInteractionMilliseconds: Atomic<Int64>
     package let databaseIndex = Atomic<Int>(0)
     /// The index of the last command's entry in the table, or -1.
@@ -106,7 +107,7 @@ package final class ClientRegistry: Sendable {
         var records: [Int64: ClientRecord] = [:]
     }
 
-    private let state = Mutex(State())
+    private let state = Locked(State())
 
     package init() {}
 

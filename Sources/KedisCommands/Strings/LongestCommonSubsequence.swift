@@ -212,7 +212,9 @@ private struct SubsequenceTable: ~Copyable {
 
     /// The subsequence itself.
     func subsequence() -> [UInt8] {
-        [UInt8](unsafeUninitializedCapacity: byteCount) { buffer, count in
+        // Filling an array of no bytes would write to the one empty array that all threads share.
+        guard byteCount > 0 else { return [] }
+        return [UInt8](unsafeUninitializedCapacity: byteCount) { buffer, count in
             var end = byteCount
             forEachRange { range, _ in
                 end -= range.count
