@@ -1,10 +1,10 @@
-// A value behind a lock of our own: for state that several threads share off the data path (clients, directives, saving).
+// A value behind a lock of our own, for state that threads share off the data path (clients, directives, saving).
 //
-// Ownership: it owns the value, which is reached only inside `withLock`. Cost: the lock of a stripe (StripeLock), and the
-// value's memory of its own.
+// Ownership: it owns the value, which is reached only inside `withLock`. Cost: the lock of a stripe (StripeLock), and
+// the value's memory of its own.
 //
-// Not the standard library's Mutex: the thread sanitizer does not see into that one and reports races between threads that
-// hold it in turn (Swift 6.3.1, 2026-11), which would bury the true ones.
+// Not the standard library's Mutex: the thread sanitizer does not see into that one and reports races between threads
+// that hold it in turn (Swift 6.3.1, 2026-11), which would bury the true ones.
 
 @usableFromInline
 package struct Locked<Value>: ~Copyable, @unchecked Sendable {

@@ -26,8 +26,8 @@ package struct StripeStatistics: Sendable {
 }
 
 struct Stripe: ~Copyable {
-    /// First: the thread sanitizer takes a change of any field for an access to the first bytes of the stripe, and those
-    /// must not be what other threads use without the lock.
+    /// First: the thread sanitizer takes a change of any field for an access to the first bytes of the stripe, and
+    /// those must not be what other threads use without the lock.
     var statistics = StripeStatistics()
     let lock = StripeLock()
     /// A hint for the expiry tick, read without the lock: no deadline in this stripe is earlier.
