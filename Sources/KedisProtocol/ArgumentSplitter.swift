@@ -40,8 +40,10 @@ struct ArgumentSplitter {
 
     /// Appends the unescaped bytes of the next argument; false for unbalanced quotes.
     mutating func readArgument(into bytes: inout [UInt8]) -> Bool {
-        while !isAtEnd, !isASCIISpace(line[position]) {
+        while !isAtEnd {
             let byte = line[position]
+            // As in Redis, vertical tabs and form feeds are blanks in front of an argument and bytes inside one.
+            if isASCIISpace(byte), byte != 0x0B, byte != 0x0C { return true }
             position += 1
             switch byte {
             case 0x22: return readDoubleQuoted(into: &bytes) && isAtBoundary

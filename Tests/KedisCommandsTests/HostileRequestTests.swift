@@ -78,6 +78,18 @@ struct HostileRequestTests {
         #expect(session.isClosing)
     }
 
+    @Test("A vertical tab ended an argument of an inline request, which it does not in Redis")
+    func inlineVerticalTab() {
+        let session = TestSession(.forTest())
+        #expect(text(session.send(Array("ECHO \u{B}\u{C}a\u{B}b\u{C}\r\n".utf8))) == "$4\r\na\u{B}b\u{C}\r\n")
+    }
+
+    @Test("CONFIG GET answered a directive twice that was asked for in two cases")
+    func configurationInTwoCases() throws {
+        let reply = try TestSession(.forTest()).call("CONFIG", "GET", "TIMEOUT", "timeout", "t?meout")
+        #expect(reply == .array([.bulk(Array("TIMEOUT".utf8)), .bulk(Array("0".utf8))]))
+    }
+
     @Test("A key outlived its deadline for the commands behind a slow one in the same read")
     func expiryInsideOneRead() throws {
         let session = TestSession(TestEngine().engine)

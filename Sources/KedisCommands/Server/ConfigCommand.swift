@@ -56,7 +56,7 @@ enum ConfigCommand {
             let pattern = call.arguments[index]
             if pattern.buffer.contains(where: { $0 == 0x2A || $0 == 0x3F || $0 == 0x5B }) {
                 for pair in configuration.get(pattern) where seen.insert(pair.name).inserted { found.append(pair) }
-            } else if configuration.spec(pattern.text) != nil, seen.insert(pattern.text).inserted {
+            } else if configuration.spec(pattern.text) != nil, seen.insert(pattern.text.asciiLowercase).inserted {
                 // The name that the lookup knows is in lower case.
                 if let pair = configuration.get(pattern).first { found.append((pattern.text, pair.value)) }
             }
