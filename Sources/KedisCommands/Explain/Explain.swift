@@ -1,9 +1,9 @@
 // EXPLAIN: the way of a command through parser, table, admission, plan, store, effects and reply.
 //
-// It calls the stage functions that a session calls (RequestParser.next, resolve, admit, plan, run), so it shows what
-// happens and cannot drift from it. EXPLAIN runs nothing; EXPLAIN ANALYZE runs the command and measures each stage. The
-// answer is a map, one entry a stage, which the shell draws (KedisShell/ExplanationRenderer.swift). Costs nothing when
-// not used.
+// It calls the stage functions that a session calls (RequestParser.next, resolve, admit, plan, runHandler,
+// applyEffects), so it shows what happens and cannot drift from it. EXPLAIN runs nothing; EXPLAIN ANALYZE runs the
+// command and measures each stage. The answer is a map, one entry a stage, which the shell draws
+// (KedisShell/ExplanationRenderer.swift). Costs nothing when not used.
 
 import KedisProtocol
 import KedisStore
@@ -31,6 +31,7 @@ enum ExplainCommand {
             throw .literal("ERR EXPLAIN cannot be analyzed")
         }
         var explanation = Explanation(subject: subject, call: call, version: reply.version)
+        explanation.replyByteCountMax = reply.byteCountMax
         explanation.walk(isAnalyzing: isAnalyzing, client: call.client, engine: call.engine)
         // The command may have changed the protocol (HELLO): the whole answer is in the one that it left.
         reply.version = explanation.version
@@ -55,6 +56,8 @@ struct Explanation: ~Copyable {
     var inspections: [KeyInspection] = []
     var effects = Effects()
     var reply: [UInt8] = []
+    /// What the command's own reply may grow to, in bytes.
+    var replyByteCountMax = Int.max
     var timings: [(stage: StaticString, nanoseconds: UInt64)] = []
 
     init(subject: ArgumentList, call: borrowing CommandCall, version: ProtocolVersion) {
@@ -95,7 +98,7 @@ struct Explanation: ~Copyable {
                 engine.store.lock(stripes)
                 lap(&timings, "lock")
                 execute(found, client: client, engine: engine)
-                lap(&timings, "execute")
+                before = clock.monotonicNanoseconds()
                 engine.store.unlock(stripes)
                 lap(&timings, "unlock")
             }
@@ -149,7 +152,18 @@ struct Explanation: ~Copyable {
             client: client, engine: Unmanaged.passUnretained(engine)
         )
         call.effects.isRecording = true
-        _ = KedisCommands.run(&call, &writer)
+        writer.byteCountMax = replyByteCountMax
+        let began = engine.clock.monotonicNanoseconds()
+        _ = runHandler(&call, &writer)
+        let ran = engine.clock.monotonicNanoseconds()
+        applyEffects(&call)
+        let applied = engine.clock.monotonicNanoseconds()
+        timings.append(("execute", ran &- began))
+        timings.append(("effects", applied &- ran))
+        if writer.hasOverflowed {
+            writer.removeAll()
+            writer.error("ERR the reply is larger than client-output-buffer-limit allows")
+        }
         effects = call.effects
         reply = writer.bytes.bytes
         version = writer.version

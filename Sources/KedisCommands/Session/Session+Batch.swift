@@ -142,7 +142,9 @@ extension Session {
             client: client, engine: engineReference
         )
         let mark = output.count
-        if run(&call, &output) {
+        let isFailed = runHandler(&call, &output)
+        applyEffects(&call)
+        if isFailed {
             engine.commandStatistics.noteFailure(item.entry.pointee.identifier)
             countErrorSlowly(at: mark)
         }
@@ -193,9 +195,9 @@ extension Session {
     }
 }
 
-/// The stages under the lock: handler, then effects. True when the reply is an error that the handler threw.
+/// The handler, under the locks. True when the reply is an error that it threw.
 @inline(__always)
-func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) -> Bool {
+func runHandler(_ call: inout CommandCall, _ reply: inout ReplyWriter) -> Bool {
     guard let handler = call.entry.pointee.handler else { return false }
     let mark = reply.count
     var failed = false
@@ -206,12 +208,13 @@ func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) -> Bool {
         reply.commandError(error)
         failed = true
     }
-    if call.effects.changeCount > 0 { applyEffects(&call) }
     return failed
 }
 
-/// Applies what a command did, under its locks: the change counter now, journal and notifications as they come.
-private func applyEffects(_ call: inout CommandCall) {
+/// Applies what a command did, still under the locks: the change counter now, journal and notifications as they come.
+@inline(__always)
+func applyEffects(_ call: inout CommandCall) {
+    guard call.effects.changeCount > 0 else { return }
     let stripeIndex = call.keyCount > 0 ? call.key(0).stripeIndex : 0
     call.keyspace.noteChanges(call.effects.changeCount, stripeIndex: stripeIndex)
 }
