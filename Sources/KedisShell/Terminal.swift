@@ -15,14 +15,20 @@ import Darwin
 private typealias SignalHandler = @convention(c) (Int32) -> Void
 
 // Unsafe: written before the handlers are installed and read by them and by `exit`; never by two threads at once.
-private nonisolated(unsafe) var originalMode = termios()
+// On the heap: as a global this structure gets 57 bytes of its 60 (Swift 6.3.1, 2026-11; its padding is left out of the
+// static initial value), and tcgetattr would write past it.
+private nonisolated(unsafe) let originalMode = {
+    let mode = UnsafeMutablePointer<termios>.allocate(capacity: 1)
+    mode.initialize(to: termios())
+    return mode
+}()
 private nonisolated(unsafe) var rawDescriptor: Int32 = -1
 private nonisolated(unsafe) var previousHandlers: (SignalHandler?, SignalHandler?, SignalHandler?, SignalHandler?)
 private nonisolated(unsafe) var isExitHandlerInstalled = false
 
 private func restoreMode() {
     guard rawDescriptor >= 0 else { return }
-    _ = tcsetattr(rawDescriptor, TCSANOW, &originalMode)
+    _ = tcsetattr(rawDescriptor, TCSANOW, originalMode)
     rawDescriptor = -1
 }
 
@@ -65,8 +71,8 @@ package struct Terminal: Sendable {
 
     /// Keys arrive one by one and unseen from here on. False if this is no terminal.
     package func enterRawMode() -> Bool {
-        guard rawDescriptor < 0, tcgetattr(input, &originalMode) == 0 else { return false }
-        var mode = originalMode
+        guard rawDescriptor < 0, tcgetattr(input, originalMode) == 0 else { return false }
+        var mode = originalMode.pointee
         mode.c_iflag &= ~tcflag_t(BRKINT | ICRNL | INPCK | ISTRIP | IXON)
         mode.c_cflag |= tcflag_t(CS8)
         mode.c_lflag &= ~tcflag_t(ECHO | ICANON | IEXTEN | ISIG)
