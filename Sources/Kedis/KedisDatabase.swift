@@ -49,6 +49,8 @@ public final class KedisDatabase: Sendable {
     private let keeper: SnapshotKeeper
     /// Where and how to save; nil in memory.
     private let request: SnapshotRequest?
+    /// Keeps others from writing the snapshot while this database is open.
+    private let lock: SnapshotLock?
     private let ticker: ExpiryTicker
     private let idleConnections = Locked<[IdleConnection]>([])
     /// What the snapshot said when it was loaded.
@@ -56,24 +58,32 @@ public final class KedisDatabase: Sendable {
 
     /// Makes an empty database in memory.
     public convenience init(options: Options = Options()) {
-        self.init(store: KedisDatabase.makeStore(options), snapshotPath: nil, summary: nil)
+        self.init(store: KedisDatabase.makeStore(options), snapshotPath: nil, summary: nil, lock: nil)
     }
 
-    /// Opens the database of a directory: loads its snapshot when there is one. The directory must exist.
+    /// Opens the database of a directory: loads its snapshot when there is one. The directory must exist, and no other
+    /// store may have it open, here or in another process.
     ///
-    /// - Throws: ``KedisError/snapshot(_:)`` when the snapshot is damaged, too new or unreadable; the file is left
-    ///   alone.
+    /// - Throws: ``KedisError/snapshot(_:)`` when the directory is missing or in use, or the snapshot is damaged, too
+    ///   new or
+    ///   unreadable; the file is left alone.
     /// - Complexity: O(size of the snapshot)
     public static func open(directory: String, options: Options = Options()) throws(KedisError) -> KedisDatabase {
         let store = makeStore(options)
         let path = (directory.isEmpty ? "." : directory) + "/" + options.snapshotName
+        let lock: SnapshotLock?
+        do {
+            lock = try SnapshotLock.acquire(forSnapshot: path)
+        } catch {
+            throw .snapshot("\(error)")
+        }
         let summary: LoadSummary?
         do {
             summary = try loadSnapshot(into: store, from: path, nowMilliseconds: wallClockMilliseconds())
         } catch {
             throw .snapshot("\(error)")
         }
-        return KedisDatabase(store: store, snapshotPath: path, summary: summary)
+        return KedisDatabase(store: store, snapshotPath: path, summary: summary, lock: lock)
     }
 
     private static func makeStore(_ options: Options) -> Store {
@@ -82,7 +92,8 @@ public final class KedisDatabase: Sendable {
         )
     }
 
-    private init(store: Store, snapshotPath: String?, summary: LoadSummary?) {
+    private init(store: Store, snapshotPath: String?, summary: LoadSummary?, lock: SnapshotLock?) {
+        self.lock = lock
         let keeper = SnapshotKeeper(store: store, nowMilliseconds: wallClockMilliseconds())
         self.keeper = keeper
         loadedKeyCount = summary?.keyCount ?? 0
@@ -129,6 +140,7 @@ public final class KedisDatabase: Sendable {
     public func close() throws(KedisError) {
         ticker.stop()
         if request != nil, keeper.unsavedChanges() > 0 { try save() }
+        lock?.release()
     }
 
     /// Runs `body` with a connection that nobody else uses meanwhile, in database 0.

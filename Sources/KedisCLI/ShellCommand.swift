@@ -114,25 +114,3 @@ private func backend(of database: KedisDatabase) -> ShellBackend {
     backend.loadCatalog()
     return backend
 }
-
-/// Saves a durable store when the process is asked to end, then ends it with the signal's status.
-private func saveOnTermination(_ database: KedisDatabase) {
-    var signals = sigset_t()
-    sigemptyset(&signals)
-    sigaddset(&signals, SIGTERM)
-    sigaddset(&signals, SIGHUP)
-    if isatty(0) == 0 { sigaddset(&signals, SIGINT) }
-    pthread_sigmask(SIG_BLOCK, &signals, nil)
-    let waited = signals
-    _ = startThread {
-        var waited = waited
-        var number: Int32 = 0
-        guard sigwait(&waited, &number) == 0 else { return }
-        do {
-            try database.close()
-        } catch {
-            complain("\(error)")
-        }
-        exit(128 + number)
-    }
-}

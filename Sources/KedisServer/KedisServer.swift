@@ -26,6 +26,7 @@ package final class KedisServer: Service {
     private struct Running: Sendable {
         var listeners: [any Channel] = []
         var tasks: [RepeatedTask] = []
+        var snapshotLock: SnapshotLock?
     }
 
     /// Makes a server that does nothing yet. `configuration` gets what was left to the surroundings: threads, absolute
@@ -102,9 +103,11 @@ package final class KedisServer: Service {
     package func start(ephemeralPort: Bool = false) async throws(StartError) {
         do throws(StartError) {
             limitClients()
+            try lockSnapshot()
             try load()
             try await listen(ephemeralPort: ephemeralPort)
         } catch {
+            running.withLock { $0.snapshotLock = nil }
             try? await group.shutdownGracefully()
             throw error
         }
@@ -118,6 +121,18 @@ package final class KedisServer: Service {
         guard possible < wanted else { return }
         engine.configuration.settle("maxclients", String(possible))
         log(.warning, "maxclients is \(possible) instead of \(wanted): the system allows no more open descriptors")
+    }
+
+    /// A server that saves by itself must be the only one that writes its snapshot. One with `save ""` writes when it
+    /// is told to, and may share a directory as with Redis.
+    private func lockSnapshot() throws(StartError) {
+        guard !engine.configuration.text("save").isEmpty else { return }
+        do {
+            let lock = try SnapshotLock.acquire(forSnapshot: state.snapshotPath)
+            running.withLock { $0.snapshotLock = lock }
+        } catch {
+            throw StartError("\(error)\nGive each server a `dir` or `dbfilename` of its own, or `save \"\"`.")
+        }
     }
 
     private func load() throws(StartError) {
@@ -184,6 +199,7 @@ package final class KedisServer: Service {
         let path = engine.configuration.text("unixsocket")
         if !path.isEmpty, !running.listeners.isEmpty { removeFile(path) }
         state.keeper.waitUntilIdle()
+        running.snapshotLock?.release()
         try? await group.shutdownGracefully()
     }
 

@@ -36,7 +36,7 @@ package func runServer(_ arguments: [String]) async -> Int32 {
                 gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet
             )
         )
-        let watcher = Task { await leaveAtSecondSignal() }
+        let watcher = Task { await leaveAtSecondSignal(logger) }
         defer { watcher.cancel() }
         try await group.run()
         return 0
@@ -46,11 +46,18 @@ package func runServer(_ arguments: [String]) async -> Int32 {
     }
 }
 
-private func leaveAtSecondSignal() async {
-    var count = 0
+/// Who asks twice wants out, whatever is not saved. A SIGTERM that follows another within a second is the same wish:
+/// `timeout` and process managers send it to a process and then to its group.
+private func leaveAtSecondSignal(_ logger: Logger) async {
+    var first: ContinuousClock.Instant?
     for await received in await UnixSignalsSequence(trapping: .sigterm, .sigint) {
-        count += 1
-        if count == 2 { _exit(128 + (received == .sigint ? SIGINT : SIGTERM)) }
+        guard let earlier = first else {
+            first = .now
+            continue
+        }
+        if received == .sigterm, ContinuousClock.now - earlier < .seconds(1) { continue }
+        logger.warning("You insist... exiting now, without a save.")
+        _exit(128 + (received == .sigint ? SIGINT : SIGTERM))
     }
 }
 

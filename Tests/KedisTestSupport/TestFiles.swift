@@ -92,7 +92,7 @@ package enum TestFiles {
 
     /// Removes a folder of plain files (as the servers under test leave them), one level deep.
     package static func removeTemporaryFolder(_ folder: String) {
-        for path in list(below: folder, suffix: "") { unlink(path) }
+        for path in list(below: folder, suffix: "") + ["\(folder)/.dump.rdb.lock"] { unlink(path) }
         rmdir(folder)
     }
 

@@ -92,12 +92,30 @@ struct DatabaseTests {
     @Test("save and SAVE write at once; what comes later is lost without another save")
     func savingInBetween() throws {
         try withFolder { folder in
-            let first = try KedisDatabase.open(directory: folder)
-            try first.set("a", to: 1)
-            try first.save()
-            try first.set("b", to: 2)
+            do {
+                // Let go without a close, as by a crash.
+                let first = try KedisDatabase.open(directory: folder)
+                try first.set("a", to: 1)
+                try first.save()
+                try first.set("b", to: 2)
+            }
             let second = try KedisDatabase.open(directory: folder)
             #expect(try second.keys() == ["a"])
+        }
+    }
+
+    @Test("A directory is open once: a second database is refused until the first one is closed")
+    func openedOnce() throws {
+        try withFolder { folder in
+            let first = try KedisDatabase.open(directory: folder)
+            let error = #expect(throws: KedisError.self) { _ = try KedisDatabase.open(directory: folder) }
+            guard case .snapshot(let text) = error else {
+                Issue.record("another error: \(String(describing: error))")
+                return
+            }
+            #expect(text.contains("in use"))
+            try first.close()
+            try KedisDatabase.open(directory: folder).close()
         }
     }
 
