@@ -30,12 +30,13 @@ fail() {
     return 1
 }
 
-# Runs `swift test` with these arguments, bounded in time, and fails too if not one test ran: a filter that matches nothing
+# Runs `swift test` with these arguments, bounded in time (children of a test process that died keep its output open, and
+# `swift test` waits for them), and fails too if not one test ran: a filter that matches nothing
 # would pass for ever.
 run_tests() {
     local log status=0
     log=$(mktemp)
-    timeout --kill-after=10 "${KEDIS_TEST_TIMEOUT_SECONDS:-1200}" swift test "$@" 2>&1 | tee "$log" || status=$?
+    timeout --kill-after=10 "${KEDIS_TEST_TIMEOUT_SECONDS:-900}" swift test "$@" 2>&1 | tee "$log" || status=$?
     if [ "$status" = 0 ] && ! grep -Eq 'Test run with [1-9][0-9]* test' "$log"; then
         echo "no test ran"
         status=1
