@@ -51,6 +51,7 @@ struct ClientCommand: ParsableCommand {
     var command: [String] = []
 
     func validate() throws {
+        _ = try commandLength(command, of: Self.self, helpNames: ["--help"])
         if database < 0 { throw ValidationError("The database must not be negative.") }
     }
 
@@ -61,22 +62,24 @@ struct ClientCommand: ParsableCommand {
         options.database = database
         options.usesRESP3 = usesRESP3
         let client = WireClient(options: options)
+        let length = try commandLength(command, of: Self.self)
+        let isInteractive = length == 0 && isatty(0) == 1
+        client.isInterruptible = isInteractive
         do {
             try client.connect()
         } catch {
             complain(error.message)
             // An interactive shell stays, as the server may come back.
-            guard command.isEmpty, isatty(0) == 1 else { throw ExitCode.failure }
+            guard isInteractive else { throw ExitCode.failure }
         }
         var shellOptions = Shell.Options()
         shellOptions.database = database
         shellOptions.format = raw ? .raw : formatted ? .formatted : .automatic
-        let isInteractive = command.isEmpty && isatty(0) == 1
         let shell = Shell(
             backend: ShellBackend(client: client, wantsCatalog: isInteractive && client.isConnected),
             options: shellOptions
         )
-        throw ExitCode(command.isEmpty ? shell.runInteractive() : shell.runOnce(rawArguments(last: command.count)))
+        throw ExitCode(length == 0 ? shell.runInteractive() : shell.runOnce(rawArguments(last: length)))
     }
 
     private var secret: String? {

@@ -48,14 +48,22 @@ struct ShellCommand: ParsableCommand {
 
     @OptionGroup var store: StoreOptions
 
+    @Flag(help: "Print replies as they are, also on a terminal.")
+    var raw = false
+
     @Argument(parsing: .captureForPassthrough, help: "A command to execute instead, such as SET name Karthik.")
     var command: [String] = []
 
+    func validate() throws {
+        _ = try commandLength(command, of: Self.self)
+    }
+
     func run() throws {
+        let length = try commandLength(command, of: Self.self)
         let database = try store.open()
         saveOnTermination(database)
         let shell = Shell(backend: backend(of: database), options: shellOptions(database))
-        var status = command.isEmpty ? shell.runInteractive() : shell.runOnce(rawArguments(last: command.count))
+        var status = length == 0 ? shell.runInteractive() : shell.runOnce(rawArguments(last: length))
         do {
             try database.close()
         } catch {
@@ -67,7 +75,8 @@ struct ShellCommand: ParsableCommand {
 
     private func shellOptions(_ database: KedisDatabase) -> Shell.Options {
         var options = Shell.Options()
-        let place = store.dir.map { "\($0)/\(store.dbfilename), \(database.loadedKeyCount) keys loaded" } ?? "in memory"
+        if raw { options.format = .raw }
+        let place = store.dir.map { "\($0)/\(store.dbfilename), \(database.loadedKeyCount) key\(database.loadedKeyCount == 1 ? "" : "s") loaded" } ?? "in memory"
         options.greeting = "Kedis \(kedisVersion), \(place). Type help for commands, Ctrl-D to leave."
         return options
     }
@@ -79,7 +88,7 @@ struct ExplainCommand: ParsableCommand {
         abstract: "Show the way of a command through the engine.",
         discussion: """
             kedis explain SET name Karthik shows it without running it, kedis explain ANALYZE SET name Karthik runs \
-            and measures it.
+            and measures it. Exits with 1 if the command would be refused.
             """
     )
 
@@ -88,15 +97,19 @@ struct ExplainCommand: ParsableCommand {
     @Argument(parsing: .captureForPassthrough, help: "The command to explain, ANALYZE in front of it to run it.")
     var command: [String] = []
 
-    func run() throws {
-        guard !command.isEmpty else {
+    func validate() throws {
+        guard try commandLength(command, of: Self.self) > 0 else {
             throw ValidationError("Which command? For example: kedis explain SET name Karthik")
         }
+    }
+
+    func run() throws {
+        let length = try commandLength(command, of: Self.self)
         let database = try store.open()
         var options = Shell.Options()
         options.format = .formatted
         let shell = Shell(backend: backend(of: database), options: options)
-        let status = shell.runOnce([Array("EXPLAIN".utf8)] + rawArguments(last: command.count))
+        let status = shell.runOnce([Array("EXPLAIN".utf8)] + rawArguments(last: length))
         do {
             try database.close()
         } catch {

@@ -32,7 +32,10 @@ extension CommandCatalog {
             let remaining = hint(for: head), remaining.hasPrefix("[") || remaining.hasPrefix(typed.uppercased())
         else { return [] }
         let shown = Set(remaining.split { "[]| ".contains($0) }.map(String.init))
-        let tokens = Set(command.arguments.flatMap(\.allTokens))
+        // A token that is there is offered again only where the syntax repeats it.
+        let used = Set(words.dropFirst().map { $0.uppercased() })
+            .subtracting(command.arguments.flatMap(\.repeatedTokens))
+        let tokens = Set(command.arguments.flatMap(\.allTokens)).subtracting(used)
         return tokens.filter { $0.hasPrefix(typed.uppercased()) && shown.contains($0) }.sorted()
             .map { head + matchingCase(of: typed, $0) }
     }
@@ -60,8 +63,8 @@ extension CommandCatalog {
 
     private var overview: String {
         var lines = ["Type a command, Tab to complete it, up and down for earlier lines, Ctrl-R to search them.", ""]
-        lines += ["  help <command>   what a command does        help @<group>   the commands of a group"]
-        lines += ["  clear            clears the screen          quit            leaves", "", "Groups:"]
+        lines += ["  help <command>   what a command does", "  help @<group>    the commands of a group"]
+        lines += ["  clear            clears the screen", "  quit             leaves", "", "Groups:"]
         for group in groups {
             let count = commands(inGroup: group).count
             lines.append("  @\(group)" + String(repeating: " ", count: max(1, 16 - group.count)) + "\(count) commands")
@@ -88,17 +91,19 @@ extension CommandCatalog {
 
     private func unknownHelp(_ name: String) -> String {
         let near = nearNames(name)
-        let suggestion = near.isEmpty ? "Type help for all groups." : "Near: " + near.joined(separator: ", ")
+        let suggestion = near.isEmpty
+            ? "There is no command of this name, nor one like it. Type help for all groups."
+            : "Near: " + near.joined(separator: ", ")
         return "No help for '\(name)'. \(suggestion)\n"
     }
 
-    /// Names that begin alike or differ in at most two letters.
+    /// Names that begin alike or differ in two letters at most, in short names in one.
     package func nearNames(_ name: String) -> [String] {
         let typed = name.uppercased()
         guard !typed.isEmpty, typed.count <= 64 else { return [] }
         let starting = names.filter { $0.hasPrefix(typed) }
         if !starting.isEmpty { return Array(starting.prefix(8)) }
-        let limit = typed.count <= 3 ? 1 : 2
+        let limit = typed.count <= 4 ? 1 : 2
         return Array(names.filter { editDistance($0, typed) <= limit }.prefix(8))
     }
 
@@ -120,4 +125,7 @@ extension CommandCatalog {
 
 extension CommandCatalog.Argument {
     fileprivate var allTokens: [String] { [token].compactMap { $0 } + arguments.flatMap(\.allTokens) }
+
+    /// The tokens that may be there more than once.
+    fileprivate var repeatedTokens: [String] { isMultiple ? allTokens : arguments.flatMap(\.repeatedTokens) }
 }

@@ -1,7 +1,8 @@
 // The picture that the shell draws of an EXPLAIN reply: one box a stage, arrows between them.
 //
 // Works on what the reply says, so it draws the explanations of any server that answers this shape, RESP2 or RESP3.
-// Every line has at most `width` columns; long values are cut with an ellipsis.
+// Every line has at most `width` columns: rows are broken at blanks, and a word wider than a row in itself.
+// A value that would take more than a few rows is cut with an ellipsis.
 
 package import KedisProtocol
 
@@ -10,26 +11,36 @@ package import KedisProtocol
 package func renderExplanation(_ reply: Reply, width: Int) -> String? {
     let stages = reply.pairs
     guard let first = stages.first, first.name == "command" else { return nil }
-    var picture = Picture(width: min(max(width, 40), 100))
+    var picture = Picture(width: min(max(width, 40), 100), refusal: reply["error"]?.shortText ?? "")
     picture.line(first.value.elements.map(\.shortText).joined(separator: " "), indentation: 1)
     for stage in stages.dropFirst() { picture.draw(stage) }
     return picture.text
 }
 
+/// True if the reply explains a command that would not run.
+func isRefusedExplanation(_ reply: Reply) -> Bool {
+    reply.pairs.first?.name == "command" && reply["error"] != nil
+}
+
 /// Lines that grow downwards.
 private struct Picture {
     let width: Int
+    /// Why the command would not run; empty if it would.
+    let refusal: String
     private(set) var text = ""
 
-    init(width: Int) {
+    init(width: Int, refusal: String) {
         self.width = width
+        self.refusal = refusal
     }
 
     /// Columns between the borders of a box.
     private var inner: Int { width - 4 }
 
     mutating func line(_ content: String, indentation: Int = 0) {
-        text += String(repeating: " ", count: indentation) + cut(content, to: width - indentation) + "\n"
+        for row in fitted(content, to: width - indentation) {
+            text += String(repeating: " ", count: indentation) + row + "\n"
+        }
     }
 
     mutating func draw(_ stage: (name: String, value: Reply)) {
@@ -40,7 +51,7 @@ private struct Picture {
         text += "     │\n     ▼\n"
         switch stage.name {
         case "parser": box("parser", parserRows(stage.value))
-        case "table": box("table", tableRows(stage.value))
+        case "table": box("table", tableRows(stage.value, refusal: refusal))
         case "admission": box("admission", admissionRows(stage.value))
         case "plan": box("plan", planRows(stage.value))
         case "store": box("store", storeRows(stage.value))
@@ -53,58 +64,70 @@ private struct Picture {
 
     private mutating func box(_ title: String, _ rows: [String]) {
         text += "┌─ " + title + " " + String(repeating: "─", count: max(0, width - title.count - 5)) + "┐\n"
-        for row in rows {
-            let content = cut(row, to: inner)
+        for content in rows.flatMap({ fitted($0, to: inner) }) {
             text += "│ " + content + String(repeating: " ", count: inner - content.count) + " │\n"
         }
         text += "└" + String(repeating: "─", count: width - 2) + "┘\n"
     }
 
-    private func cut(_ content: String, to columns: Int) -> String {
-        content.count <= columns ? content : content.prefix(max(0, columns - 1)) + "…"
+    /// The most rows that one value takes, and the most rows of a reply.
+    private static let (valueRowCountMax, replyRowCountMax) = (8, 24)
+
+    /// The row, in as many rows as it needs.
+    private func fitted(_ row: String, to columns: Int) -> [String] {
+        let limit = columns * Picture.valueRowCountMax
+        let shown = row.prefix(limit + 1).count > limit ? row.prefix(limit - 1) + "…" : row
+        return wrappedLine(shown, width: columns).flatMap { line -> [String] in
+            var rest = line[...]
+            var rows: [String] = []
+            while rest.count > columns {
+                rows.append(String(rest.prefix(columns)))
+                rest = rest.dropFirst(columns)
+            }
+            return rows + [String(rest)]
+        }
     }
 
     // MARK: Stages
 
     private func parserRows(_ stage: Reply) -> [String] {
         let ranges = stage["arguments"]?.elements ?? []
-        var rows = wrapped((stage["request"]?.shortText ?? "") + "  (\(stage["bytes"]?.shortText ?? "?") bytes)")
+        var rows = [(stage["request"]?.shortText ?? "") + "  (\(stage["bytes"]?.shortText ?? "?") bytes)"]
         rows.append("\(ranges.count) argument\(ranges.count == 1 ? "" : "s"), as offset+length: "
             + ranges.map { "\($0["offset"]?.shortText ?? "")+\($0["bytes"]?.shortText ?? "")" }.joined(separator: "  "))
         return rows
     }
 
-    private func tableRows(_ stage: Reply) -> [String] {
-        guard let name = stage["name"] else { return ["no command of this name and number of arguments"] }
+    private func tableRows(_ stage: Reply, refusal: String) -> [String] {
+        guard let name = stage["name"] else {
+            if refusal.contains("wrong number of arguments") { return ["wrong number of arguments"] }
+            return [refusal.contains("unknown subcommand") ? "no such subcommand" : "no such command"]
+        }
         let flags = (stage["flags"]?.elements ?? []).map(\.shortText).joined(separator: " ")
-        return [
-            "\(name.shortText)   arity \(stage["arity"]?.shortText ?? "")   group \(stage["group"]?.shortText ?? "")"
-        ]
-            + wrapped("flags: " + flags)
+        let facts = ["arity", "group"].map { "\($0) \(stage[$0]?.shortText ?? "")" }
+        return flowed([name.shortText] + facts, width: inner) + ["flags: " + flags]
     }
 
     private func admissionRows(_ stage: Reply) -> [String] {
         let checks = (stage["checks"]?.pairs ?? []).map { "\($0.name) \($0.value.shortText == "passed" ? "✓" : "✗")" }
-        return wrapped(checks.joined(separator: "   ") + "   → " + (stage["decision"]?.shortText ?? ""))
+        return flowed(checks + ["→ " + (stage["decision"]?.shortText ?? "")], width: inner)
     }
 
     private func planRows(_ stage: Reply) -> [String] {
-        var rows = (stage["keys"]?.elements ?? []).map { key in
+        let keys = (stage["keys"]?.elements ?? []).flatMap { key -> [String] in
             func text(_ field: String) -> String { key[field]?.shortText ?? "" }
-            return "\(text("key"))   hash \(text("hash"))   stripe \(text("stripe"))"
+            return flowed([text("key"), "hash \(text("hash"))", "stripe \(text("stripe"))"], width: inner)
         }
-        rows.append("locks: \(stage["locks"]?.shortText ?? "")   batch: \(stage["batch"]?.shortText ?? "")")
-        return rows
+        let rest = ["locks", "batch"].map { "\($0): \(stage[$0]?.shortText ?? "")" }
+        return keys + flowed(rest, width: inner)
     }
 
     private func storeRows(_ stage: Reply) -> [String] {
         guard !stage.elements.isEmpty else { return ["no key"] }
         return stage.elements.flatMap { key -> [String] in
             let facts = (key["place"]?.pairs ?? []).filter { $0.name != "hash" && $0.name != "stripe" }
-            var rows = wrapped(
-                (key["key"]?.shortText ?? "") + "   "
-                    + facts.map { "\($0.name): \($0.value.shortText)" }.joined(separator: "   ")
-            )
+            var rows = flowed(
+                [key["key"]?.shortText ?? ""] + facts.map { "\($0.name): \($0.value.shortText)" }, width: inner)
             guard let entry = key["entry"], entry != .null else { return rows + ["no entry"] }
             rows.append("\(entry["type"]?.shortText ?? ""), encoded as \(entry["encoding"]?.shortText ?? ""), "
                 + "\(entry["bytes"]?.shortText ?? "?") bytes:")
@@ -116,13 +139,19 @@ private struct Picture {
     private func fieldRows(_ fields: [Reply]) -> [String] {
         let names = fields.map { $0["field"]?.shortText ?? "" }
         let nameWidth = names.map(\.count).max() ?? 0
-        return zip(fields, names).map { field, name in
+        let rows = zip(fields, names).map { field, name in
             let offset = leftPadded(field["offset"]?.shortText ?? "", to: 5)
             let count = leftPadded(field["bytes"]?.shortText ?? "", to: 4)
             let shown = (field["hex"]?.shortText ?? "").split(separator: " ")
             let hex = shown.prefix(8).joined(separator: " ") + (shown.count > 8 ? "…" : "")
             let padded = name + String(repeating: " ", count: nameWidth - name.count)
-            return "\(offset) +\(count)  \(padded)  \(rightPadded(hex, to: 24))  \(field["meaning"]?.shortText ?? "")"
+            return ("\(offset) +\(count)  \(padded)  \(rightPadded(hex, to: 24))", field["meaning"]?.shortText ?? "")
+        }
+        return rows.flatMap { bytes, meaning -> [String] in
+            let row = meaning.isEmpty ? bytes : bytes + "  " + meaning
+            // In a narrow window what the bytes mean goes below them.
+            return row.count <= inner || meaning.isEmpty
+                ? [row] : [bytes] + wrappedLine(String(repeating: " ", count: 15) + meaning, width: inner)
         }
     }
 
@@ -140,10 +169,12 @@ private struct Picture {
     private func replyRows(_ stage: Reply) -> [String] {
         if let actual = stage["actual"] {
             let drawn = String(decoding: ReplyFormatter.formatted(actual), as: UTF8.self)
-            return drawn.split(separator: "\n").map { String($0) }
+            let rows = drawn.split(separator: "\n").map { String($0) }
+            return rows.count > Picture.replyRowCountMax ? rows.prefix(Picture.replyRowCountMax) + ["…"] : rows
         }
-        return (stage["shapes"]?.elements ?? []).map { shape in
-            rightPadded(shape["shape"]?.shortText ?? "", to: 8) + " " + (shape["meaning"]?.shortText ?? "")
+        return (stage["shapes"]?.elements ?? []).flatMap { shape -> [String] in
+            let name = rightPadded(shape["shape"]?.shortText ?? "", to: 8)
+            return wrappedLine(name + " " + (shape["meaning"]?.shortText ?? ""), width: inner, indentation: 9)
         }
     }
 
@@ -156,20 +187,6 @@ private struct Picture {
             return rightPadded(pair.name, to: nameWidth) + leftPadded(pair.value.shortText, to: 9) + " ns "
                 + String(repeating: "█", count: share)
         } + [rightPadded("total", to: nameWidth) + leftPadded("\(total)", to: 9) + " ns"]
-    }
-
-    /// Breaks a row at blanks where it does not fit.
-    private func wrapped(_ row: String) -> [String] {
-        var rows: [String] = []
-        var current = ""
-        for word in row.split(separator: " ", omittingEmptySubsequences: false) {
-            if !current.isEmpty, current.count + 1 + word.count > inner {
-                rows.append(current)
-                current = "  "
-            }
-            current += current.isEmpty ? String(word) : " " + word
-        }
-        return rows + [current]
     }
 }
 

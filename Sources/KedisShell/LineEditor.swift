@@ -35,6 +35,8 @@ package final class LineEditor {
     var buffer = LineBuffer()
     private var decoder = KeyDecoder()
     private var typedAhead: ArraySlice<UInt8> = []
+    /// What is left of pasted lines: each line, then Enter; they outlive the line that is being read.
+    private var pastedKeys: ArraySlice<Key> = []
     private var prompt = ""
     private var completion: Completion?
     private var historyIndex = 0
@@ -63,7 +65,7 @@ package final class LineEditor {
                 leaveLine(outcome)
                 return outcome
             }
-            if typedAhead.isEmpty { draw() }
+            if typedAhead.isEmpty, pastedKeys.isEmpty { draw() }
         }
         return .endOfInput
     }
@@ -72,14 +74,34 @@ package final class LineEditor {
 
     func nextKey() -> Key? {
         while true {
+            if let key = pastedKeys.popFirst() { return key }
             while let byte = typedAhead.popFirst() {
-                if let key = decoder.feed(byte) { return key }
+                guard let key = decoder.feed(byte) else { continue }
+                guard case .pasted(let text) = key else { return key }
+                pastedKeys = LineEditor.keys(ofPasted: text)[...]
+                break
             }
+            if !pastedKeys.isEmpty { continue }
             // A sequence's bytes arrive together; an escape that stays alone this long is the key.
             if decoder.isAmbiguous, !terminal.waitForInput(milliseconds: 50), let key = decoder.flush() { return key }
             guard let bytes = terminal.read() else { return nil }
             typedAhead = bytes[...]
         }
+    }
+
+    /// A pasted line end is Enter, so that pasted lines are as many commands and never become one.
+    private static func keys(ofPasted text: String) -> [Key] {
+        let lines = text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
+        return lines.indices.flatMap { index -> [Key] in
+            let line = lines[index].isEmpty ? [] : [Key.pasted(String(lines[index]))]
+            return index == lines.indices.last ? line : line + [.enter]
+        }
+    }
+
+    /// Forgets the keys that were typed or pasted ahead.
+    package func dropTypedAhead() {
+        pastedKeys = []
+        typedAhead = []
     }
 
     private func handle(_ key: Key) -> Action {
@@ -90,8 +112,13 @@ package final class LineEditor {
         case .control("D"):
             if buffer.isEmpty { return .finish(.endOfInput) }
             buffer.deleteForward()
-        case .text(let text), .pasted(let text):
-            if !buffer.insert(text) { bell() }
+        case .text(let text): if !buffer.insert(text) { bell() }
+        case .pasted(let text):
+            if !buffer.insert(text) {
+                // The Enter behind it would execute something that nobody wrote.
+                pastedKeys = []
+                bell()
+            }
         case .up, .control("P"): recall(historyIndex - 1)
         case .down, .control("N"): recall(historyIndex + 1)
         case .control("R"): return searchBackward()
@@ -146,6 +173,8 @@ package final class LineEditor {
         while true {
             drawSearch(search)
             guard let key = nextKey() else { return .finish(.endOfInput) }
+            // A paste is searched for up to its first line end: an Enter out of it must not execute what was found.
+            if case .pasted = key { pastedKeys = [] }
             switch search.handle(key) {
             case .searching: continue
             case .cancelled: return .proceed

@@ -1,6 +1,7 @@
 // The shell: reads commands from a person, a pipe or the command line, has a backend execute them, shows the replies.
 //
-// Owns the editor and the state that the prompt shows; the backend owns the engine or connection. One thread. Commands
+// Owns the editor and the state that the prompt shows; the backend owns the engine or connection. One thread. Ctrl-C
+// while a command runs ends its repetition or its waiting, not the shell: the store may hold unsaved data. Commands
 // go to the backend as typed: the shell itself knows only `help`, `clear`, `exit`, `quit` and a repetition count.
 
 import KedisProtocol
@@ -50,6 +51,8 @@ package final class Shell {
     /// Output that is not yet written; a pipe gets it in large pieces.
     private var pendingOutput: [UInt8] = []
     private var isOutputGone = false
+    /// True if the last EXPLAIN was of a command that would not run.
+    private var hasRefusedExplanation = false
 
     package init(backend: ShellBackend, options: Options = Options()) {
         self.backend = backend
@@ -78,8 +81,11 @@ package final class Shell {
         guard isatty(options.input) == 1 else { return runPiped() }
         isInteractive = true
         defer { isInteractive = false }
-        if !options.greeting.isEmpty { show(options.greeting + "\n") }
-        guard terminal.isEditable else { return runPlainTerminal() }
+        if !options.greeting.isEmpty { show(fitted(options.greeting + "\n")) }
+        return Interruption.whileArmed { terminal.isEditable ? runEditor() : runPlainTerminal() }
+    }
+
+    private func runEditor() -> Int32 {
         let editor = LineEditor(terminal: terminal, history: History(path: options.historyPath))
         editor.completions = { [unowned self] in backend.catalog?.completions(for: $0) ?? [] }
         editor.hint = { [unowned self] in backend.catalog?.hint(for: $0) }
@@ -90,6 +96,7 @@ package final class Shell {
             case .line(let line):
                 editor.history.add(line)
                 if let status = exitStatus(perform(line: Array(line.utf8))) { return status }
+                if Interruption.isRequested { editor.dropTypedAhead() }
             }
         }
         return 0
@@ -124,6 +131,7 @@ package final class Shell {
         let name = Shell.word(first)
         let status = (name == "HELP" ? performBuiltIn(name, arguments) : nil) ?? execute(arguments)
         flush()
+        if hasRefusedExplanation { return 1 }
         return status == .failed || status == .abandon || isOutputGone ? 1 : 0
     }
 
@@ -151,6 +159,7 @@ package final class Shell {
     // MARK: One line
 
     private func perform(line: [UInt8]) -> Status {
+        Interruption.reset()
         guard let arguments = splitArguments(line) else {
             show("Invalid argument(s)\n")
             finishReply()
@@ -167,7 +176,8 @@ package final class Shell {
         switch name {
         case "HELP", "?":
             if backend.catalog == nil { backend.loadCatalog() }
-            show(backend.catalog?.help(words) ?? "There is no help, as the server does not describe its commands.\n")
+            let help = backend.catalog?.help(words)
+            show(fitted(help ?? "There is no help, as the server does not describe its commands.\n"))
             return .succeeded
         case "CLEAR" where words.isEmpty && isInteractive:
             show("\u{1B}[H\u{1B}[2J")
@@ -190,11 +200,15 @@ package final class Shell {
             return .failed
         }
         var status = Status.succeeded
-        for _ in 0..<count {
+        for number in 1...count {
             let result = execute(Array(arguments.dropFirst()))
             finishReply()
             if exitStatus(result) != nil || isOutputGone { return result }
             if result == .failed { status = .failed }
+            if isInteractive, Interruption.isRequested, number < count {
+                show("\n(stopped after \(number) of \(count))\n")
+                return status
+            }
         }
         return status
     }
@@ -210,6 +224,7 @@ package final class Shell {
             return failure.message.isEmpty ? .succeeded : .failed
         case .success(let reply):
             follow(arguments, reply)
+            hasRefusedExplanation = Shell.word(arguments[0]) == "EXPLAIN" && isRefusedExplanation(reply)
             show(text(of: reply, for: arguments))
             showDuration(since: start)
             if !reply.isError { showStream(after: arguments) }
@@ -219,12 +234,13 @@ package final class Shell {
 
     private func text(of reply: Reply, for arguments: [[UInt8]]) -> [UInt8] {
         if let report = ReplyFormatter.report(reply, of: arguments) { return report }
-        if isRaw { return ReplyFormatter.raw(reply) }
-        if Shell.word(arguments[0]) == "EXPLAIN",
+        // A picture is for a person, also when it goes through a pager or into a file.
+        if options.format != .raw, Shell.word(arguments[0]) == "EXPLAIN",
             let picture = renderExplanation(reply, width: terminal.windowSize.columnCount)
         {
-            return Array(picture.utf8) + (picture.hasSuffix("\n") ? [] : [10])
+            return Array(picture.utf8)
         }
+        if isRaw { return ReplyFormatter.raw(reply) }
         return ReplyFormatter.formatted(reply)
     }
 
@@ -238,12 +254,12 @@ package final class Shell {
         show("(\(hundredths / 100).\(fraction < 10 ? "0" : "")\(fraction)s)\n")
     }
 
-    /// Shows what a server sends by itself, until the connection ends or Ctrl-C ends the process.
+    /// Shows what a server sends by itself, until the connection ends or Ctrl-C closes it.
     private func showStream(after arguments: [[UInt8]]) {
         let streams = ["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "MONITOR"]
         let isStream = !isInTransaction && streams.contains(Shell.word(arguments[0]))
         guard isStream, let receive = backend.receive else { return }
-        if isInteractive { show("Reading messages... (press Ctrl-C to quit)\n") }
+        if isInteractive { show("Reading messages... (press Ctrl-C to stop)\n") }
         flush()
         while !isOutputGone {
             switch receive() {
@@ -272,6 +288,11 @@ package final class Shell {
     }
 
     // MARK: Output
+
+    /// The text broken to the window; as it is where there is none.
+    private func fitted(_ text: String) -> String {
+        isatty(options.output) == 1 ? wrappedText(text, width: terminal.windowSize.columnCount) : text
+    }
 
     private func show(_ text: String) { show(Array(text.utf8)) }
 

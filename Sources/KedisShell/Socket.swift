@@ -154,6 +154,17 @@ struct Socket: ~Copyable {
         }
     }
 
+    /// Waits until there is something to receive, or Ctrl-C. The signal may arrive on another thread: look often.
+    private borrowing func waitForBytes() throws(WireError) {
+        var request = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+        while true {
+            let count = poll(&request, 1, 100)
+            // What is wrong with the socket, the call that receives will say.
+            if count > 0 || (count < 0 && errno != EINTR) { return }
+            if Interruption.isRequested { throw WireError(message: "interrupted; the connection is closed") }
+        }
+    }
+
     borrowing func sendAll(_ bytes: [UInt8]) throws(WireError) {
         var sent = 0
         while sent < bytes.count {
@@ -169,7 +180,10 @@ struct Socket: ~Copyable {
     }
 
     /// Waits for bytes and puts them into `buffer`. Returns how many; 0 at the end.
-    borrowing func receive(into buffer: UnsafeMutableRawBufferPointer) throws(WireError) -> Int {
+    borrowing func receive(
+        into buffer: UnsafeMutableRawBufferPointer, isInterruptible: Bool
+    ) throws(WireError) -> Int {
+        if isInterruptible { try waitForBytes() }
         while true {
             let count = recv(descriptor, buffer.baseAddress, buffer.count, 0)
             if count >= 0 { return count }

@@ -1,7 +1,7 @@
 // The terminal of the process: raw mode, its window's size, reading and writing bytes.
 //
 // Owns nothing but the mode: it is changed only between `enterRawMode` and `leaveRawMode` and is given back on every
-// way out: return, exit, SIGTERM, SIGHUP, SIGINT, SIGQUIT and SIGTSTP. One process has one terminal in raw mode at a
+// way out: return, exit, SIGTERM, SIGHUP, SIGINT (unless `Interruption` has it), SIGQUIT and SIGTSTP. One process has one terminal in raw mode at a
 // time, used by one thread; the state for the signal handler is therefore global.
 
 #if canImport(Glibc)
@@ -42,7 +42,7 @@ private func restoreAndForward(_ number: Int32) {
 private func removeHandlers() {
     _ = signal(SIGTERM, previousHandlers.0)
     _ = signal(SIGHUP, previousHandlers.1)
-    _ = signal(SIGINT, previousHandlers.2)
+    if !Interruption.isArmed { _ = signal(SIGINT, previousHandlers.2) }
     _ = signal(SIGQUIT, previousHandlers.3)
 }
 
@@ -96,8 +96,8 @@ package struct Terminal: Sendable {
 
     private func installHandlers() {
         previousHandlers = (
-            signal(SIGTERM, restoreAndForward), signal(SIGHUP, restoreAndForward), signal(SIGINT, restoreAndForward),
-            signal(SIGQUIT, restoreAndForward)
+            signal(SIGTERM, restoreAndForward), signal(SIGHUP, restoreAndForward),
+            Interruption.isArmed ? nil : signal(SIGINT, restoreAndForward), signal(SIGQUIT, restoreAndForward)
         )
         guard !isExitHandlerInstalled else { return }
         isExitHandlerInstalled = true

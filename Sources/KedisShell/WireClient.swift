@@ -24,6 +24,8 @@ package final class WireClient {
     package let options: Options
     /// Called with each push message (RESP3) that arrives before a reply.
     package var onPush: (Reply) -> Void = { _ in }
+    /// True if Ctrl-C ends the wait for a reply, and with it the connection. For an interactive shell.
+    package var isInterruptible = false
     /// The database that requests go to.
     package private(set) var database: Int
     private var connection: Connection?
@@ -152,7 +154,7 @@ package final class WireClient {
         var failure: WireError?
         let count = withUnsafeTemporaryAllocation(byteCount: WireClient.receiveByteCount, alignment: 1) { buffer in
             do throws(WireError) {
-                let count = try connection.socket.receive(into: buffer)
+                let count = try connection.socket.receive(into: buffer, isInterruptible: isInterruptible)
                 connection.decoder.append(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
                 return count
             } catch {

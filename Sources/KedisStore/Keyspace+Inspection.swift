@@ -53,14 +53,14 @@ extension Keyspace {
         }
         let home = table.pointee.home(of: key.hash)
         place.append(
-            KeyInspection.Fact(name: "table", value: "\(table.pointee.count) keys in \(table.pointee.slotCount) slots"))
+            KeyInspection.Fact(name: "table", value: "\(counted(table.pointee.count, "key")) in \(table.pointee.slotCount) slots"))
         place.append(KeyInspection.Fact(name: "home slot", value: "\(home)"))
         guard let entry = peek(key), let index = table.pointee.find(key) else {
             place.append(KeyInspection.Fact(name: "slot", value: "empty"))
             return KeyInspection(place: place, entry: nil)
         }
         let distance = (index - home) & table.pointee.mask
-        place.append(KeyInspection.Fact(name: "slot", value: "\(index), \(distance) from home"))
+        place.append(KeyInspection.Fact(name: "slot", value: "\(index) (\(distance == 0 ? "at home" : "\(distance) from home"))"))
         return KeyInspection(place: place, entry: entry.inspect())
     }
 }
@@ -76,13 +76,13 @@ extension Entry {
                     name: name, offset: offset, byteCount: byteCount, bytes: [UInt8](shown), meaning: meaning)
             )
         }
-        add("key length", 0, 4, "\(header.keyByteCount) bytes")
+        add("key length", 0, 4, counted(Int(header.keyByteCount), "byte"))
         add("type", 4, 1, "\(type.name)")
         add("encoding", 5, 1, "\(encoding.name)")
         add("frequency", 6, 1, "\(header.frequency)")
         add("reserved", 7, 1, "")
         add("accessed", 8, 8, "\(header.accessedSeconds) s since 1970")
-        add("value length", 16, 8, "\(header.valueByteCount) bytes")
+        add("value length", 16, 8, counted(Int(header.valueByteCount), "byte"))
         add("deadline", 24, 8, deadlineMilliseconds == noDeadline ? "none" : "\(deadlineMilliseconds) ms since 1970")
         add("key", CellHeader.byteCount, cell.keyByteCount, "")
         let value = CellHeader.byteCount + cell.keyByteCount
@@ -91,6 +91,11 @@ extension Entry {
             type: "\(type.name)", encoding: "\(encoding.name)", allocatedByteCount: allocatedByteCount, fields: fields
         )
     }
+}
+
+/// A count with its noun, `1 key` or `2 keys`.
+private func counted(_ count: Int, _ noun: String) -> String {
+    "\(count) \(noun)\(count == 1 ? "" : "s")"
 }
 
 /// Sixteen hexadecimal digits.
