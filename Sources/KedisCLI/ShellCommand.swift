@@ -76,7 +76,9 @@ struct ShellCommand: ParsableCommand {
     private func shellOptions(_ database: KedisDatabase) -> Shell.Options {
         var options = Shell.Options()
         if raw { options.format = .raw }
-        let place = store.dir.map { "\($0)/\(store.dbfilename), \(database.loadedKeyCount) key\(database.loadedKeyCount == 1 ? "" : "s") loaded" } ?? "in memory"
+        let count = database.loadedKeyCount
+        let loaded = count == 1 ? "1 key loaded" : "\(count) keys loaded"
+        let place = store.dir.map { "\($0)/\(store.dbfilename), \(loaded)" } ?? "in memory"
         options.greeting = "Kedis \(kedisVersion), \(place). Type help for commands, Ctrl-D to leave."
         return options
     }

@@ -118,8 +118,7 @@ private struct Picture {
             func text(_ field: String) -> String { key[field]?.shortText ?? "" }
             return flowed([text("key"), "hash \(text("hash"))", "stripe \(text("stripe"))"], width: inner)
         }
-        let rest = ["locks", "batch"].map { "\($0): \(stage[$0]?.shortText ?? "")" }
-        return keys + flowed(rest, width: inner)
+        return keys + ["locks", "batch"].map { "\($0): \(stage[$0]?.shortText ?? "")" }
     }
 
     private func storeRows(_ stage: Reply) -> [String] {
@@ -144,14 +143,17 @@ private struct Picture {
             let count = leftPadded(field["bytes"]?.shortText ?? "", to: 4)
             let shown = (field["hex"]?.shortText ?? "").split(separator: " ")
             let hex = shown.prefix(8).joined(separator: " ") + (shown.count > 8 ? "…" : "")
-            let padded = name + String(repeating: " ", count: nameWidth - name.count)
-            return ("\(offset) +\(count)  \(padded)  \(rightPadded(hex, to: 24))", field["meaning"]?.shortText ?? "")
+            let row = "\(offset) +\(count)  \(rightPadded(name, to: nameWidth))  \(hex)"
+            return (bytes: row, meaning: field["meaning"]?.shortText ?? "")
         }
-        return rows.flatMap { bytes, meaning -> [String] in
-            let row = meaning.isEmpty ? bytes : bytes + "  " + meaning
-            // In a narrow window what the bytes mean goes below them.
-            return row.count <= inner || meaning.isEmpty
-                ? [row] : [bytes] + wrappedLine(String(repeating: " ", count: 15) + meaning, width: inner)
+        let bytesWidth = rows.map(\.bytes.count).max() ?? 0
+        if rows.allSatisfy({ bytesWidth + 2 + $0.meaning.count <= inner }) {
+            return rows.map { rightPadded($0.bytes, to: bytesWidth) + "  " + $0.meaning }
+        }
+        // In a narrow window what the bytes mean follows them at once, or goes below.
+        return rows.flatMap { row -> [String] in
+            if row.bytes.count + 2 + row.meaning.count <= inner { return [row.bytes + "  " + row.meaning] }
+            return [row.bytes] + wrappedLine(String(repeating: " ", count: 13) + row.meaning, width: inner)
         }
     }
 

@@ -41,7 +41,9 @@ package struct History: Sendable {
 
     /// Keeps a line, unless it is empty, begins with a blank, repeats the one before or is confidential.
     package mutating func add(_ line: String) {
-        guard let first = line.first, !first.isWhitespace, line != lines.last, !History.isConfidential(line) else { return }
+        guard let first = line.first, !first.isWhitespace, line != lines.last, !History.isConfidential(line) else {
+            return
+        }
         lines.append(line)
         if lines.count > History.lineLimit { lines.removeFirst(lines.count - History.lineLimit) }
         guard let path else { return }

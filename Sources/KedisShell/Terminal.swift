@@ -1,8 +1,8 @@
 // The terminal of the process: raw mode, its window's size, reading and writing bytes.
 //
 // Owns nothing but the mode: it is changed only between `enterRawMode` and `leaveRawMode` and is given back on every
-// way out: return, exit, SIGTERM, SIGHUP, SIGINT (unless `Interruption` has it), SIGQUIT and SIGTSTP. One process has one terminal in raw mode at a
-// time, used by one thread; the state for the signal handler is therefore global.
+// way out: return, exit, SIGTERM, SIGHUP, SIGINT (unless `Interruption` has it), SIGQUIT and SIGTSTP. One process has
+// one terminal in raw mode at a time, used by one thread; the state for the signal handler is therefore global.
 
 #if canImport(Glibc)
 import Glibc

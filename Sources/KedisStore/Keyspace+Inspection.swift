@@ -52,15 +52,16 @@ extension Keyspace {
             return KeyInspection(place: place, entry: nil)
         }
         let home = table.pointee.home(of: key.hash)
-        place.append(
-            KeyInspection.Fact(name: "table", value: "\(counted(table.pointee.count, "key")) in \(table.pointee.slotCount) slots"))
+        let size = "\(counted(table.pointee.count, "key")) in \(table.pointee.slotCount) slots"
+        place.append(KeyInspection.Fact(name: "table", value: size))
         place.append(KeyInspection.Fact(name: "home slot", value: "\(home)"))
         guard let entry = peek(key), let index = table.pointee.find(key) else {
             place.append(KeyInspection.Fact(name: "slot", value: "empty"))
             return KeyInspection(place: place, entry: nil)
         }
         let distance = (index - home) & table.pointee.mask
-        place.append(KeyInspection.Fact(name: "slot", value: "\(index) (\(distance == 0 ? "at home" : "\(distance) from home"))"))
+        let found = distance == 0 ? "at home" : "\(distance) from home"
+        place.append(KeyInspection.Fact(name: "slot", value: "\(index) (\(found))"))
         return KeyInspection(place: place, entry: entry.inspect())
     }
 }

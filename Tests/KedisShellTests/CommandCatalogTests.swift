@@ -144,6 +144,7 @@ struct CommandCatalogTests {
             ("set n", []),
             ("zadd k x", ["zadd k xx"]),
             ("help @s", ["help @server", "help @sorted-set", "help @stream", "help @string"]),
+            ("set k v nx n", []), ("sort k get p g", ["sort k get p get"]),
             ("help ze", []), ("help z", ["help ZADD"]), ("", []), ("get é", []),
         ] as [(String, [String])])
     func completes(line: String, candidates: [String]) {
@@ -160,6 +161,8 @@ struct CommandCatalogTests {
         #expect(catalog.help([]).contains("@sorted-set"))
         #expect(catalog.help(["seet"]).contains("SET"))
         #expect(catalog.help(["@nope"]).contains("@string"))
+        #expect(catalog.help(["ged"]).contains("Near: GET"))
+        #expect(catalog.help(["gone"]).contains("nor one like it"))
         #expect(catalog.help(["qqqqqqqq"]).contains("No help for 'qqqqqqqq'"))
     }
 

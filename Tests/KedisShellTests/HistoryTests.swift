@@ -18,7 +18,7 @@ func keepsLines() throws {
     defer { TestFiles.removeTemporaryFolder(folder) }
     let path = folder + "/history"
     var history = History(path: path)
-    for line in ["get a", "get a", "  ", "set \"é\" 1"] { history.add(line) }
+    for line in ["get a", "get a", "  ", " get hidden", "set \"é\" 1"] { history.add(line) }
     #expect(history.lines == ["get a", "set \"é\" 1"])
     #expect(History(path: path).lines == history.lines)
     var status = stat()

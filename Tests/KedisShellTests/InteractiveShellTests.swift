@@ -5,6 +5,14 @@ import KedisShell
 import KedisTestSupport
 import Testing
 
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Darwin
+#endif
+
 // One after the other: raw mode belongs to the process.
 @Suite("Interactive shell", .serialized)
 struct InteractiveShellTests {
@@ -116,13 +124,85 @@ struct InteractiveShellTests {
         leave(terminal)
     }
 
-    @Test("Pasted line ends do not execute anything")
+    @Test("Pasted lines were joined into one command: each is executed, the last one waits for Enter")
     func pastes() throws {
-        let terminal = try open()
-        terminal.type("\u{1B}[200~one\ntwo\u{1B}[201~")
-        #expect(terminal.waitForLine("test> one two"))
-        terminal.type("\u{3}")
-        #expect(terminal.waitForLine("test>"))
+        let terminal = try open(columnCount: 40)
+        terminal.type("x\u{1B}[200~ 1\ny 2\r\n\nselect 4\rlast\u{1B}[201~")
+        #expect(
+            terminal.wait {
+                $0.text
+                    == "test> x 1\n1) \"x\"\n2) \"1\"\ntest> y 2\n1) \"y\"\n2) \"2\"\ntest>\n"
+                    + "test> select 4\nOK\ntest[4]> last"
+            })
+        terminal.type("\u{3}\u{12}\u{1B}[200~y\nx\u{1B}[201~")
+        #expect(terminal.waitForLine("(reverse search)`y': y 2"))
+        terminal.type("\u{7}")
+        #expect(terminal.waitForLine("test[4]>"))
+        terminal.type("\u{1B}[200~" + String(repeating: "a", count: 70_000) + "\nfail\u{1B}[201~")
+        #expect(terminal.wait { $0.text.hasSuffix("test[4]>") })
         leave(terminal)
     }
+
+    /// Sends SIGINT, as Ctrl-C does outside raw mode, until the screen is as wanted.
+    private func interrupt(_ terminal: Pseudoterminal, until isReached: (Screen) -> Bool) -> Bool {
+        var attemptCount = 0
+        return terminal.wait { screen in
+            if isReached(screen) { return true }
+            attemptCount += 1
+            if attemptCount % 4 == 0 { kill(getpid(), SIGINT) }
+            return false
+        }
+    }
+
+    @Test("Ctrl-C ended the whole shell: it stops a repetition and what was pasted behind it")
+    func stopsRepetition() throws {
+        let terminal = try open()
+        terminal.type("\u{1B}[200~1000000 slow\nx\n\u{1B}[201~")
+        #expect(terminal.wait { $0.text.contains("\nOK\nOK\n") })
+        #expect(interrupt(terminal) { $0.text.contains("of 1000000)\ntest>") && $0.lines[$0.row] == "test>" })
+        #expect(!terminal.screen.text.contains("test> x"))
+        terminal.type("slow\r")
+        #expect(terminal.wait { $0.text.hasSuffix("test> slow\nOK\ntest>") })
+        leave(terminal)
+    }
+
+    @Test("Ctrl-C while a server does not answer closes the connection and brings the prompt back")
+    func stopsWaiting() throws {
+        let folder = try #require(TestFiles.makeTemporaryFolder())
+        defer { TestFiles.removeTemporaryFolder(folder) }
+        let path = folder + "/silent"
+        let listener = try #require(listen(atPath: path))
+        defer { close(listener) }
+        let terminal = try #require(
+            Pseudoterminal(columnCount: 60) {
+                let client = WireClient(options: .init(endpoint: .unix(path: path)))
+                client.isInterruptible = true
+                return ShellBackend(client: client, wantsCatalog: false)
+            })
+        #expect(terminal.waitForLine("not connected>"))
+        terminal.type("GET a\r")
+        #expect(
+            interrupt(terminal) { $0.text.hasSuffix("Error: interrupted; the connection is closed\nnot connected>") })
+        leave(terminal)
+    }
+}
+
+/// A Unix socket that takes connections and says nothing.
+private func listen(atPath path: String) -> Int32? {
+    #if canImport(Glibc)
+        let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+    #else
+        let descriptor = socket(AF_UNIX, SOCK_STREAM, 0)
+    #endif
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    let bytes = Array(path.utf8)
+    guard bytes.count < MemoryLayout.size(ofValue: address.sun_path) else { return nil }
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
+    let status = withUnsafePointer(to: &address) { pointer in
+        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+            bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+        }
+    }
+    return status == 0 && listen(descriptor, 4) == 0 ? descriptor : nil
 }

@@ -24,6 +24,9 @@ func madeUpBackend() -> ShellBackend {
             case "LOSE": return .failure(ShellFailure(message: "lost"))
             case "END": return .failure(ShellFailure(message: "gone", endsSession: true))
             case "SELECT", "MULTI", "EXEC", "QUIT", "EXPLAIN": return .success(.simple(Array("OK".utf8)))
+            case "SLOW":
+                usleep(20_000)
+                return .success(.simple(Array("OK".utf8)))
             case "COMMAND": return .success(madeUpDocumentation)
             default: return .success(.array(arguments.map { .bulk($0) }))
             }

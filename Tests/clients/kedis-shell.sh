@@ -54,3 +54,20 @@ expect "kedis cli chooses a database" "" "$(run cli -p "$KEDIS_PORT" -n 3 GET cl
 expect "kedis cli speaks RESP3" "value" "$(run cli -3 -p "$KEDIS_PORT" GET cli:key)"
 run cli -p 1 PING >/dev/null; expect "kedis cli without a server exits with 1" 1 $?
 expect_match "kedis explain draws the way of a command" '┌─ parser ─' "$(run explain SET name Karthik)"
+expect_match "and so does EXPLAIN through a pipe" '┌─ parser ─' "$(echo EXPLAIN GET a | timeout 20 "$kedis")"
+expect_match "and kedis cli" '┌─ parser ─' "$(run cli -p "$KEDIS_PORT" EXPLAIN GET a)"
+expect "but not with --raw" "command" "$(run --raw EXPLAIN GET a | head -n 1)"
+run explain NOSUCHCOMMAND >/dev/null; expect "a command that would be refused exits with 1" 1 $?
+
+# Options before the command word are the program's.
+for program in shell cli explain; do
+    output=$(run "$program" --help); status=$?
+    expect "kedis $program --help succeeds" 0 "$status"
+    expect_match "with the help" '^USAGE: kedis' "$output"
+    output=$(run "$program" --nosuchoption PING); status=$?
+    expect "kedis $program refuses an unknown option" 64 "$status"
+    expect_match "and names it" 'Unknown option.*--nosuchoption' "$output"
+done
+expect "behind the command word an option is an argument" "--help" \
+    "$(run cli -p "$KEDIS_PORT" ECHO --help)"
+expect "-- ends the options" "PONG" "$(run -- PING)"
