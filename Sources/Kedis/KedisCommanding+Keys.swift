@@ -95,7 +95,9 @@ extension KedisCommanding {
     ) throws(KedisError) -> [Key] {
         var keys: [Key] = []
         for reply in try elements("KEYS", [pattern.kedisBytes]) {
-            guard let key = try value(reply, of: "KEYS", as: type) else { throw unexpected("KEYS") }
+            guard case .bulk(let bytes) = reply, let key = try value(reply, of: "KEYS", key: bytes, as: type) else {
+                throw unexpected("KEYS")
+            }
             keys.append(key)
         }
         return keys
@@ -105,8 +107,8 @@ extension KedisCommanding {
     /// (SCAN)
     ///
     /// A key that exists from start to end of the iteration is given exactly once, one that comes or goes meanwhile at
-    /// most once. The database may be changed in the loop. Keys are bytes: `String(decoding: key, as: UTF8.self)` makes
-    /// text of one.
+    /// most once. The database may be changed in the loop; when it is closed, the iteration ends. Keys are bytes:
+    /// `String(decoding: key, as: UTF8.self)` makes text of one.
     ///
     /// - Complexity: O(pageSize) for a page, O(n) for all.
     public func scan(matching pattern: some KedisValue = "*", pageSize: Int = 100) -> KedisScan<Self> {
@@ -147,7 +149,7 @@ public struct KedisScan<Source: KedisCommanding>: Sequence {
             let arguments = [
                 cursor, Array("MATCH".utf8), scan.pattern, Array("COUNT".utf8), scan.pageSize.kedisBytes,
             ]
-            // SCAN with these arguments has no error: its cursor is its own.
+            // SCAN with these arguments has one error, that the database is closed: its cursor is its own.
             guard let parts = try? scan.source.elements("SCAN", arguments), parts.count == 2,
                 case .bulk(let next) = parts[0], case .array(let keys) = parts[1]
             else { return isLastPage = true }

@@ -49,7 +49,8 @@ extension KedisCommanding {
     public func get<Value: KedisValue>(
         _ key: some KedisValue, as type: Value.Type = String.self
     ) throws(KedisError) -> Value? {
-        try value(reply(to: "GET", [key.kedisBytes]), of: "GET", as: type)
+        let key = key.kedisBytes
+        return try value(reply(to: "GET", [key]), of: "GET", key: key, as: type)
     }
 
     /// Sets `key` to `value`, whatever it held. (SET)
@@ -86,8 +87,9 @@ extension KedisCommanding {
     ) throws(KedisError) -> [Value?] {
         guard !keys.isEmpty else { return [] }
         var values: [Value?] = []
-        for reply in try elements("MGET", keys.map { $0.kedisBytes }) {
-            values.append(try value(reply, of: "MGET", as: type))
+        let names = keys.map { $0.kedisBytes }
+        for (key, reply) in zip(names, try elements("MGET", names)) {
+            values.append(try value(reply, of: "MGET", key: key, as: type))
         }
         return values
     }

@@ -30,19 +30,24 @@ extension KedisCommanding {
         return replies
     }
 
-    /// The value in a reply that is a bulk string or null.
-    func value<Value: KedisValue>(_ reply: Reply, of name: StaticString, as type: Value.Type) throws(KedisError)
-        -> Value?
-    {
+    /// The value in a reply that is a bulk string or null. `key` is for the error.
+    func value<Value: KedisValue>(
+        _ reply: Reply, of name: StaticString, key: [UInt8], as type: Value.Type
+    ) throws(KedisError) -> Value? {
         switch reply {
         case .null: return nil
         case .bulk(let bytes):
             guard let value = Value(kedisBytes: bytes) else {
-                throw .unexpectedReply("\(name) found bytes that are no \(Value.self)")
+                throw .unexpectedReply("\(name) \(shown(key)) found bytes that are no \(Value.self)")
             }
             return value
         default: throw unexpected(name)
         }
+    }
+
+    /// A key as an error names it: quoted, and not all of a long one.
+    private func shown(_ key: [UInt8]) -> String {
+        key.count <= 80 ? quoted(key) : quoted(Array(key.prefix(80))) + "…"
     }
 
     func unexpected(_ name: StaticString) -> KedisError {

@@ -16,9 +16,11 @@ public final class KedisConnection {
     private var ranges: [ArgumentRange] = []
     /// Keeps the database alive; nil in its own pool.
     private let owner: KedisDatabase?
+    private let lifecycle: KedisDatabase.Lifecycle
 
-    init(engine: Engine, owner: KedisDatabase?) {
+    init(engine: Engine, lifecycle: KedisDatabase.Lifecycle, owner: KedisDatabase?) {
         self.owner = owner
+        self.lifecycle = lifecycle
         session = Session(engine: engine)
         bytes.reserveCapacity(256)
     }
@@ -37,9 +39,10 @@ public final class KedisConnection {
 
     /// Executes a command.
     ///
-    /// - Returns: the reply, which is an error reply when the command was refused; `.null` when the command sends none
-    ///   (CLIENT REPLY OFF).
+    /// - Returns: the reply, which is an error reply when the command was refused or the database is closed; `.null`
+    ///   when the command sends none (CLIENT REPLY OFF).
     public func execute(_ arguments: [[UInt8]]) -> Reply {
+        guard !lifecycle.isClosed.load(ordering: .acquiring) else { return .error(Array(KedisError.closedText.utf8)) }
         perform(arguments)
         defer { session.output.removeAll() }
         var decoder = ReplyDecoder()
@@ -51,13 +54,6 @@ public final class KedisConnection {
     /// Executes a command given as text.
     public func execute(_ arguments: String...) -> Reply {
         execute(arguments.map { Array($0.utf8) })
-    }
-
-    /// Executes a command and gives its reply as bytes of the protocol, valid during `body`.
-    func withReplyBytes<Result>(_ arguments: [[UInt8]], _ body: (UnsafeRawBufferPointer) -> Result) -> Result {
-        perform(arguments)
-        defer { session.output.removeAll() }
-        return body(session.output.bytes.raw)
     }
 
     private func perform(_ arguments: [[UInt8]]) {

@@ -2,13 +2,15 @@
 //
 // A database owns engine, store and, when it has a directory, its snapshot. Threads: any; commands run on the calling
 // thread, under the locks of their keys only, so threads do not wait for each other unless they meet at a key. A
-// background thread removes keys whose deadline has passed; it ends with `close()` or with the last reference.
+// background thread removes keys whose deadline has passed; it ends with `close()` or with the last reference. After
+// `close()` every command is refused: nothing can be confirmed that no snapshot will have.
 
 import KedisCommands
 import KedisPersistence
 public import KedisProtocol
 import KedisStore
 import KedisUtilities
+import Synchronization
 
 /// Why an operation on a database failed.
 public enum KedisError: Error, Equatable, Sendable, CustomStringConvertible {
@@ -16,8 +18,12 @@ public enum KedisError: Error, Equatable, Sendable, CustomStringConvertible {
     case command(String)
     /// The snapshot could not be read or written: path, place and reason.
     case snapshot(String)
-    /// The reply has a shape that the typed call does not expect.
+    /// The value is of another type than the typed call asks for: the text names command, key and type.
     case unexpectedReply(String)
+
+    /// What every call on a closed database throws.
+    static var closed: KedisError { .command(closedText) }
+    static var closedText: String { "ERR the database is closed" }
 
     public var description: String {
         switch self {
@@ -52,6 +58,8 @@ public final class KedisDatabase: Sendable {
     /// Keeps others from writing the snapshot while this database is open.
     private let lock: SnapshotLock?
     private let ticker: ExpiryTicker
+    private let lifecycle = Lifecycle()
+    private let closing = Locked<Void>(())
     private let idleConnections = Locked<[IdleConnection]>([])
     /// What the snapshot said when it was loaded.
     public let loadedKeyCount: Int
@@ -65,8 +73,7 @@ public final class KedisDatabase: Sendable {
     /// store may have it open, here or in another process.
     ///
     /// - Throws: ``KedisError/snapshot(_:)`` when the directory is missing or in use, or the snapshot is damaged, too
-    ///   new or
-    ///   unreadable; the file is left alone.
+    ///   new or unreadable; the file is left alone.
     /// - Complexity: O(size of the snapshot)
     public static func open(directory: String, options: Options = Options()) throws(KedisError) -> KedisDatabase {
         let store = makeStore(options)
@@ -107,7 +114,7 @@ public final class KedisDatabase: Sendable {
     }
 
     /// A connection of its own: a selected database, a name, a protocol version. For one thread at a time.
-    public func connect() -> KedisConnection { KedisConnection(engine: engine, owner: self) }
+    public func connect() -> KedisConnection { KedisConnection(engine: engine, lifecycle: lifecycle, owner: self) }
 
     /// Executes a command in database 0. Safe to call from any thread.
     ///
@@ -125,6 +132,11 @@ public final class KedisDatabase: Sendable {
     ///
     /// - Throws: ``KedisError/snapshot(_:)`` with path and reason; the snapshot that was there is kept.
     public func save() throws(KedisError) {
+        guard !lifecycle.isClosed.load(ordering: .acquiring) else { throw .closed }
+        try write()
+    }
+
+    private func write() throws(KedisError) {
         guard let request else { throw .snapshot("this database has no directory to save to") }
         keeper.waitUntilIdle()
         switch keeper.save(request, nowMilliseconds: wallClockMilliseconds()) {
@@ -134,13 +146,25 @@ public final class KedisDatabase: Sendable {
         }
     }
 
-    /// Ends the background work and, for a database with a directory, saves what has changed since the last save.
+    /// Closes the database: for one with a directory, saves what has changed since the last save, then ends the
+    /// background work. From then on `execute` replies the error `ERR the database is closed`, which the typed calls
+    /// throw, on its connections too; an iteration of `scan` ends. Commands that other threads are executing meanwhile
+    /// may miss the snapshot. Closing a closed database does nothing.
     ///
-    /// - Throws: ``KedisError/snapshot(_:)`` as ``save()``.
+    /// - Throws: ``KedisError/snapshot(_:)`` as ``save()``; then the database is open as before.
     public func close() throws(KedisError) {
-        ticker.stop()
-        if request != nil, keeper.unsavedChanges() > 0 { try save() }
-        lock?.release()
+        // Who closes while another thread does returns when the data is safe: the process may end then.
+        try closing.withLock { _ throws(KedisError) in
+            guard !lifecycle.isClosed.exchange(true, ordering: .acquiringAndReleasing) else { return }
+            do throws(KedisError) {
+                if request != nil, keeper.unsavedChanges() > 0 { try write() }
+            } catch {
+                lifecycle.isClosed.store(false, ordering: .releasing)
+                throw error
+            }
+            ticker.stop()
+            lock?.release()
+        }
     }
 
     /// Runs `body` with a connection that nobody else uses meanwhile, in database 0.
@@ -148,12 +172,17 @@ public final class KedisDatabase: Sendable {
         // Pooled connections do not own the database: it owns them.
         let idle =
             idleConnections.withLock { $0.popLast() }
-            ?? IdleConnection(connection: KedisConnection(engine: engine, owner: nil))
+            ?? IdleConnection(connection: KedisConnection(engine: engine, lifecycle: lifecycle, owner: nil))
         let result = body(idle.connection)
         if idle.connection.isPristine {
             idleConnections.withLock { if $0.count < 64 { $0.append(idle) } }
         }
         return result
+    }
+
+    /// What a database and its connections share: whether they still work.
+    final class Lifecycle: Sendable {
+        let isClosed = Atomic<Bool>(false)
     }
 
     private struct IdleConnection: @unchecked Sendable {
@@ -176,11 +205,15 @@ extension KedisDatabase {
                 }
             },
             startBackgroundSave: { _ in
-                guard let request else { return false }
-                return keeper.saveInBackground(request, nowMilliseconds: wallClockMilliseconds())
+                guard let request else { return .failed(noDirectory) }
+                switch keeper.saveInBackground(request, nowMilliseconds: wallClockMilliseconds()) {
+                case nil: return .started
+                case .failed(let error): return .failed("\(error)")
+                case .some: return .busy
+                }
             },
             persistenceStatus: { persistenceStatus(of: keeper) },
-            shutDown: { _, _, _ in "a program that embeds the store ends it, not a command" }
+            shutDown: { _, _, _ in .notPossible }
         )
     }
 

@@ -11,6 +11,8 @@ struct ServerCommand: AsyncParsableCommand {
         discussion: """
             FILE has the form of redis.conf. Every directive is an option too and wins over the file:
               kedis server --port 6380 --dir /var/lib/kedis --save 900 1 300 10
+
+            The directives, explained in docs/configuration.md: \(directiveNames.joined(separator: ", ")).
             """
     )
 

@@ -115,14 +115,14 @@ package final class SnapshotKeeper: Sendable {
         return outcome
     }
 
-    /// Starts a save on a thread of its own and returns whether it started: not while another one runs, or when the
-    /// system has no thread. `completion` is called on that thread when the save is over, with what became of it. The
-    /// caller may hold stripes: the save waits for them.
+    /// Starts a save on a thread of its own and returns nil, or why it did not start: `.busy` while another one runs,
+    /// `.failed` when the system has no thread. `completion` is called on that thread when the save is over, with what
+    /// became of it. The caller may hold stripes: the save waits for them.
     package func saveInBackground(
         _ request: SnapshotRequest, nowMilliseconds: Int64,
         completion: @escaping @Sendable (SaveOutcome) -> Void = { _ in }
-    ) -> Bool {
-        guard begin(inBackground: true, nowMilliseconds: nowMilliseconds) else { return false }
+    ) -> SaveOutcome? {
+        guard begin(inBackground: true, nowMilliseconds: nowMilliseconds) else { return .busy }
         let isStarted = startThread { [self] in
             let outcome = attempt { () throws(SnapshotError) in
                 try saveSnapshotInBackground(
@@ -133,8 +133,10 @@ package final class SnapshotKeeper: Sendable {
             end(outcome, nowMilliseconds: nowMilliseconds)
             completion(outcome)
         }
-        if !isStarted { end(.failed(.outOfMemory(path: request.path)), nowMilliseconds: nowMilliseconds) }
-        return isStarted
+        guard !isStarted else { return nil }
+        let failure = SaveOutcome.failed(.outOfMemory(path: request.path))
+        end(failure, nowMilliseconds: nowMilliseconds)
+        return failure
     }
 
     /// Waits until no save runs: before a last save at shutdown. Polls, because that comes once.

@@ -1,7 +1,7 @@
 // Files in the form of redis.conf: a directive and its values a line, `#` comments, quotes and escapes, `include`.
 //
-// Lines take effect in order, so later ones win; `save` lines add up. Bounds: depth of includes, number and size of
-// files, so no file can make the start run for ever.
+// Lines take effect in order, so later ones win; `save` lines add up. All wrong lines are reported at once. Bounds:
+// depth of includes, number and size of files, number of errors, so no file can make the start run for ever.
 
 import KedisCommands
 import KedisProtocol
@@ -15,7 +15,7 @@ import Musl
 import Darwin
 #endif
 
-/// What is wrong with a file or an argument: a sentence for people.
+/// What is wrong with files or an argument: for people, a line for each problem.
 package struct ConfigurationFileError: Error, Equatable, CustomStringConvertible {
     package var description: String
 }
@@ -24,14 +24,22 @@ struct ConfigurationFile {
     static let depthMax = 16
     static let fileCountMax = 1000
     static let byteCountMax = 16 << 20
+    static let problemCountMax = 20
 
     let configuration: Configuration
     private var fileCount = 0
+    private var problems: [String] = []
 
     init(_ configuration: Configuration) { self.configuration = configuration }
 
-    /// Applies the file at `path`, `-` for standard input.
-    mutating func load(_ path: String, depth: Int = 0) throws(ConfigurationFileError) {
+    /// Applies the file at `path`, `-` for standard input, and what it includes; throws all that is wrong with them.
+    mutating func load(_ path: String) throws(ConfigurationFileError) {
+        try load(path, depth: 0)
+        if !problems.isEmpty { throw ConfigurationFileError(description: problems.joined(separator: "\n")) }
+    }
+
+    /// Applies a file and notes its wrong lines; throws when it cannot be read at all.
+    private mutating func load(_ path: String, depth: Int) throws(ConfigurationFileError) {
         guard depth < Self.depthMax, fileCount < Self.fileCountMax else {
             throw ConfigurationFileError(description: "\(path): too many files include each other")
         }
@@ -40,32 +48,41 @@ struct ConfigurationFile {
         var number = 0
         for line in bytes.split(separator: 0x0A, omittingEmptySubsequences: false) {
             number += 1
-            try apply(Array(line), at: "\(path):\(number)", depth: depth)
+            guard problems.count < Self.problemCountMax else { return }
+            do throws(ConfigurationFileError) {
+                try apply(Array(line), depth: depth)
+            } catch {
+                problems.append("\(path):\(number): \(error)")
+            }
         }
     }
 
-    private mutating func apply(_ line: [UInt8], at place: String, depth: Int) throws(ConfigurationFileError) {
+    private mutating func apply(_ line: [UInt8], depth: Int) throws(ConfigurationFileError) {
         let start = line.firstIndex { !isASCIISpace($0) } ?? line.count
         guard start < line.count, line[start] != 0x23 else { return }
         let text = String(decoding: line[start...].reversed().drop(while: isASCIISpace).reversed(), as: UTF8.self)
         guard let words = splitArguments(Array(line[start...]))?.map({ String(decoding: $0, as: UTF8.self) }) else {
-            throw ConfigurationFileError(description: "\(place): '\(text)' Unbalanced quotes in configuration line")
+            throw ConfigurationFileError(description: "'\(text)' Unbalanced quotes in configuration line")
         }
         guard let name = words.first else { return }
         if name == "include" || name == "INCLUDE" {
             guard words.count == 2 else {
-                throw ConfigurationFileError(description: "\(place): '\(text)' wrong number of arguments")
+                throw ConfigurationFileError(description: "'\(text)' wrong number of arguments")
             }
-            return try include(words[1], depth: depth, at: place)
+            do throws(ConfigurationFileError) {
+                return try include(words[1], depth: depth)
+            } catch {
+                throw ConfigurationFileError(description: "'\(text)' \(error)")
+            }
         }
         if let reason = configure(configuration, name, Array(words.dropFirst())) {
-            throw ConfigurationFileError(description: "\(place): '\(text)' \(reason)")
+            throw ConfigurationFileError(description: "'\(text)' \(reason)")
         }
     }
 
     /// Applies the files that a pattern names, in the order of their names. A pattern that matches none is fine, a
     /// plain name that is not there is not.
-    private mutating func include(_ pattern: String, depth: Int, at place: String) throws(ConfigurationFileError) {
+    private mutating func include(_ pattern: String, depth: Int) throws(ConfigurationFileError) {
         var found = glob_t()
         defer { globfree(&found) }
         let status = glob(pattern, 0, nil, &found)

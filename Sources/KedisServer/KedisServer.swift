@@ -209,7 +209,18 @@ package final class KedisServer: Service {
 /// Fills in what a configuration leaves to the surroundings.
 private func settle(_ configuration: Configuration) throws(StartError) {
     if !configuration.isGiven("threads") { configuration.settle("threads", String(System.coreCount)) }
+    configuration.settle("dir", try dataFolder(of: configuration))
+}
+
+/// The absolute path of `dir`, which must be there.
+private func dataFolder(of configuration: Configuration) throws(StartError) -> String {
     let folder = configuration.text("dir")
     guard let absolute = absolutePath(folder) else { throw StartError("the folder of `dir` is not there: \(folder)") }
-    configuration.settle("dir", absolute)
+    return absolute
+}
+
+/// The path of `logfile`, "" for none: in the folder of `dir` when it is relative, as in Redis.
+package func logPath(of configuration: Configuration) throws(StartError) -> String {
+    let path = configuration.text("logfile")
+    return path.isEmpty || path.hasPrefix("/") ? path : "\(try dataFolder(of: configuration))/\(path)"
 }

@@ -9,6 +9,9 @@ package struct ServerOptions: Sendable {
     package var configurationPath: String
 }
 
+/// The names of all directives, for help.
+package var directiveNames: [String] { Configuration.specs.map(\.name) }
+
 /// Reads the file, if one is named, and applies the options. Values of an option run until the next word that begins
 /// with `--`.
 package func parseServerArguments(_ arguments: [String]) -> Result<ServerOptions, ConfigurationFileError> {

@@ -18,7 +18,7 @@ import Darwin
 package func runServer(_ arguments: [String]) async -> Int32 {
     do {
         let options = try parseServerArguments(arguments).get()
-        let log = try ServerLogHandler(path: options.configuration.text("logfile"))
+        let log = try ServerLogHandler(path: logPath(of: options.configuration))
         let logger = Logger(label: "kedis") { _ in log }
         let server = try KedisServer(
             configuration: options.configuration, configurationPath: options.configurationPath, logger: logger

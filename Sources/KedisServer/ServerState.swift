@@ -75,12 +75,17 @@ final class ServerState: Sendable {
         return note(outcome, isInBackground: false)
     }
 
-    func saveInBackground() -> Bool {
-        let isStarted = keeper.saveInBackground(request, nowMilliseconds: wallClockMilliseconds()) { [self] outcome in
+    func saveInBackground() -> BackgroundSaveStart {
+        let problem = keeper.saveInBackground(request, nowMilliseconds: wallClockMilliseconds()) { [self] outcome in
             _ = note(outcome, isInBackground: true)
         }
-        if isStarted { log(.notice, "Background saving started") }
-        return isStarted
+        switch problem {
+        case .failed(let error): return .failed(error.description)
+        case .some: return .busy
+        case nil:
+            log(.notice, "Background saving started")
+            return .started
+        }
     }
 
     /// Logs what became of a save and lets writes through or not; nil, or what went wrong.
@@ -143,9 +148,9 @@ final class ServerState: Sendable {
         return nil
     }
 
-    func shutDown(_ mode: ShutdownMode, isForced: Bool) -> String? {
+    func shutDown(_ mode: ShutdownMode, isForced: Bool) -> ShutdownRefusal? {
         log(.warning, "User requested shutdown...")
-        if let failure = prepareToLeave(mode, isForced: isForced) { return failure }
+        if let failure = prepareToLeave(mode, isForced: isForced) { return .saveFailed(failure) }
         hooks.withLock { $0 }.requestStop()
         return nil
     }

@@ -56,7 +56,7 @@ enum CommandPages {
     private static func section(_ spec: CommandSpec, name: String, heading: String) -> String {
         var text = "\n\(heading) \(name)\n\n\(spec.summary)\n"
         if spec.handler != nil {
-            text += "\n    " + ([name] + spec.arguments.map(\.usage)).joined(separator: " ") + "\n"
+            text += "\n    " + ([name] + spec.allArguments.map(\.usage)).joined(separator: " ") + "\n"
         }
         var facts = ["- Since \(since(spec) == "Kedis" ? "Kedis 0.1.0" : spec.since)"]
         if spec.handler != nil, !spec.complexity.isEmpty { facts.append("- Complexity: \(spec.complexity)") }

@@ -85,7 +85,9 @@ struct ConfigurationTests {
         #expect(parse("include FOLDER/*.none\nhz 5").0?.integer("hz") == 5)
         #expect(parse("include FOLDER/one.*\ntimeout 2").0?.integer("timeout") == 2)
         #expect(parse("include FOLDER/loop.inc").1.contains("too many files include each other"))
-        #expect(parse("include FOLDER/missing").1.hasPrefix("cannot read the configuration file missing"))
+        #expect(
+            parse("\ninclude FOLDER/missing").1
+                == "test.conf:2: 'include missing' cannot read the configuration file missing: No such file or directory")
     }
 
     @Test(
@@ -103,6 +105,27 @@ struct ConfigurationTests {
         ])
     func errors(text: String, error: String) {
         #expect(parse(text).1 == error)
+    }
+
+    @Test("All wrong lines are reported, those of included files too, up to a limit")
+    func severalErrors() {
+        let (_, text) = parse("port x\ntimeout 5\ninclude FOLDER/nope.conf\nprot 1")
+        let lines = text.split(separator: "\n")
+        #expect(lines.map { $0.prefix(12) } == ["test.conf:1:", "test.conf:3:", "test.conf:4:"])
+        #expect(parse(String(repeating: "port x\n", count: 1000)).1.split(separator: "\n").count == 20)
+    }
+
+    @Test("A relative logfile lies in dir, as in Redis; a dir that is not there is an error")
+    func logFile() throws {
+        let folder = try #require(TestFiles.makeTemporaryFolder())
+        defer { TestFiles.removeTemporaryFolder(folder) }
+        func path(_ options: String...) throws -> String {
+            try logPath(of: try #require(parse(nil, options).0))
+        }
+        #expect(try path("--dir", folder) == "")
+        #expect(try path("--dir", folder, "--logfile", "/tmp/a.log") == "/tmp/a.log")
+        #expect(try path("--dir", folder, "--logfile", "a.log").hasSuffix("\(folder)/a.log"))
+        #expect(throws: StartError.self) { try path("--dir", "\(folder)/none", "--logfile", "a.log") }
     }
 
     @Test("Options win over the file; several values for one; unknown ones are named")

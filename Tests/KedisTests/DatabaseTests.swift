@@ -156,6 +156,53 @@ struct DatabaseTests {
         try database.close()
     }
 
+    @Test("After close every call is refused, on connections too, instead of losing what it writes")
+    func closed() throws {
+        try withFolder { folder in
+            let database = try KedisDatabase.open(directory: folder)
+            let connection = database.connect()
+            try database.set("a", to: 1)
+            try database.close()
+            let refusal = KedisError.command("ERR the database is closed")
+            #expect(throws: refusal) { try database.set("a", to: 2) }
+            #expect(throws: refusal) { try connection.get("a") }
+            #expect(throws: refusal) { try database.save() }
+            #expect(throws: refusal) { try database.connect().count() }
+            let reply = Reply.error(Array("ERR the database is closed".utf8))
+            #expect(database.execute("SET", "a", "2") == reply)
+            #expect(connection.execute("PING") == reply)
+            #expect(Array(database.scan()).isEmpty)
+            try database.close()
+            #expect(try KedisDatabase.open(directory: folder).get("a", as: Int.self) == 1)
+        }
+    }
+
+    @Test("What a program cannot do by command says so: BGSAVE without a directory, SHUTDOWN")
+    func impossibleCommands() throws {
+        let database = KedisDatabase()
+        #expect(database.execute("BGSAVE").description == "(error) ERR this database has no directory to save to")
+        #expect(
+            database.execute("SHUTDOWN", "NOSAVE").description
+                == "(error) ERR SHUTDOWN is not possible in a program that embeds the store: close it instead")
+        #expect(database.execute("PING").description == "PONG")
+        try withFolder { folder in
+            let durable = try KedisDatabase.open(directory: folder)
+            #expect(durable.execute("BGSAVE").description == "Background saving started")
+            try durable.close()
+        }
+    }
+
+    @Test("Replies print as redis-cli shows them")
+    func descriptions() throws {
+        let database = KedisDatabase()
+        #expect("\(database.execute("SET", "a", "x\ny"))" == "OK")
+        #expect("\(database.execute("GET", "a"))" == #""x\ny""#)
+        #expect("\(database.execute("GET", "b"))" == "(nil)")
+        #expect("\(database.execute("EXISTS", "a"))" == "(integer) 1")
+        #expect("\(database.execute("NOPE"))".hasPrefix("(error) ERR unknown command"))
+        #expect("\(database.execute("MGET", "a", "b"))" == "1) \"x\\ny\"\n2) (nil)")
+    }
+
     @Test("A damaged snapshot stops the opening, names the file and leaves it alone")
     func damagedSnapshot() throws {
         try withFolder { folder in

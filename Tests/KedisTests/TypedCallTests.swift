@@ -24,9 +24,18 @@ struct TypedCallTests {
     func unreadableValues() throws {
         try database.set("bytes", to: [UInt8]([0xFF, 0xFE]))
         try database.set("word", to: "word")
-        #expect(throws: KedisError.self) { try database.get("bytes") }
-        #expect(throws: KedisError.self) { try database.get("word", as: Int.self) }
-        #expect(throws: KedisError.self) { try database.keys(matching: "*", as: Int.self) }
+        func text(_ body: () throws -> Void) -> String {
+            (#expect(throws: KedisError.self) { try body() }).map { $0.description } ?? ""
+        }
+        #expect(text { _ = try database.get("bytes") } == #"GET "bytes" found bytes that are no String"#)
+        #expect(text { _ = try database.get("word", as: Int.self) } == #"GET "word" found bytes that are no Int"#)
+        #expect(
+            text { _ = try database.get(keys: ["missing", "word"], as: Int.self) }
+                == #"MGET "word" found bytes that are no Int"#)
+        #expect(text { _ = try database.keys(matching: "word", as: Int.self) }.hasPrefix(#"KEYS "word""#))
+        let long = String(repeating: "k", count: 100)
+        try database.set(long, to: "word")
+        #expect(text { _ = try database.get(long, as: Int.self) }.hasPrefix("GET \"" + long.prefix(80) + "\"…"))
     }
 
     @Test("Conditions and expiries of set")

@@ -36,6 +36,8 @@ package struct CommandSpec: Sendable {
     package var locks: LockPlan
     package var tips: [String]
     package var arguments: [ArgumentSpec]
+    /// Arguments that COMMAND DOCS keeps to itself, as in Redis: for help and pages only.
+    package var untoldArguments: [ArgumentSpec] = []
     /// The shapes that a reply can have, the usual one first.
     package var replies: [ReplySpec]
     /// Version and change, oldest first.

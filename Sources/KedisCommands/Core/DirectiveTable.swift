@@ -119,7 +119,7 @@ private let processDirectives: [DirectiveSpec] = [
     ),
     DirectiveSpec(
         "logfile", .text, default: "", .atStart,
-        "The file to log to; standard output when empty."
+        "The file to log to, in the folder of `dir` when the path is relative; standard output when empty."
     ),
     DirectiveSpec(
         "daemonize", .boolean, default: "no", .atStart,

@@ -11,6 +11,23 @@ package enum ShutdownMode: Sendable {
     case noSave
 }
 
+/// What became of the wish to save in the background.
+package enum BackgroundSaveStart: Equatable, Sendable {
+    case started
+    /// Another save is running.
+    case busy
+    /// There is nowhere to save to, or nothing to do it with: why.
+    case failed(String)
+}
+
+/// Why SHUTDOWN does not end the process.
+package enum ShutdownRefusal: Equatable, Sendable {
+    /// The data is not safe: what went wrong.
+    case saveFailed(String)
+    /// The process is not the store's to end.
+    case notPossible
+}
+
 /// The state of persistence, as LASTSAVE and INFO show it.
 package struct PersistenceStatus: Sendable {
     package var lastSaveSeconds: Int64 = 0
@@ -30,12 +47,12 @@ package enum LogLevel: Sendable { case debug, verbose, notice, warning }
 package struct Host: Sendable {
     /// SAVE: writes the snapshot of `store`, whose stripes `held` are locked; returns nil or what went wrong.
     package var save: @Sendable (_ store: Store, _ held: StripeSet) -> String?
-    /// BGSAVE: starts a save in the background; false when one is running.
-    package var startBackgroundSave: @Sendable (_ store: Store) -> Bool
+    /// BGSAVE: starts a save in the background.
+    package var startBackgroundSave: @Sendable (_ store: Store) -> BackgroundSaveStart
     package var persistenceStatus: @Sendable () -> PersistenceStatus
     /// SHUTDOWN: saves as `mode` says and ends the server; returns nil, or why it cannot. The caller holds no stripe,
     /// and after nil no reply leaves.
-    package var shutDown: @Sendable (_ mode: ShutdownMode, _ isNow: Bool, _ isForced: Bool) -> String?
+    package var shutDown: @Sendable (_ mode: ShutdownMode, _ isNow: Bool, _ isForced: Bool) -> ShutdownRefusal?
     /// SHUTDOWN ABORT: false when no shutdown is in progress.
     package var abortShutDown: @Sendable () -> Bool
     /// DEBUG SLEEP
@@ -48,9 +65,9 @@ package struct Host: Sendable {
 
     package init(
         save: @escaping @Sendable (Store, StripeSet) -> String? = { _, _ in "this store has no directory to save to" },
-        startBackgroundSave: @escaping @Sendable (Store) -> Bool = { _ in true },
+        startBackgroundSave: @escaping @Sendable (Store) -> BackgroundSaveStart = { _ in .started },
         persistenceStatus: @escaping @Sendable () -> PersistenceStatus = { PersistenceStatus() },
-        shutDown: @escaping @Sendable (ShutdownMode, Bool, Bool) -> String? = { _, _, _ in nil },
+        shutDown: @escaping @Sendable (ShutdownMode, Bool, Bool) -> ShutdownRefusal? = { _, _, _ in nil },
         abortShutDown: @escaping @Sendable () -> Bool = { false },
         sleep: @escaping @Sendable (Int64) -> Void = { _ in },
         log: @escaping @Sendable (LogLevel, String) -> Void = { _, _ in },

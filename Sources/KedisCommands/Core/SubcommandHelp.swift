@@ -10,10 +10,15 @@ func replySubcommandHelp(_ call: inout CommandCall, _ reply: inout ReplyWriter) 
     let specs = container.pointee.spec.subcommands.filter { $0.name != "HELP" }.sorted { $0.name < $1.name }
     var lines = ["\(container.pointee.spec.name) <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"]
     for spec in specs {
-        lines.append(([spec.name] + spec.arguments.map(\.usage)).joined(separator: " "))
+        lines.append(([spec.name] + spec.allArguments.map(\.usage)).joined(separator: " "))
         lines.append("    \(spec.summary)")
     }
     reply.simpleLines(lines + ["HELP", "    Prints this help."])
+}
+
+extension CommandSpec {
+    /// The arguments for people.
+    package var allArguments: [ArgumentSpec] { arguments + untoldArguments }
 }
 
 extension ArgumentSpec {

@@ -22,12 +22,12 @@ enum CommandCommand {
             ),
             subcommand(
                 "GETKEYS", "Returns the keys in a request.", complexity: ofArguments, arity: -4,
-                replies: [.array("the keys")], handler: keys
+                untoldArguments: request, replies: [.array("the keys")], handler: keys
             ),
             subcommand(
                 "GETKEYSANDFLAGS", "Returns the keys in a request, and what it does with them.", since: "7.0.0",
-                complexity: ofArguments, arity: -4, replies: [.array("keys, each with its flags")],
-                handler: keysAndFlags
+                complexity: ofArguments, arity: -4, untoldArguments: request,
+                replies: [.array("keys, each with its flags")], handler: keysAndFlags
             ),
             subcommand(
                 "HELP", "Lists the subcommands.", since: "5.0.0", arity: 2, replies: [.array("lines of text")],
@@ -58,18 +58,23 @@ enum CommandCommand {
 
     private static let lookedUp = "O(N), N being the number of names"
     private static let ofArguments = "O(N), N being the number of arguments"
+    private static let request = [
+        ArgumentSpec("command", .string), ArgumentSpec("arg", .string, isMultiple: true),
+    ]
     private static let names = ArgumentSpec("command-name", .string, isOptional: true, isMultiple: true)
 
     private static func subcommand(
         _ name: String, _ summary: String, since: String = "2.8.13", complexity: String = "O(1)", arity: Int,
-        tips: [String] = [], arguments: [ArgumentSpec] = [], replies: [ReplySpec],
-        history: [(version: String, change: String)] = [], handler: @escaping CommandHandler
+        tips: [String] = [], arguments: [ArgumentSpec] = [], untoldArguments: [ArgumentSpec] = [],
+        replies: [ReplySpec], history: [(version: String, change: String)] = [], handler: @escaping CommandHandler
     ) -> CommandSpec {
-        CommandSpec(
+        var spec = CommandSpec(
             name, summary: summary, since: since, group: .server, complexity: complexity, arity: arity,
             flags: [.loading, .stale], categories: ["connection"], locks: .none, tips: tips, arguments: arguments,
             replies: replies, history: history, handler: handler
         )
+        spec.untoldArguments = untoldArguments
+        return spec
     }
 
     static func count(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {

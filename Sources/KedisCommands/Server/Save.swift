@@ -28,7 +28,8 @@ enum BackgroundSaveCommand {
         arguments: [.token("SCHEDULE", optional: true, since: "3.2.2")],
         replies: [.simple("Background saving started")], history: [("3.2.2", "The option `SCHEDULE`.")],
         differences: [
-            "No process is forked.", "SCHEDULE changes nothing: there is nothing else that a save would wait for.",
+            "No process is forked. When it cannot start, the error says why.",
+            "SCHEDULE changes nothing: there is nothing else that a save would wait for.",
         ],
         handler: run
     )
@@ -40,8 +41,11 @@ enum BackgroundSaveCommand {
         if call.arguments.count > 1 {
             guard call.arguments.count == 2, call.arguments[1].equalsIgnoringCase("SCHEDULE") else { throw .syntax }
         }
-        guard call.engine.host.startBackgroundSave(call.engine.store) else { throw inProgress }
-        reply.simple("Background saving started")
+        switch call.engine.host.startBackgroundSave(call.engine.store) {
+        case .started: reply.simple("Background saving started")
+        case .busy: throw inProgress
+        case .failed(let reason): throw .text(Array("ERR \(reason)".utf8))
+        }
     }
 }
 

@@ -16,7 +16,11 @@ enum ShutdownCommand {
         ],
         replies: [.simple("OK, to ABORT; otherwise the connection closes without a reply")],
         history: [("7.0.0", "The modifiers `NOW`, `FORCE` and `ABORT`.")],
-        differences: ["NOW changes nothing: there are no replicas to wait for."], handler: run
+        differences: [
+            "NOW changes nothing: there are no replicas to wait for.",
+            "A program that embeds the store, the shell too, is not ended: it gets an error.",
+        ],
+        handler: run
     )
 
     private struct Options {
@@ -32,11 +36,14 @@ enum ShutdownCommand {
             guard call.engine.host.abortShutDown() else { throw .literal("ERR No shutdown in progress.") }
             return reply.ok()
         }
-        if let problem = call.engine.host.shutDown(options.mode, options.isNow, options.isForced) {
-            call.engine.host.log(.warning, "Not shutting down: \(problem)")
+        switch call.engine.host.shutDown(options.mode, options.isNow, options.isForced) {
+        case nil: call.client.pointee.isClosing = true
+        case .saveFailed(let reason):
+            call.engine.host.log(.warning, "Not shutting down: \(reason)")
             throw .literal("ERR Errors trying to SHUTDOWN. Check logs.")
+        case .notPossible:
+            throw .literal("ERR SHUTDOWN is not possible in a program that embeds the store: close it instead")
         }
-        call.client.pointee.isClosing = true
     }
 
     private static func readOptions(_ arguments: ArgumentList) throws(CommandError) -> Options {

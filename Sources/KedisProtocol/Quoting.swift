@@ -1,5 +1,4 @@
-// How bytes become readable text, by the rules that users know from redis-cli. The way back is `splitArguments` of
-// KedisProtocol.
+// How bytes become readable text, by the rules that users know from redis-cli. The way back is `splitArguments`.
 //
 // Pure functions, linear in their input. Any bytes are accepted.
 

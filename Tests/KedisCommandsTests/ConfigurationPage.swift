@@ -1,0 +1,77 @@
+// The page docs/configuration.md, written from the table of directives.
+
+import KedisCommands
+
+enum ConfigurationPage {
+    static func make(_ specs: [DirectiveSpec]) -> String {
+        var text = """
+            # Configuration
+
+            Written from the table of directives in the sources by `scripts/generate-command-docs`: change that, not this page.
+
+            `kedis server [FILE] [--directive value …]` reads a file in the form of `redis.conf`, then the options over it. Names are
+            case-insensitive; sizes take units (`64mb`); `include` takes a path or a pattern. What is unknown or wrong is an error before
+            anything is loaded. `CONFIG GET` shows the values that hold, `CONFIG SET` changes those that may change at run time;
+            no command writes the file. Protected directives change only where `enable-protected-configs` lets them.
+
+            | directive | value | default | changes | |
+            |---|---|---|---|---|
+
+            """
+        for spec in specs {
+            let names = ([spec.name] + spec.otherNames).map { "`\($0)`" }.joined(separator: ", also ")
+            let standard = spec.defaultValue.isEmpty ? "empty" : "`\(spec.defaultValue)`"
+            text += "| \(names) | \(value(spec.kind)) | \(standard) | \(change(spec.mutability)) | \(spec.summary) |\n"
+        }
+        text += "\n## Not there yet\n\nDirectives of Redis that many files have, and what to do instead: leave the line out.\n\n"
+        text += "| directive | |\n|---|---|\n"
+        for (names, meaning) in missing {
+            text += "| \(names.map { "`\($0)`" }.joined(separator: ", ")) | \(meaning) |\n"
+        }
+        return text
+    }
+
+    /// What Redis has and Kedis refuses, by subject.
+    static let missing: [(names: [String], meaning: String)] = [
+        (["requirepass", "user", "aclfile"], "There are no passwords and no users: keep the port to machines that you trust."),
+        (["maxmemory", "maxmemory-policy"], "There is no limit of memory and no eviction: give keys deadlines."),
+        (["appendonly yes", "appendfsync"], "There is no journal: what was changed since the last snapshot dies with the process."),
+        (["replicaof", "masterauth", "repl-backlog-size"], "There is no replication."),
+        (["cluster-enabled"], "There is no cluster."),
+        (["tls-port", "tls-cert-file"], "There is no TLS: put a proxy in front."),
+        (["notify-keyspace-events"], "There is no pub/sub, so no notifications."),
+        (["slowlog-log-slower-than", "latency-monitor-threshold"], "There is no slow log; `EXPLAIN ANALYZE` measures one command."),
+        (["rename-command"], "Commands keep their names."),
+        (["loadmodule"], "There are no modules."),
+        (["pidfile", "supervised", "syslog-enabled"], "Kedis stays in the foreground and logs to standard output or `logfile`."),
+        (["lazyfree-lazy-user-del", "activedefrag"], "Memory is freed at once and not moved."),
+        (["hash-max-listpack-entries", "set-max-intset-entries"], "There are strings only."),
+    ]
+
+    private static func value(_ kind: DirectiveKind) -> String {
+        switch kind {
+        case .boolean: "yes or no"
+        case .integer(let range): "number, \(bounds(range))"
+        case .octal(let range):
+            "octal number, \(String(range.lowerBound, radix: 8)) to \(String(range.upperBound, radix: 8))"
+        case .memory(let range): "bytes, \(bounds(range))"
+        case .enumeration(let names): names.joined(separator: ", ")
+        case .text: "text"
+        case .list: "words"
+        case .saveRules: "pairs of seconds and changes"
+        case .outputLimits: "groups of class, hard limit, soft limit, seconds"
+        }
+    }
+
+    private static func bounds(_ range: ClosedRange<Int64>) -> String {
+        range.upperBound == .max ? "at least \(range.lowerBound)" : "\(range.lowerBound) to \(range.upperBound)"
+    }
+
+    private static func change(_ mutability: DirectiveMutability) -> String {
+        switch mutability {
+        case .atRunTime: "at run time"
+        case .atStart: "at the start only"
+        case .protected: "at run time, protected"
+        }
+    }
+}
