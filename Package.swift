@@ -85,6 +85,8 @@ let package = Package(
             [
                 "KedisCLI", "KedisServer", "KedisCommands", "KedisPersistence", "KedisStore", "KedisProtocol",
                 "KedisUtilities", "KedisTestSupport",
+                .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOEmbedded", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
             ]
         ),
         tests("KedisTests", ["Kedis", "KedisTestSupport"]),

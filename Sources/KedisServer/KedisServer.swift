@@ -16,7 +16,7 @@ import Synchronization
 package final class KedisServer: Service {
     package let engine: Engine
     private let state: ServerState
-    private let context: ServerContext
+    let context: ServerContext
     private let group: MultiThreadedEventLoopGroup
     private let loops: [LoopClients]
     private let running = Locked(Running())

@@ -69,7 +69,7 @@ struct Listener: Sendable {
 
     private func open(path: String) async throws(StartError) -> any Channel {
         do {
-            let channel = try await bootstrap().bind(unixDomainSocketPath: path, cleanupExistingSocketFile: true).get()
+            let channel = try await bootstrap(isUnixSocket: true).bind(unixDomainSocketPath: path, cleanupExistingSocketFile: true).get()
             let permissions = UInt32(server.engine.configuration.text("unixsocketperm"), radix: 8) ?? 0
             if permissions != 0, chmod(path, mode_t(permissions)) != 0 {
                 throw StartError("cannot set the permissions of \(path): \(String(cString: strerror(errno)))")
@@ -89,17 +89,17 @@ struct Listener: Sendable {
 
     // MARK: Channels
 
-    private func bootstrap() -> ServerBootstrap {
+    private func bootstrap(isUnixSocket: Bool) -> ServerBootstrap {
         let configuration = server.engine.configuration
         return ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: Int32(clamping: configuration.integer("tcp-backlog")))
             .childChannelOption(.maxMessagesPerRead, value: 1)
             .childChannelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 64 << 10))
-            .childChannelInitializer { channel in initialise(channel) }
+            .childChannelInitializer { channel in initialise(channel, isUnixSocket: isUnixSocket) }
     }
 
     private func tcpBootstrap(isIPv6: Bool) -> ServerBootstrap {
-        var result = bootstrap().serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+        var result = bootstrap(isUnixSocket: false).serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
         if isIPv6 {
             result = result.serverChannelOption(
@@ -123,10 +123,13 @@ struct Listener: Sendable {
     }
 
     /// Gives an accepted connection its handler, or refuses it.
-    private func initialise(_ channel: any Channel) -> EventLoopFuture<Void> {
+    func initialise(_ channel: any Channel, isUnixSocket: Bool) -> EventLoopFuture<Void> {
         let statistics = server.engine.statistics
         let isProtected = server.engine.configuration.isProtected.load(ordering: .relaxed)
-        if isRefusedByProtectedMode(ipAddress: channel.remoteAddress?.ipAddress, isProtected: isProtected) {
+        // A TCP peer that has reset its connection by now has no address any more, but what it sent can still be read:
+        // it counts as one from elsewhere.
+        let ipAddress = isUnixSocket ? nil : channel.remoteAddress?.ipAddress ?? "unknown"
+        if isRefusedByProtectedMode(ipAddress: ipAddress, isProtected: isProtected) {
             return refuse(channel, .protected)
         }
         guard server.admitConnection() else { return refuse(channel, .tooManyClients) }

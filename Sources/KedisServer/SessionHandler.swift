@@ -43,6 +43,7 @@ final class SessionHandler: ChannelInboundHandler {
     private var isPaused = false
     private var isReadingOff = false
     private var isPumping = false
+    private var isSending = false
     private var isFinishing = false
     /// Bytes of replies that were given to the channel.
     private(set) var queuedByteCount: UInt64 = 0
@@ -95,7 +96,7 @@ final class SessionHandler: ChannelInboundHandler {
     func channelReadComplete(context: ChannelHandlerContext) {
         guard !isFinishing else { return }
         send(context)
-        if isPaused || waitingByteCount > 0 { pump(context) }
+        if isPaused || isReadingOff || waitingByteCount > 0 { pump(context) }
     }
 
     func channelInactive(context: ChannelHandlerContext) {
@@ -112,6 +113,9 @@ final class SessionHandler: ChannelInboundHandler {
 
     /// Sends what the session has written.
     private func send(_ context: ChannelHandlerContext) {
+        // The channel may have sent what it gets before it returns: nothing may be executed until the output is empty.
+        isSending = true
+        defer { isSending = false }
         let byteCount = session.pointee.output.count
         if byteCount > 0 {
             isPaused = session.pointee.isPaused
@@ -150,7 +154,7 @@ final class SessionHandler: ChannelInboundHandler {
 
     private func wasSent(_ byteCount: Int) {
         waitingByteCount -= byteCount
-        guard let context, !isPumping, !isFinishing else { return }
+        guard let context, !isSending, !isPumping, !isFinishing else { return }
         if isPaused || isReadingOff { pump(context) }
     }
 
