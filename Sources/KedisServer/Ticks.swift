@@ -7,9 +7,17 @@ import KedisUtilities
 import NIOCore
 import Synchronization
 
-struct Ticks: Sendable {
+final class Ticks: Sendable {
     let engine: Engine
     let state: ServerState
+    /// The rest of a long expiry waits for its turn on the loop. One at a time: a new one with every tick would add up,
+    /// and their slices with them.
+    private let isGoingOn = Atomic<Bool>(false)
+
+    init(engine: Engine, state: ServerState) {
+        self.engine = engine
+        self.state = state
+    }
 
     /// Keys of a stripe that one slice removes.
     private static let sliceKeyCount = 16
@@ -17,6 +25,7 @@ struct Ticks: Sendable {
 
     /// Removes what is due, as far as a slice of time goes; the rest follows after the loop's other work.
     func expire(on loop: any EventLoop) {
+        guard !isGoingOn.load(ordering: .relaxed) else { return }
         guard engine.isActiveExpiryEnabled.load(ordering: .relaxed) else { return }
         let start = monotonicNanoseconds()
         var removed = 0
@@ -24,7 +33,11 @@ struct Ticks: Sendable {
             removed = engine.store.expireDue(nowMilliseconds: engine.clock.wallMilliseconds, limit: Self.sliceKeyCount)
             if removed < Self.sliceKeyCount { return }
         } while monotonicNanoseconds() - start < Self.sliceNanoseconds / 2
-        loop.execute { expire(on: loop) }
+        isGoingOn.store(true, ordering: .relaxed)
+        loop.execute { [self] in
+            isGoingOn.store(false, ordering: .relaxed)
+            expire(on: loop)
+        }
     }
 
     func applySaveRules() { state.saveWhenDue() }
