@@ -136,9 +136,8 @@ final class ServerState: Sendable {
             return nil
         }
         log(.notice, "Saving the final RDB snapshot before exiting.")
-        keeper.waitUntilIdle()
         // Under all locks up to the silence: no change that misses the snapshot is ever confirmed.
-        store.lock(.all)
+        lockWhenNothingSaves()
         defer { store.unlock(.all) }
         if let failure = save(held: .all), !isForced {
             log(.warning, "Error trying to save the DB, can't exit.")
@@ -146,6 +145,16 @@ final class ServerState: Sendable {
         }
         hooks.withLock { $0 }.silence()
         return nil
+    }
+
+    /// Locks all stripes, without a save that began before and waits for them.
+    private func lockWhenNothingSaves() {
+        while true {
+            keeper.waitUntilIdle()
+            store.lock(.all)
+            if !keeper.status.isSaving { return }
+            store.unlock(.all)
+        }
     }
 
     func shutDown(_ mode: ShutdownMode, isForced: Bool) -> ShutdownRefusal? {
