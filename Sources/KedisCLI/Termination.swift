@@ -2,7 +2,7 @@
 //
 // A handler may do next to nothing, so it writes the signal's number into a pipe; a thread that waits at the other end
 // saves and ends the process. Handlers count for all threads, those of the runtime too, which a signal mask would miss.
-// The shell's editor gives the terminal back first and then passes the signal on to this handler.
+// A reader of the output that has gone (`kedis … | head`) ends the process like that too. The shell's editor gives the terminal back first and then passes the signal on to this handler.
 
 import Kedis
 import KedisPersistence
@@ -37,7 +37,7 @@ func saveOnTermination(_ database: KedisDatabase) {
         }
         exit(128 + Int32(number))
     }
-    for number in [SIGTERM, SIGHUP] + (isatty(0) == 0 ? [SIGINT] : []) {
+    for number in [SIGTERM, SIGHUP, SIGPIPE] + (isatty(0) == 0 ? [SIGINT] : []) {
         _ = signal(number) { received in
             var byte = UInt8(truncatingIfNeeded: received)
             _ = write(terminationPipe, &byte, 1)
