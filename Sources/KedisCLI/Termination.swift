@@ -2,7 +2,8 @@
 //
 // A handler may do next to nothing, so it writes the signal's number into a pipe; a thread that waits at the other end
 // saves and ends the process. Handlers count for all threads, those of the runtime too, which a signal mask would miss.
-// A reader of the output that has gone (`kedis … | head`) ends the process like that too. The shell's editor gives the terminal back first and then passes the signal on to this handler.
+// A reader of the output that has gone (`kedis … | head`) ends the process like that too. The shell's editor gives the
+// terminal back first and then passes the signal on to this handler.
 
 import Kedis
 import KedisPersistence

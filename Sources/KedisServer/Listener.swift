@@ -69,7 +69,8 @@ struct Listener: Sendable {
 
     private func open(path: String) async throws(StartError) -> any Channel {
         do {
-            let channel = try await bootstrap(isUnixSocket: true).bind(unixDomainSocketPath: path, cleanupExistingSocketFile: true).get()
+            let channel = try await bootstrap(isUnixSocket: true)
+                .bind(unixDomainSocketPath: path, cleanupExistingSocketFile: true).get()
             let permissions = UInt32(server.engine.configuration.text("unixsocketperm"), radix: 8) ?? 0
             if permissions != 0, chmod(path, mode_t(permissions)) != 0 {
                 throw StartError("cannot set the permissions of \(path): \(String(cString: strerror(errno)))")
