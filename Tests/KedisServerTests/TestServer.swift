@@ -58,7 +58,7 @@ extension LoopbackSocket {
     func send(_ text: String) { send(Array(text.utf8)) }
 
     /// What arrives until `byteCount` bytes are there, the peer closes, or time is up.
-    func read(_ byteCount: Int, timeoutMilliseconds: Int = 5_000) -> String {
+    func read(_ byteCount: Int, timeoutMilliseconds: Int = 20_000) -> String {
         var bytes: [UInt8] = []
         let deadline = monotonicNanoseconds() + UInt64(timeoutMilliseconds) * 1_000_000
         while bytes.count < byteCount, monotonicNanoseconds() < deadline {
