@@ -11,6 +11,9 @@ import Synchronization
 /// Told of every key that disappears because its deadline has passed, under the key's stripe lock.
 package typealias ExpiryObserver = @Sendable (_ databaseIndex: Int, _ key: ByteView) -> Void
 
+/// Told of every key that is removed to make room, under the key's stripe lock.
+package typealias EvictionObserver = @Sendable (_ databaseIndex: Int, _ key: ByteView) -> Void
+
 package final class Store: @unchecked Sendable {
     // Sendable: stripes are only changed under their own locks; all else is immutable.
 
@@ -21,13 +24,18 @@ package final class Store: @unchecked Sendable {
     package let seed: HashSeed
     let stripes: UnsafeMutablePointer<Stripe>
     let expiryObserver: ExpiryObserver?
+    let evictionObserver: EvictionObserver?
 
     /// Makes an empty store with `databaseCount` databases (1 to 16,384).
-    package init(databaseCount: Int = 16, seed: HashSeed, expiryObserver: ExpiryObserver? = nil) {
+    package init(
+        databaseCount: Int = 16, seed: HashSeed, expiryObserver: ExpiryObserver? = nil,
+        evictionObserver: EvictionObserver? = nil
+    ) {
         precondition(databaseCount >= 1 && databaseCount <= 16_384)
         self.databaseCount = databaseCount
         self.seed = seed
         self.expiryObserver = expiryObserver
+        self.evictionObserver = evictionObserver
         stripes = .allocate(capacity: Store.stripeCount)
         for index in 0..<Store.stripeCount {
             (stripes + index).initialize(to: Stripe(databaseCount: databaseCount))

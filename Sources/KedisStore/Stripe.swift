@@ -12,6 +12,8 @@ package struct StripeStatistics: Sendable {
     package var misses: UInt64 = 0
     /// Keys removed because their deadline had passed.
     package var expired: UInt64 = 0
+    /// Keys removed to make room.
+    package var evicted: UInt64 = 0
     /// Changes to the data since the store was opened.
     package var changes: UInt64 = 0
 
@@ -21,6 +23,7 @@ package struct StripeStatistics: Sendable {
         hits &+= other.hits
         misses &+= other.misses
         expired &+= other.expired
+        evicted &+= other.evicted
         changes &+= other.changes
     }
 }
