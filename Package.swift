@@ -62,9 +62,13 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        .target(name: "BenchmarkSupport", path: "Benchmarks/Support"),
         .executableTarget(
             name: "kedis-benchmark",
-            dependencies: ["Kedis", "KedisCommands", "KedisStore", "KedisProtocol", "KedisUtilities"],
+            dependencies: [
+                "Kedis", "KedisCommands", "KedisPersistence", "KedisStore", "KedisProtocol", "KedisUtilities",
+                "BenchmarkSupport", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
             path: "Benchmarks/Embedded",
             swiftSettings: settings
         ),

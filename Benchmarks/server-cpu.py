@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Server CPU per command: redis-server and kedis server side by side, in one run.
 
-The load is redis-benchmark's (GET and SET, pipelines of 1, 16 and 128, 50 connections, 32-byte values, 1 M keys). What is
-measured is the time that the server's threads spent on processors, user and system, from /proc/PID/stat, over
+The load is redis-benchmark's (GET and SET, pipelines of 1, 16 and 128, 50 connections, 32-byte values, 1 M keys).
+What is measured is the time that the server's threads spent on processors, user and system, from /proc/PID/stat, over
 the number of requests: unlike throughput it does not depend on how busy the load generator is. Servers take turns
 within each round, and the table shows medians over the rounds.
 
@@ -14,93 +14,27 @@ import argparse
 import json
 import os
 import platform
-import shutil
-import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 
-TICKS = os.sysconf("SC_CLK_TCK")
+sys.dont_write_bytecode = True
+from servers import Server, add_kedis_option, kedis_command, redis_command, require  # noqa: E402
+
 CONNECTIONS = 50
 VALUE_BYTES = 32
-
-
-class Server:
-    """A server process on a port and in a folder of its own."""
-
-    def __init__(self, name, command):
-        self.name = name
-        self.folder = tempfile.mkdtemp(prefix="server-cpu-")
-        self.port = free_port()
-        self.log = open(os.path.join(self.folder, "log"), "wb")
-        arguments = command + ["--port", str(self.port), "--dir", self.folder, "--save", ""]
-        self.process = subprocess.Popen(arguments, stdout=self.log, stderr=self.log)
-        deadline = time.monotonic() + 30
-        while not answers(self.port):
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                sys.exit(f"{name} does not start:\n" + open(self.log.name).read())
-            time.sleep(0.05)
-
-    def cpu_seconds(self):
-        with open(f"/proc/{self.process.pid}/stat") as file:
-            # The name in parentheses may hold blanks: fields count from behind it. 14 and 15 are utime and stime.
-            fields = file.read().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
-
-    def resident_bytes(self):
-        with open(f"/proc/{self.process.pid}/statm") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
-
-    def stop(self):
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.log.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def answers(port):
-    try:
-        with socket.create_connection(("127.0.0.1", port), 1) as connection:
-            connection.sendall(b"PING\r\n")
-            return connection.recv(64).startswith(b"+PONG")
-    except OSError:
-        return False
-
-
-def send_requests(port, payload, reply_count):
-    """Sends `payload`, which asks for `reply_count` one-line replies, and waits for them."""
-    with socket.create_connection(("127.0.0.1", port), 60) as connection:
-        connection.sendall(payload)
-        seen = 0
-        while seen < reply_count:
-            seen += connection.recv(1 << 16).count(b"\r\n")
 
 
 def preload(server, key_count):
     """Sets every key that redis-benchmark will ask for."""
     value = b"x" * VALUE_BYTES
-    for start in range(0, key_count, 10000):
-        stop = min(start + 10000, key_count)
-        requests = [
-            b"*3\r\n$3\r\nSET\r\n$16\r\nkey:%012d\r\n$%d\r\n%s\r\n" % (index, VALUE_BYTES, value)
-            for index in range(start, stop)
-        ]
-        # In pieces small enough that neither side waits for the other's buffers.
-        for first in range(0, len(requests), 1000):
-            piece = requests[first:first + 1000]
-            send_requests(server.port, b"".join(piece), len(piece))
+    with server.connect() as connection:
+        for first in range(0, key_count, 1000):
+            connection.set_all([
+                b"*3\r\n$3\r\nSET\r\n$16\r\nkey:%012d\r\n$%d\r\n%s\r\n" % (index, VALUE_BYTES, value)
+                for index in range(first, min(first + 1000, key_count))
+            ])
 
 
 def measure(server, command, pipeline, requests, keys):
@@ -119,9 +53,8 @@ def measure(server, command, pipeline, requests, keys):
 
 
 def run(options):
-    kedis = [options.kedis, "server"] + (["--threads", str(options.threads)] if options.threads else [])
-    # Redis's default configuration, but for saving.
-    servers = [Server("redis-server", ["redis-server"]), Server("kedis server", kedis)]
+    kedis = kedis_command(options.kedis, options.threads)
+    servers = [Server("redis-server", redis_command()), Server("kedis server", kedis)]
     rows = []
     try:
         for server in servers:
@@ -158,9 +91,8 @@ def show(row):
 
 
 def main():
-    here = os.path.dirname(os.path.abspath(__file__))
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--kedis", default=os.path.join(here, "..", ".build", "release", "kedis"))
+    add_kedis_option(parser)
     parser.add_argument("--threads", type=int, default=1, help="event loops of kedis server; 0 for its default")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--keys", type=int, default=1_000_000)
@@ -168,11 +100,7 @@ def main():
     parser.add_argument("--pipelines", type=lambda text: [int(one) for one in text.split(",")], default=[1, 16, 128])
     parser.add_argument("--json", help="also write the figures to this file")
     options = parser.parse_args()
-    for tool in ("redis-server", "redis-benchmark"):
-        if not shutil.which(tool):
-            sys.exit(f"{tool} is not installed")
-    if not os.access(options.kedis, os.X_OK):
-        sys.exit(f"there is no {options.kedis}: swift build -c release --product kedis")
+    require(options.kedis, ["redis-server", "redis-benchmark"])
     print(f"{'pipeline':>8} {'command':>7} {'redis us/cmd':>14} {'kedis us/cmd':>14} {'ratio':>7} {'redis /s':>12} {'kedis /s':>12}")
     rows, memory = run(options)
     print("resident after the run: " + ", ".join(f"{name} {size / 2**20:.0f} MiB" for name, size in memory.items()))
