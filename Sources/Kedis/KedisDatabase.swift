@@ -47,6 +47,30 @@ public final class KedisDatabase: Sendable {
         public var databaseCount = 16
         /// The name of the snapshot inside the directory.
         public var snapshotName = "dump.rdb"
+        /// The most memory that keys and values may take, in bytes; 0 for no limit. `CONFIG SET maxmemory` changes it.
+        public var memoryByteCountMax = 0
+        /// What happens when the limit is reached. `CONFIG SET maxmemory-policy` changes it.
+        public var evictionPolicy = EvictionPolicy.refuseWrites
+
+        /// Which keys go when memory is short.
+        public enum EvictionPolicy: String, Sendable, CaseIterable {
+            /// None: commands that need memory are refused with the error `OOM …`.
+            case refuseWrites = "noeviction"
+            /// Those that were not used for the longest time.
+            case leastRecentlyUsed = "allkeys-lru"
+            /// Those that are used least often.
+            case leastFrequentlyUsed = "allkeys-lfu"
+            /// Any.
+            case random = "allkeys-random"
+            /// Of those with a deadline, the ones that were not used for the longest time.
+            case leastRecentlyUsedWithDeadline = "volatile-lru"
+            /// Of those with a deadline, the ones that are used least often.
+            case leastFrequentlyUsedWithDeadline = "volatile-lfu"
+            /// Any of those with a deadline.
+            case randomWithDeadline = "volatile-random"
+            /// Those whose deadline is next.
+            case nearestDeadline = "volatile-ttl"
+        }
 
         public init() {}
     }
@@ -57,7 +81,7 @@ public final class KedisDatabase: Sendable {
     private let request: SnapshotRequest?
     /// Keeps others from writing the snapshot while this database is open.
     private let lock: SnapshotLock?
-    private let ticker: ExpiryTicker
+    private let ticker: BackgroundTicker
     private let lifecycle = Lifecycle()
     private let closing = Locked<Void>(())
     private let idleConnections = Locked<[IdleConnection]>([])
@@ -66,7 +90,8 @@ public final class KedisDatabase: Sendable {
 
     /// Makes an empty database in memory.
     public convenience init(options: Options = Options()) {
-        self.init(store: KedisDatabase.makeStore(options), snapshotPath: nil, summary: nil, lock: nil)
+        self.init(
+            store: KedisDatabase.makeStore(options), options: options, snapshotPath: nil, summary: nil, lock: nil)
     }
 
     /// Opens the database of a directory: loads its snapshot when there is one. The directory must exist, and no other
@@ -90,7 +115,7 @@ public final class KedisDatabase: Sendable {
         } catch {
             throw .snapshot("\(error)")
         }
-        return KedisDatabase(store: store, snapshotPath: path, summary: summary, lock: lock)
+        return KedisDatabase(store: store, options: options, snapshotPath: path, summary: summary, lock: lock)
     }
 
     private static func makeStore(_ options: Options) -> Store {
@@ -99,18 +124,24 @@ public final class KedisDatabase: Sendable {
         )
     }
 
-    private init(store: Store, snapshotPath: String?, summary: LoadSummary?, lock: SnapshotLock?) {
+    private init(
+        store: Store, options: Options, snapshotPath: String?, summary: LoadSummary?, lock: SnapshotLock?
+    ) {
         self.lock = lock
         let keeper = SnapshotKeeper(store: store, nowMilliseconds: wallClockMilliseconds())
         self.keeper = keeper
         loadedKeyCount = summary?.keyCount ?? 0
-        let options = SnapshotOptions(functions: summary?.functions ?? [])
-        let request = snapshotPath.map { SnapshotRequest(path: $0, options: options) }
+        let snapshotOptions = SnapshotOptions(functions: summary?.functions ?? [])
+        let request = snapshotPath.map { SnapshotRequest(path: $0, options: snapshotOptions) }
         self.request = request
+        let configuration = Configuration()
+        configuration.settle("maxmemory", String(max(0, options.memoryByteCountMax)))
+        configuration.settle("maxmemory-policy", options.evictionPolicy.rawValue)
         engine = Engine(
-            store: store, host: KedisDatabase.host(keeper: keeper, request: request), seed: systemEntropy()
+            store: store, configuration: configuration, host: KedisDatabase.host(keeper: keeper, request: request),
+            seed: systemEntropy()
         )
-        ticker = ExpiryTicker(store: store)
+        ticker = BackgroundTicker(engine: engine)
     }
 
     /// A connection of its own: a selected database, a name, a protocol version. For one thread at a time.
@@ -213,7 +244,9 @@ extension KedisDatabase {
                 }
             },
             persistenceStatus: { persistenceStatus(of: keeper) },
-            shutDown: { _, _, _ in .notPossible }
+            shutDown: { _, _, _ in .notPossible },
+            information: { section in section == "memory" ? memoryInformation() : [] },
+            releaseMemory: releaseFreeMemory
         )
     }
 

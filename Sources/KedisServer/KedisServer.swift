@@ -176,13 +176,12 @@ package final class KedisServer: Service {
         for loop in loops { loop.start() }
         guard let first = loops.first?.loop else { return }
         let ticks = Ticks(engine: engine, state: state)
-        let expiry = first.scheduleRepeatedTask(initialDelay: .milliseconds(10), delay: .milliseconds(10)) { _ in
-            ticks.expire(on: first)
-        }
+        let period = TimeAmount.milliseconds(Ticks.periodMilliseconds)
+        let work = first.scheduleRepeatedTask(initialDelay: period, delay: period) { _ in ticks.run(on: first) }
         let rules = first.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(1)) { _ in
             ticks.applySaveRules()
         }
-        running.withLock { $0.tasks = [expiry, rules] }
+        running.withLock { $0.tasks = [work, rules] }
     }
 
     // MARK: Stop

@@ -1,6 +1,7 @@
 // The host of a server's engine: files, log and process behind the functions that commands call.
 
 import KedisCommands
+import KedisPersistence
 import KedisStore
 import KedisUtilities
 import NIOCore
@@ -26,7 +27,8 @@ extension ServerState {
             sleep: sleepFor(microseconds:),
             log: { [self] level, message in log(level, message) },
             information: { [self] section in information(section) },
-            applyConfiguration: { [self] names in apply(names) }
+            applyConfiguration: { [self] names in apply(names) },
+            releaseMemory: releaseFreeMemory
         )
     }
 
@@ -91,15 +93,6 @@ extension ServerState {
         withUnsafeBytes(of: array) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
     }
 
-    private func memoryInformation() -> [(field: String, value: String)] {
-        let pageCount = max(0, sysconf(Int32(_SC_PHYS_PAGES))), pageByteCount = max(0, sysconf(Int32(_SC_PAGESIZE)))
-        return [
-            ("used_memory_rss", String(residentByteCount())),
-            ("total_system_memory", String(pageCount &* pageByteCount)),
-            ("mem_allocator", "libc"),
-        ]
-    }
-
     private func processorInformation() -> [(field: String, value: String)] {
         var usage = rusage()
         #if canImport(Glibc)
@@ -116,20 +109,6 @@ extension ServerState {
     private func seconds(_ time: timeval) -> String {
         let fraction = String(Int(time.tv_usec))
         return "\(Int(time.tv_sec))." + String(repeating: "0", count: max(0, 6 - fraction.count)) + fraction
-    }
-}
-
-/// The memory of the process that is in RAM, in bytes; 0 where the system does not say.
-func residentByteCount() -> Int {
-    let descriptor = open("/proc/self/statm", O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { return 0 }
-    defer { close(descriptor) }
-    return withUnsafeTemporaryAllocation(byteCount: 256, alignment: 1) { room in
-        let count = read(descriptor, room.baseAddress, room.count)
-        guard count > 0 else { return 0 }
-        let fields = String(decoding: UnsafeRawBufferPointer(rebasing: room[0..<count]), as: UTF8.self).split(
-            separator: " ")
-        return fields.count > 1 ? (Int(fields[1]) ?? 0) * Int(sysconf(Int32(_SC_PAGESIZE))) : 0
     }
 }
 

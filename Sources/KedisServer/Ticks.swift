@@ -1,5 +1,9 @@
-// Work in the background: expiry every 10 ms, save rules every second. On the first event loop, in slices of about a
-// millisecond at most, so that its connections never wait long.
+// Work in the background: expiry, eviction and maintenance of memory every 10 ms, save rules every second. On the first
+// event loop, in slices of about half a millisecond, so that its connections never wait long.
+//
+// Expiry and eviction go on, slice by slice, until they are done: memory is short or promised. Maintenance (giving back
+// memory, defragmentation, shrinking tables) takes at most a quarter of the loop's time, and looks for work less often
+// when there was none.
 
 import KedisCommands
 import KedisStore
@@ -10,35 +14,79 @@ import Synchronization
 final class Ticks: Sendable {
     let engine: Engine
     let state: ServerState
-    /// The rest of a long expiry waits for its turn on the loop. One at a time: a new one with every tick would add up,
-    /// and their slices with them.
-    private let isGoingOn = Atomic<Bool>(false)
+    private let expiry = SlicedWork()
+    private let eviction = SlicedWork()
+    private let maintenance = SlicedWork()
+    /// What maintenance may still take before the next tick; and ticks until it looks for work. The loop's own.
+    private let maintenanceNanosecondsLeft = Atomic<UInt64>(0)
+    private let idleTickCount = Atomic<Int>(0)
 
     init(engine: Engine, state: ServerState) {
         self.engine = engine
         self.state = state
     }
 
-    /// Keys of a stripe that one slice removes.
+    static let periodMilliseconds: Int64 = 10
+    /// Keys of a stripe that one slice of expiry removes.
     private static let sliceKeyCount = 16
-    private static let sliceNanoseconds: UInt64 = 1_000_000
+    private static let sliceNanoseconds: UInt64 = 500_000
+    /// A quarter of the time between two ticks.
+    private static let maintenanceNanosecondsMax = UInt64(periodMilliseconds) * 1_000_000 / 4
+    private static let idleTickCountMax = 5
 
-    /// Removes what is due, as far as a slice of time goes; the rest follows after the loop's other work.
-    func expire(on loop: any EventLoop) {
-        guard !isGoingOn.load(ordering: .relaxed) else { return }
-        guard engine.isActiveExpiryEnabled.load(ordering: .relaxed) else { return }
-        let start = monotonicNanoseconds()
-        var removed = 0
-        repeat {
-            removed = engine.store.expireDue(nowMilliseconds: engine.clock.wallMilliseconds, limit: Self.sliceKeyCount)
-            if removed < Self.sliceKeyCount { return }
-        } while monotonicNanoseconds() - start < Self.sliceNanoseconds / 2
-        isGoingOn.store(true, ordering: .relaxed)
-        loop.execute { [self] in
-            isGoingOn.store(false, ordering: .relaxed)
-            expire(on: loop)
+    /// Every 10 ms.
+    func run(on loop: any EventLoop) {
+        engine.memory.note(usedByteCount: engine.store.usedByteCount)
+        expiry.start(on: loop) { [self] in expire() }
+        eviction.start(on: loop) { [self] in engine.evictInBackground(nanosecondsMax: Self.sliceNanoseconds) }
+        guard idleTickCount.load(ordering: .relaxed) == 0 else {
+            idleTickCount.wrappingSubtract(1, ordering: .relaxed)
+            return
         }
+        maintenanceNanosecondsLeft.store(Self.maintenanceNanosecondsMax, ordering: .relaxed)
+        maintenance.start(on: loop) { [self] in maintain() }
+    }
+
+    /// Removes what is due, as far as a slice of time goes; true when more is due.
+    private func expire() -> Bool {
+        guard engine.isActiveExpiryEnabled.load(ordering: .relaxed) else { return false }
+        let start = monotonicNanoseconds()
+        repeat {
+            let removed = engine.store.expireDue(
+                nowMilliseconds: engine.clock.wallMilliseconds, limit: Self.sliceKeyCount)
+            if removed < Self.sliceKeyCount { return false }
+        } while monotonicNanoseconds() &- start < Self.sliceNanoseconds
+        return true
+    }
+
+    /// A slice of maintenance; true when there is work left and time for it before the next tick.
+    private func maintain() -> Bool {
+        let start = monotonicNanoseconds()
+        guard engine.maintain(nanosecondsMax: Self.sliceNanoseconds) else {
+            idleTickCount.store(Self.idleTickCountMax, ordering: .relaxed)
+            return false
+        }
+        let elapsed = monotonicNanoseconds() &- start
+        let left = maintenanceNanosecondsLeft.load(ordering: .relaxed)
+        maintenanceNanosecondsLeft.store(left > elapsed ? left - elapsed : 0, ordering: .relaxed)
+        return left > elapsed
     }
 
     func applySaveRules() { state.saveWhenDue() }
+}
+
+/// Work that goes on in slices, in turns with the loop's other work. One run at a time: a new one with every tick would
+/// add up, and their slices with them.
+private final class SlicedWork: Sendable {
+    private let isGoingOn = Atomic<Bool>(false)
+
+    /// Runs `slice` now, and again after the loop's other work for as long as it answers that there is more.
+    func start(on loop: any EventLoop, _ slice: @escaping @Sendable () -> Bool) {
+        guard !isGoingOn.load(ordering: .relaxed), slice() else { return }
+        isGoingOn.store(true, ordering: .relaxed)
+        loop.execute { [self] in
+            isGoingOn.store(false, ordering: .relaxed)
+            start(on: loop, slice)
+        }
+    }
 }

@@ -111,6 +111,26 @@ package func parseMemorySize(_ bytes: ByteView) -> Int64? {
     return overflow ? nil : result
 }
 
+/// A limit such as `64mb` in bytes, as Redis reads `maxmemory`: no digits are 0, and what is beyond 64 bits is the most
+/// that they hold. Nil for anything else.
+package func parseMemoryLimit(_ bytes: ByteView) -> UInt64? {
+    var number: UInt64 = 0
+    var digitCount = 0
+    while digitCount < bytes.count, isASCIIDigit(bytes[digitCount]) {
+        number = saturatingProduct(number, 10)
+        let (sum, overflow) = number.addingReportingOverflow(UInt64(bytes[digitCount] &- 0x30))
+        number = overflow ? .max : sum
+        digitCount += 1
+    }
+    guard let factor = memoryUnit(bytes[digitCount..<bytes.count]) else { return nil }
+    return saturatingProduct(number, UInt64(factor))
+}
+
+private func saturatingProduct(_ left: UInt64, _ right: UInt64) -> UInt64 {
+    let (product, overflow) = left.multipliedReportingOverflow(by: right)
+    return overflow ? .max : product
+}
+
 private func memoryUnit(_ unit: ByteView) -> Int64? {
     if unit.isEmpty || unit.equalsIgnoringCase("b") { return 1 }
     if unit.equalsIgnoringCase("k") { return 1_000 }

@@ -34,7 +34,6 @@ enum ConfigurationPage {
     /// What Redis has and Kedis refuses, by subject.
     static let missing: [(names: [String], meaning: String)] = [
         (["requirepass", "user", "aclfile"], "There are no passwords and no users: keep the port to machines that you trust."),
-        (["maxmemory", "maxmemory-policy"], "There is no limit of memory and no eviction: give keys deadlines."),
         (["appendonly yes", "appendfsync"], "There is no journal: what was changed since the last snapshot dies with the process."),
         (["replicaof", "masterauth", "repl-backlog-size"], "There is no replication."),
         (["cluster-enabled"], "There is no cluster."),
@@ -44,7 +43,6 @@ enum ConfigurationPage {
         (["rename-command"], "Commands keep their names."),
         (["loadmodule"], "There are no modules."),
         (["pidfile", "supervised", "syslog-enabled"], "Kedis stays in the foreground and logs to standard output or `logfile`."),
-        (["lazyfree-lazy-user-del", "activedefrag"], "Memory is freed at once and not moved."),
         (["hash-max-listpack-entries", "set-max-intset-entries"], "There are strings only."),
     ]
 
@@ -55,6 +53,7 @@ enum ConfigurationPage {
         case .octal(let range):
             "octal number, \(String(range.lowerBound, radix: 8)) to \(String(range.upperBound, radix: 8))"
         case .memory(let range): "bytes, \(bounds(range))"
+        case .memoryLimit: "bytes"
         case .enumeration(let names): names.joined(separator: ", ")
         case .text: "text"
         case .list: "words"

@@ -11,7 +11,7 @@ import Synchronization
 import Testing
 
 /// Runs `body` on `count` threads at once and waits for all of them.
-private func onThreads(_ count: Int, _ body: @escaping @Sendable (_ index: Int) -> Void) {
+func onThreads(_ count: Int, _ body: @escaping @Sendable (_ index: Int) -> Void) {
     let group = DispatchGroup()
     for index in 0..<count {
         group.enter()

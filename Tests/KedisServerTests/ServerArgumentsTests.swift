@@ -94,7 +94,7 @@ struct ConfigurationTests {
         "Errors name file, line and reason",
         arguments: [
             ("\nprot 1", "test.conf:2: 'prot 1' unknown directive 'prot', did you mean 'port'?"),
-            ("maxmemory 1gb", "test.conf:1: 'maxmemory 1gb' unknown directive 'maxmemory'"),
+            ("requirepass 1gb", "test.conf:1: 'requirepass 1gb' unknown directive 'requirepass'"),
             ("port abc", "test.conf:1: 'port abc' argument couldn't be parsed into an integer"),
             ("port 1 2", "test.conf:1: 'port 1 2' wrong number of arguments"),
             ("port", "test.conf:1: 'port' wrong number of arguments"),
@@ -138,7 +138,7 @@ struct ConfigurationTests {
         #expect(parse(nil, ["--prot", "1"]).1 == "unknown directive 'prot', did you mean 'port'?")
         #expect(parse(nil, ["--port"]).1 == "--port needs a value")
         #expect(parse(nil, ["--port", "x"]).1 == "--port: argument couldn't be parsed into an integer")
-        #expect(parse(nil, ["--maxmemory"]).1 == "unknown directive 'maxmemory'")
+        #expect(parse(nil, ["--requirepass"]).1 == "unknown directive 'requirepass'")
     }
 
     @Test("CONFIG SET sets all or nothing, with Redis's texts")

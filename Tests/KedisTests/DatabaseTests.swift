@@ -38,6 +38,25 @@ struct DatabaseTests {
         #expect(String(decoding: line, as: UTF8.self).contains(" flags=N "))
     }
 
+    @Test("A limit of memory refuses writes, deletions let them through again, and the figures tell of it")
+    func memoryLimit() throws {
+        var options = KedisDatabase.Options()
+        options.memoryByteCountMax = 8 << 20
+        let database = KedisDatabase(options: options)
+        #expect(database.execute("CONFIG", "GET", "maxmemory").description.contains("8388608"))
+        let value = String(repeating: "x", count: 100_000)
+        var count = 0
+        let ok = Reply.simple(Array("OK".utf8))
+        while count < 1000, database.execute("SET", "key:\(count)", value) == ok { count += 1 }
+        let refusal = Reply.error(Array("OOM command not allowed when used memory > 'maxmemory'.".utf8))
+        #expect(database.execute("SET", "new", value) == refusal)
+        #expect(count > 60 && count < 90)
+        #expect(try database.get("key:0") == value)
+        #expect(try database.delete("key:1", "key:2") == 2)
+        try database.set("key:1", to: "small")
+        #expect(database.execute("INFO", "memory").description.contains("maxmemory_human:8.00M"))
+    }
+
     @Test("Eight threads on one database: no increment is lost, no pair is torn")
     func eightThreads() throws {
         let database = KedisDatabase()

@@ -96,4 +96,15 @@ import Testing
             #expect(withView(text) { parseMemorySize($0) } == expected, "\(text)")
         }
     }
+
+    @Test func memoryLimitsSaturate() {
+        for (text, expected) in [
+            ("0", 0), ("", 0), ("kb", 0), ("b", 0), ("100mb", 104_857_600), ("1k", 1000), ("007", 7),
+            ("18446744073709551615", .max), ("18446744073709551616", .max), ("18446744073709551615k", .max),
+            ("9223372036854775808", 9_223_372_036_854_775_808), ("99999999999999999999999999gb", .max), ("-1", nil),
+            ("+1", nil), (" 1", nil), ("1 ", nil), ("1t", nil), ("1.5g", nil),
+        ] as [(String, UInt64?)] {
+            #expect(withView(text) { parseMemoryLimit($0) } == expected, "\(text)")
+        }
+    }
 }

@@ -21,6 +21,7 @@
 #endif
 
 #include "CKedisFutex.h"
+#include "CKedisTrim.h"
 
 // The usable bytes of a block from malloc. The platform's C module leaves this header out.
 static inline size_t kedis_allocated_size(void *block) {

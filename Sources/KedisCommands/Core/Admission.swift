@@ -16,6 +16,8 @@ package struct AdmissionCondition: OptionSet, Sendable {
     package static let loading = AdmissionCondition(rawValue: 1 << 1)
     /// The last background save failed and `stop-writes-on-bgsave-error` is on.
     package static let snapshotFailed = AdmissionCondition(rawValue: 1 << 2)
+    /// More memory is used than `maxmemory` allows, and nothing may go. Known before each batch, see Eviction.swift.
+    package static let memoryExhausted = AdmissionCondition(rawValue: 1 << 3)
 }
 
 /// One check: under `condition`, commands with one of `refused` (all when empty) are refused, unless they have one of
@@ -36,6 +38,10 @@ struct AdmissionCheck: Sendable {
         AdmissionCheck(
             name: "authentication", condition: .authenticationRequired, refused: [], exempt: .noAuthentication,
             error: "NOAUTH Authentication required."
+        ),
+        AdmissionCheck(
+            name: "memory", condition: .memoryExhausted, refused: .denyOutOfMemory, exempt: [],
+            error: "OOM command not allowed when used memory > 'maxmemory'."
         ),
         AdmissionCheck(
             name: "disk", condition: .snapshotFailed, refused: .write, exempt: [],

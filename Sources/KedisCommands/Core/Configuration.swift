@@ -4,7 +4,7 @@
 // follow the texts. Invariant: texts are valid and normalised. No I/O: who sets directives applies them
 // (Host.applyConfiguration). CONFIG SET, files and arguments go through the same checks.
 
-import KedisStore
+package import KedisStore
 package import KedisUtilities
 package import Synchronization
 
@@ -56,6 +56,14 @@ package final class Configuration: Sendable {
     package let clientCountMax = Atomic<Int>(0)
     /// `protected-mode`
     package let isProtected = Atomic<Bool>(true)
+    /// `maxmemory`; 0 for none.
+    package let memoryByteCountMax = Atomic<Int>(0)
+    /// `maxmemory-samples`, at most ``evictionSampleCountMax``.
+    package let evictionSampleCount = Atomic<Int>(5)
+    package static let evictionSampleCountMax = 64
+    /// `maxmemory-eviction-tenacity` as the time that one batch of commands may spend on making room.
+    package let evictionNanosecondsMax = Atomic<UInt64>(0)
+    private let evictionPolicyValue = Atomic<UInt8>(EvictionPolicy.noEviction.rawValue)
     /// `loglevel` as an index in debug, verbose, notice, warning.
     package let logLevelIndex = Atomic<Int>(2)
 
@@ -84,6 +92,20 @@ package final class Configuration: Sendable {
 
     /// The value of a directive with a number; 0 for others.
     package func integer(_ name: String) -> Int { Int(text(name)) ?? 0 }
+
+    /// `maxmemory-policy`
+    package var evictionPolicy: EvictionPolicy {
+        EvictionPolicy(rawValue: evictionPolicyValue.load(ordering: .relaxed)) ?? .noEviction
+    }
+
+    /// How cells are to record accesses: the policy, `lfu-log-factor` and `lfu-decay-time`.
+    package var accessTracking: AccessTracking {
+        var tracking = AccessTracking()
+        tracking.countsFrequency = evictionPolicy.countsFrequency
+        tracking.logFactor = integer("lfu-log-factor")
+        tracking.decayMinutes = integer("lfu-decay-time")
+        return tracking
+    }
 
     /// Whether the directive was given by anyone, as opposed to its default.
     package func isGiven(_ name: String) -> Bool {
@@ -220,7 +242,18 @@ package final class Configuration: Sendable {
         idleTimeoutSeconds.store(integer("timeout"), ordering: .relaxed)
         clientCountMax.store(integer("maxclients"), ordering: .relaxed)
         isProtected.store(boolean("protected-mode"), ordering: .relaxed)
+        refreshMemoryValues()
         let levels = ["debug", "verbose", "notice", "warning"]
         logLevelIndex.store(levels.firstIndex(of: text("loglevel")) ?? 2, ordering: .relaxed)
+    }
+
+    private func refreshMemoryValues() {
+        memoryByteCountMax.store(Int(clamping: UInt64(text("maxmemory")) ?? 0), ordering: .relaxed)
+        evictionSampleCount.store(
+            min(max(1, integer("maxmemory-samples")), Self.evictionSampleCountMax), ordering: .relaxed)
+        evictionNanosecondsMax.store(
+            evictionNanoseconds(tenacity: integer("maxmemory-eviction-tenacity")), ordering: .relaxed)
+        let policy = EvictionPolicy(name: text("maxmemory-policy")) ?? .noEviction
+        evictionPolicyValue.store(policy.rawValue, ordering: .relaxed)
     }
 }

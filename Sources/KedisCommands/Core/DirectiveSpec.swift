@@ -15,6 +15,8 @@ package enum DirectiveKind: Sendable {
     case octal(ClosedRange<Int64>)
     /// Bytes, or a number with a unit such as `64mb`.
     case memory(ClosedRange<Int64>)
+    /// Bytes or a number with a unit, 0 for no limit; what is beyond 64 bits counts as the most that they hold.
+    case memoryLimit
     case enumeration([String])
     case text
     /// Words between blanks.
@@ -78,6 +80,7 @@ extension DirectiveSpec {
         case .integer(let range): try normaliseInteger(text, range)
         case .octal(let range): try normaliseOctal(text, range)
         case .memory(let range): try normaliseMemory(text, range)
+        case .memoryLimit: try normaliseMemoryLimit(text)
         case .enumeration(let names): try normaliseName(text, names)
         case .text: try normaliseText(text)
         case .list: words(of: text).joined(separator: " ")
@@ -115,6 +118,14 @@ extension DirectiveSpec {
             throw DirectiveReason(text: "argument must be a memory value")
         }
         return String(try bounded(value, range))
+    }
+
+    /// As Redis reads it: without a digit it is 0.
+    private func normaliseMemoryLimit(_ text: String) throws(DirectiveReason) -> String {
+        guard let value = text.withBytes(parseMemoryLimit) else {
+            throw DirectiveReason(text: "argument must be a memory value")
+        }
+        return String(value)
     }
 
     private func bounded(_ value: Int64, _ range: ClosedRange<Int64>) throws(DirectiveReason) -> Int64 {

@@ -1,7 +1,8 @@
 // The directives that exist, in the order of CONFIG GET. A directive is one entry here; a value that the data path
 // reads also has an atomic in Configuration.
 
-let directiveTable: [DirectiveSpec] = networkDirectives + clientDirectives + dataDirectives + processDirectives
+let directiveTable: [DirectiveSpec] =
+    networkDirectives + clientDirectives + dataDirectives + memoryDirectives + lazyFreeDirectives + processDirectives
 
 private let anySize: ClosedRange<Int64> = 0...Int64.max
 private let anyCount: ClosedRange<Int64> = 0...Int64(Int32.max)
@@ -107,6 +108,54 @@ private let dataDirectives: [DirectiveSpec] = [
         "Whether changes are logged; not available yet."
     ),
 ]
+
+private let memoryDirectives: [DirectiveSpec] = [
+    DirectiveSpec(
+        "maxmemory", .memoryLimit, default: "0", .atRunTime,
+        "The most memory for keys and values; 0 for no limit."
+    ),
+    DirectiveSpec(
+        "maxmemory-policy",
+        .enumeration([
+            "volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl", "allkeys-lru", "allkeys-lfu",
+            "allkeys-random", "noeviction",
+        ]),
+        default: "noeviction", .atRunTime,
+        "Which keys go when `maxmemory` is reached; with noeviction, commands that need memory are refused."
+    ),
+    DirectiveSpec(
+        "maxmemory-samples", .integer(1...Int64(Int32.max)), default: "5", .atRunTime,
+        "Keys that are compared for each one that goes; more than 64 count as 64."
+    ),
+    DirectiveSpec(
+        "maxmemory-eviction-tenacity", .integer(0...100), default: "10", .atRunTime,
+        "How long a command may be held up by making room: 10 for 0.5 ms, 100 for as long as it takes."
+    ),
+    DirectiveSpec(
+        "lfu-log-factor", .integer(anyCount), default: "10", .atRunTime,
+        "How slowly the access counters of the LFU policies grow."
+    ),
+    DirectiveSpec(
+        "lfu-decay-time", .integer(anyCount), default: "1", .atRunTime,
+        "Minutes without access after which an access counter loses a step; 0 for never."
+    ),
+    DirectiveSpec(
+        "activedefrag", .boolean, default: "yes", .atRunTime,
+        "Accepted for compatibility: memory is always defragmented in the background, in slices."
+    ),
+]
+
+/// Big values and flushed databases are freed in the background whatever these say.
+private let lazyFreeDirectives: [DirectiveSpec] = [
+    ("lazyfree-lazy-eviction", "evicted values"), ("lazyfree-lazy-expire", "expired values"),
+    ("lazyfree-lazy-server-del", "values that commands replace"), ("lazyfree-lazy-user-del", "values that DEL removes"),
+    ("lazyfree-lazy-user-flush", "databases that FLUSHALL and FLUSHDB empty"),
+].map { name, what in
+    DirectiveSpec(
+        name, .boolean, default: "no", .atRunTime,
+        "Accepted for compatibility: big ones among \(what) are always freed in the background."
+    )
+}
 
 private let processDirectives: [DirectiveSpec] = [
     DirectiveSpec(

@@ -38,6 +38,7 @@ package final class Engine: Sendable {
     package let clock: EngineClock
     package let clients: ClientRegistry
     package let statistics = EngineStatistics()
+    package let memory: MemoryGauge
     package let commandStatistics: CommandStatistics
     package let startedMilliseconds: Int64
     /// DEBUG SET-ACTIVE-EXPIRE: whether the background tick removes what is due.
@@ -60,6 +61,18 @@ package final class Engine: Sendable {
         startedMilliseconds = clock.wallMilliseconds
         nextSeed = Atomic(seed)
         clients = ClientRegistry()
+        memory = MemoryGauge(seed: seed)
+        store.setAccessTracking(configuration.accessTracking)
+    }
+
+    /// Lets the store and the host follow directives that CONFIG SET has changed; nil, or why one cannot be applied.
+    func applyConfiguration(_ names: [String]) -> String? {
+        if let reason = host.applyConfiguration(names) { return reason }
+        if names.contains(where: { $0 == "maxmemory-policy" || $0.hasPrefix("lfu-") }) {
+            store.setAccessTracking(configuration.accessTracking)
+        }
+        if names.contains(where: { $0.hasPrefix("maxmemory") }) { memory.requestEviction() }
+        return nil
     }
 
     /// States in which some commands are refused.

@@ -62,6 +62,8 @@ package struct Host: Sendable {
     package var information: @Sendable (_ section: String) -> [(field: String, value: String)]
     /// Told after CONFIG SET changed directives, which are valid; returns nil, or why one cannot be applied.
     package var applyConfiguration: @Sendable (_ directives: [String]) -> String?
+    /// MEMORY PURGE: gives back what the process keeps for reuse outside the store.
+    package var releaseMemory: @Sendable () -> Void
 
     package init(
         save: @escaping @Sendable (Store, StripeSet) -> String? = { _, _ in "this store has no directory to save to" },
@@ -72,7 +74,8 @@ package struct Host: Sendable {
         sleep: @escaping @Sendable (Int64) -> Void = { _ in },
         log: @escaping @Sendable (LogLevel, String) -> Void = { _, _ in },
         information: @escaping @Sendable (String) -> [(field: String, value: String)] = { _ in [] },
-        applyConfiguration: @escaping @Sendable ([String]) -> String? = { _ in nil }
+        applyConfiguration: @escaping @Sendable ([String]) -> String? = { _ in nil },
+        releaseMemory: @escaping @Sendable () -> Void = {}
     ) {
         self.save = save
         self.startBackgroundSave = startBackgroundSave
@@ -83,5 +86,6 @@ package struct Host: Sendable {
         self.log = log
         self.information = information
         self.applyConfiguration = applyConfiguration
+        self.releaseMemory = releaseMemory
     }
 }

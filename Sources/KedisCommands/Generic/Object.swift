@@ -55,11 +55,22 @@ enum ObjectCommand {
 
     private static func idleTime(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         guard let entry = call.untouchingKeyspace.read(call.key) else { return reply.null() }
+        guard !call.engine.configuration.evictionPolicy.countsFrequency else {
+            throw .literal(
+                """
+                ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching \
+                between policies at runtime LRU and LFU data will take some time to adjust.
+                """
+            )
+        }
         reply.integer(idleSeconds(of: entry, nowMilliseconds: call.nowMilliseconds))
     }
 
     private static func frequency(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        guard call.untouchingKeyspace.read(call.key) != nil else { return reply.null() }
+        guard let entry = call.untouchingKeyspace.read(call.key) else { return reply.null() }
+        guard !call.engine.configuration.evictionPolicy.countsFrequency else {
+            return reply.integer(entry.accessFrequency(nowMilliseconds: call.nowMilliseconds))
+        }
         throw .literal(
             """
             ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \

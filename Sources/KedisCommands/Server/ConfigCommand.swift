@@ -76,7 +76,7 @@ enum ConfigCommand {
         let engine = call.engine
         do throws(ConfigurationError) {
             try engine.configuration.set(
-                pairs, allowsProtected: allowsProtected(call), apply: { engine.host.applyConfiguration($0) }
+                pairs, allowsProtected: allowsProtected(call), apply: { engine.applyConfiguration($0) }
             )
         } catch {
             throw .text(Array(error.commandText.utf8))
@@ -94,6 +94,7 @@ enum ConfigCommand {
 
     static func resetStatistics(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         call.engine.statistics.reset()
+        call.engine.memory.resetStatistics()
         call.engine.commandStatistics.reset()
         call.engine.store.resetStatistics()
         reply.ok()

@@ -52,6 +52,8 @@ enum DebugCommand {
         var summary: String
         /// With `DEBUG` and the subcommand.
         var argumentCount: Int
+        /// A word that may follow.
+        var option: StaticString?
         var handler: CommandHandler
     }
 
@@ -59,6 +61,16 @@ enum DebugCommand {
         Subcommand(
             name: "ERROR", usage: "ERROR <text>", summary: "Replies with an error of this text.", argumentCount: 3,
             handler: error),
+        Subcommand(
+            name: "HTSTATS", usage: "HTSTATS <dbid> [FULL]",
+            summary: "Draws the tables of a database: segments, load, how full buckets are; FULL adds their depths.",
+            argumentCount: 3, option: "FULL", handler: tableStatistics
+        ),
+        Subcommand(
+            name: "HTSTATS-KEY", usage: "HTSTATS-KEY <key> [FULL]",
+            summary: "Draws the table of the value at a key, when it has one.", argumentCount: 3, option: "FULL",
+            handler: keyTableStatistics
+        ),
         Subcommand(
             name: "LOG", usage: "LOG <message>", summary: "Writes a message to the log.", argumentCount: 3, handler: log
         ),
@@ -80,7 +92,10 @@ enum DebugCommand {
     ]
 
     private static func matches(_ subcommand: Subcommand, _ arguments: ArgumentList) -> Bool {
-        arguments.count == subcommand.argumentCount && arguments[1].equalsIgnoringCase(ByteView(subcommand.name))
+        guard arguments[1].equalsIgnoringCase(ByteView(subcommand.name)) else { return false }
+        if arguments.count == subcommand.argumentCount { return true }
+        guard let option = subcommand.option, arguments.count == subcommand.argumentCount + 1 else { return false }
+        return arguments[arguments.count - 1].equalsIgnoringCase(ByteView(option))
     }
 
     private static func error(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {

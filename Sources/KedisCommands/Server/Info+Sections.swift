@@ -8,7 +8,7 @@ import KedisUtilities
 import Synchronization
 
 /// The host's facts of one section.
-private struct HostFacts {
+struct HostFacts {
     private var facts: [(field: String, value: String)]
 
     init(_ section: String, _ source: InfoSource) { facts = source.engine.host.information(section) }
@@ -17,10 +17,6 @@ private struct HostFacts {
     mutating func take(_ field: String, or defaultValue: String) -> String {
         guard let index = facts.firstIndex(where: { $0.field == field }) else { return defaultValue }
         return facts.remove(at: index).value
-    }
-
-    mutating func takeInteger(_ field: String) -> Int? {
-        facts.contains { $0.field == field } ? Int(take(field, or: "")) : nil
     }
 
     func writeRest(_ text: inout InfoText) {
@@ -61,22 +57,6 @@ extension InfoCommand {
         host.writeRest(&text)
     }
 
-    static func writeMemory(_ source: InfoSource, _ text: inout InfoText) {
-        var host = HostFacts("memory", source)
-        let used = source.engine.store.allocatedByteCount()
-        let resident = host.takeInteger("used_memory_rss") ?? used
-        text.addByteCount("used_memory", used)
-        text.addByteCount("used_memory_rss", resident)
-        text.addByteCount("used_memory_peak", host.takeInteger("used_memory_peak") ?? resident)
-        text.addByteCount("total_system_memory", host.takeInteger("total_system_memory") ?? 0)
-        text.addByteCount("maxmemory", host.takeInteger("maxmemory") ?? 0)
-        text.add("maxmemory_policy", host.take("maxmemory_policy", or: "noeviction"))
-        text.add("mem_fragmentation_ratio", formatFixed(used > 0 ? Double(resident) / Double(used) : 1, 2))
-        text.add("mem_fragmentation_bytes", resident - used)
-        text.add("mem_allocator", host.take("mem_allocator", or: "libc"))
-        host.writeRest(&text)
-    }
-
     static func writePersistence(_ source: InfoSource, _ text: inout InfoText) {
         let engine = source.engine
         let status = engine.host.persistenceStatus()
@@ -106,11 +86,24 @@ extension InfoCommand {
         text.add("total_net_output_bytes", counters.outputByteCount.load(ordering: .relaxed))
         text.add("rejected_connections", counters.connectionsRejected.load(ordering: .relaxed))
         text.add("expired_keys", store.expired)
-        text.add("evicted_keys", 0)
+        text.add("evicted_keys", store.evicted)
+        text.add("evicted_clients", 0)
+        let exceeded = source.engine.memory.exceededMilliseconds(
+            nowNanoseconds: source.engine.clock.monotonicNanoseconds())
+        text.add("total_eviction_exceeded_time", exceeded.total)
+        text.add("current_eviction_exceeded_time", exceeded.current)
         text.add("keyspace_hits", store.hits)
         text.add("keyspace_misses", store.misses)
         text.add("pubsub_channels", 0)
         text.add("pubsub_patterns", 0)
+        let memory = source.engine.store.memoryStatistics()
+        let isMaintaining = source.engine.memory.isMaintaining.load(ordering: .relaxed)
+        text.add("active_defrag_hits", memory.movedCellCount)
+        text.add("active_defrag_misses", 0)
+        text.add("active_defrag_key_hits", memory.movedCellCount)
+        text.add("active_defrag_key_misses", 0)
+        text.add("total_active_defrag_time", source.engine.memory.maintenanceMilliseconds)
+        text.add("current_active_defrag_time", isMaintaining ? source.engine.memory.maintenanceMilliseconds : 0)
         text.add("total_error_replies", counters.errorReplies.load(ordering: .relaxed))
         HostFacts("stats", source).writeRest(&text)
     }

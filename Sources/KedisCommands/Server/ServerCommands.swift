@@ -5,6 +5,7 @@ let serverCommands: [CommandSpec] = [
     CommandCommand.spec,
     ConfigCommand.spec,
     InfoCommand.spec,
+    MemoryCommand.spec,
     SaveCommand.spec,
     BackgroundSaveCommand.spec,
     LastSaveCommand.spec,

@@ -6,6 +6,7 @@
 import KedisProtocol
 import KedisStore
 import KedisUtilities
+import Synchronization
 
 /// The commands that wait for their locks, and what the run through one read's input has counted.
 struct Batch: ~Copyable {
@@ -55,15 +56,14 @@ extension Session {
         let entry: UnsafePointer<CommandEntry>
         do throws(CommandError) {
             entry = try resolve(list, in: names)
+            if !entry.pointee.isBatchable || isInline { executeBatch() }
+            if batch.count == 0 { makeRoom() }
             if let refusal = admit(entry, under: batch.conditions.union(client.pointee.conditions)) { throw refusal }
         } catch {
             executeBatch()
             reject(error, list)
             forgetArguments()
             return
-        }
-        if !entry.pointee.isBatchable || isInline {
-            executeBatch()
         }
         let firstKey = keys.count
         let stripes = plan(entry, list, in: store, into: &keys)
@@ -80,6 +80,24 @@ extension Session {
     mutating func flush() {
         executeBatch()
         forgetArguments()
+    }
+
+    /// Sees to it before a batch, while nothing is locked, that used memory fits `maxmemory`. Without a limit it is one
+    /// load.
+    @inline(__always)
+    private func makeRoom() {
+        let limit = engine.configuration.memoryByteCountMax.load(ordering: .relaxed)
+        guard limit > 0 || client.pointee.conditions.contains(.memoryExhausted) else { return }
+        makeRoomSlowly()
+    }
+
+    @inline(never)
+    private func makeRoomSlowly() {
+        if engine.makeRoom(using: &client.pointee.random) == .impossible {
+            client.pointee.conditions.insert(.memoryExhausted)
+        } else {
+            client.pointee.conditions.remove(.memoryExhausted)
+        }
     }
 
     private mutating func forgetArguments() {

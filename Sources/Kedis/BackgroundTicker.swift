@@ -1,0 +1,79 @@
+// The thread that keeps a program's database tidy: it removes keys whose deadline has passed, goes on with evictions
+// that commands had no time for, and gives memory back.
+//
+// It sleeps 10 ms at a time while deadlines are near or work is left, and 100 ms otherwise, holds the engine weakly
+// between ticks, and ends with `stop()` or with the engine. A tick removes at most 64 keys for each stripe and lock,
+// and a slice of maintenance holds one lock for less than 100 microseconds, so that commands wait for microseconds.
+// Maintenance takes at most a quarter of one core.
+
+import KedisCommands
+import KedisPersistence
+import KedisStore
+import KedisUtilities
+import Synchronization
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+final class BackgroundTicker: Sendable {
+    private final class Control: Sendable {
+        let isStopped = Atomic<Bool>(false)
+        let engine: WeakEngine
+
+        init(_ engine: Engine) {
+            self.engine = WeakEngine(engine)
+        }
+    }
+
+    /// Whether the engine still has an owner is asked from the ticker's thread.
+    private final class WeakEngine: @unchecked Sendable {
+        // Sendable: a weak reference is loaded atomically and never stored after init.
+        weak var value: Engine?
+
+        init(_ value: Engine) {
+            self.value = value
+        }
+    }
+
+    private let control: Control
+
+    init(engine: Engine) {
+        control = Control(engine)
+        // Without a thread to be had, keys expire on access only, and memory is given back when it is needed.
+        _ = startThread { [control] in BackgroundTicker.run(control) }
+    }
+
+    deinit { stop() }
+
+    func stop() { control.isStopped.store(true, ordering: .relaxed) }
+
+    private static func run(_ control: Control) {
+        while !control.isStopped.load(ordering: .relaxed) {
+            guard let pause = tick(control.engine.value) else { return }
+            usleep(pause)
+        }
+    }
+
+    private static let maintenanceNanosecondsMax: UInt64 = 2_500_000
+    private static let evictionNanosecondsMax: UInt64 = 2_500_000
+
+    /// Does what is due and returns the microseconds to sleep; nil when the engine is gone.
+    private static func tick(_ engine: Engine?) -> UInt32? {
+        guard let engine else { return nil }
+        let store = engine.store
+        engine.memory.note(usedByteCount: store.usedByteCount)
+        let now = engine.clock.wallMilliseconds
+        if engine.isActiveExpiryEnabled.load(ordering: .relaxed) {
+            while store.expireDue(nowMilliseconds: now, limit: 64) >= 64 {}
+        }
+        let mustEvict = engine.evictInBackground(nanosecondsMax: evictionNanosecondsMax)
+        let mustMaintain = engine.maintain(nanosecondsMax: maintenanceNanosecondsMax)
+        if mustEvict { return 1000 }
+        return mustMaintain || store.earliestDeadlineMilliseconds <= now + 1000 ? 10_000 : 100_000
+    }
+}

@@ -1,0 +1,71 @@
+// DEBUG HTSTATS: the tables of a database, drawn for people.
+//
+// All stripes are locked, as for every DEBUG. O(segments of the database).
+
+import KedisProtocol
+import KedisStore
+import KedisUtilities
+
+extension DebugCommand {
+    static func tableStatistics(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        let index = try call.integer(at: 2)
+        guard index >= 0, index < Int64(call.engine.store.databaseCount) else {
+            throw .literal("ERR Out of range database")
+        }
+        let statistics = call.engine.store.tableStatistics(databaseIndex: Int(index), held: call.keyspace.held)
+        var text = TableText(statistics).text(isFull: call.arguments.count > 3)
+        text.withUTF8 { reply.verbatim("txt", ByteView(UnsafeRawBufferPointer($0))) }
+    }
+
+    /// No value has a table of its own yet: there are strings only.
+    static func keyTableStatistics(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        guard call.keyspace.peek(call.keyspace.key(call.arguments[2])) != nil else { throw .noSuchKey }
+        throw .literal("ERR The value stored at the specified key is not represented using an hash table")
+    }
+}
+
+/// The text of DEBUG HTSTATS.
+struct TableText {
+    private let statistics: TableStatistics
+    private static let barWidth = 40
+
+    init(_ statistics: TableStatistics) { self.statistics = statistics }
+
+    func text(isFull: Bool) -> String {
+        var lines = [
+            "keys                \(statistics.keyCount)",
+            "tables              \(statistics.tableCount), one for each stripe in use",
+            "segments            \(statistics.segmentCount), 4096 bytes each",
+            "directory entries   \(statistics.directoryEntryCount)",
+            "slots               \(statistics.slotCount)",
+            "load                \(percent(statistics.keyCount, of: statistics.slotCount))",
+            "keys at home        \(share(statistics.homeKeyCount))",
+            "keys in neighbours  \(share(statistics.neighbourKeyCount))",
+            "keys in the stash   \(share(statistics.stashKeyCount))",
+            "home buckets by the number of their slots that are taken:",
+        ]
+        lines += histogram(statistics.bucketsByFill, from: 0)
+        if isFull {
+            lines.append("segments by their depth in hash bits:")
+            let first = statistics.segmentsByDepth.firstIndex { $0 > 0 } ?? 0
+            lines += histogram(Array(statistics.segmentsByDepth.dropFirst(first)), from: first)
+        }
+        return lines.joined(separator: "\n") + "\n"
+    }
+
+    private func share(_ count: Int) -> String { "\(count) (\(percent(count, of: statistics.keyCount)))" }
+
+    private func percent(_ count: Int, of total: Int) -> String {
+        total > 0 ? formatFixed(100 * Double(count) / Double(total), 2) + "%" : "0.00%"
+    }
+
+    private func histogram(_ counts: [Int], from first: Int) -> [String] {
+        let total = counts.reduce(0, +), largest = max(1, counts.max() ?? 0)
+        return counts.enumerated().map { index, count in
+            let bar = String(repeating: "#", count: Int(Double(count) / Double(largest) * Double(Self.barWidth)))
+            let label = String(first + index)
+            let padding = String(repeating: " ", count: max(0, 4 - label.count))
+            return "\(padding)\(label): \(count) (\(percent(count, of: total)))\(bar.isEmpty ? "" : " " + bar)"
+        }
+    }
+}
