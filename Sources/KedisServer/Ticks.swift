@@ -17,9 +17,10 @@ final class Ticks: Sendable {
     private let expiry = SlicedWork()
     private let eviction = SlicedWork()
     private let maintenance = SlicedWork()
-    /// What maintenance may still take before the next tick; and ticks until it looks for work. The loop's own.
+    /// What maintenance may still take before the next tick, and whether it had work; only the loop changes them.
     private let maintenanceNanosecondsLeft = Atomic<UInt64>(0)
-    private let idleTickCount = Atomic<Int>(0)
+    private let isMaintaining = Atomic<Bool>(true)
+    private let tickCount = Atomic<UInt64>(0)
 
     init(engine: Engine, state: ServerState) {
         self.engine = engine
@@ -32,17 +33,16 @@ final class Ticks: Sendable {
     private static let sliceNanoseconds: UInt64 = 500_000
     /// A quarter of the time between two ticks.
     private static let maintenanceNanosecondsMax = UInt64(periodMilliseconds) * 1_000_000 / 4
-    private static let idleTickCountMax = 5
+    /// Without work, maintenance looks for it every this many ticks, as the peak of used memory is looked at.
+    private static let idleTickCount: UInt64 = 5
 
     /// Every 10 ms.
     func run(on loop: any EventLoop) {
-        engine.memory.note(usedByteCount: engine.store.usedByteCount)
+        let isTurn = tickCount.wrappingAdd(1, ordering: .relaxed).newValue % Self.idleTickCount == 0
+        if isTurn { engine.memory.note(usedByteCount: engine.store.usedByteCount) }
         expiry.start(on: loop) { [self] in expire() }
         eviction.start(on: loop) { [self] in engine.evictInBackground(nanosecondsMax: Self.sliceNanoseconds) }
-        guard idleTickCount.load(ordering: .relaxed) == 0 else {
-            idleTickCount.wrappingSubtract(1, ordering: .relaxed)
-            return
-        }
+        guard isTurn || isMaintaining.load(ordering: .relaxed) else { return }
         maintenanceNanosecondsLeft.store(Self.maintenanceNanosecondsMax, ordering: .relaxed)
         maintenance.start(on: loop) { [self] in maintain() }
     }
@@ -62,10 +62,9 @@ final class Ticks: Sendable {
     /// A slice of maintenance; true when there is work left and time for it before the next tick.
     private func maintain() -> Bool {
         let start = monotonicNanoseconds()
-        guard engine.maintain(nanosecondsMax: Self.sliceNanoseconds) else {
-            idleTickCount.store(Self.idleTickCountMax, ordering: .relaxed)
-            return false
-        }
+        let hasMore = engine.maintain(nanosecondsMax: Self.sliceNanoseconds)
+        isMaintaining.store(hasMore, ordering: .relaxed)
+        guard hasMore else { return false }
         let elapsed = monotonicNanoseconds() &- start
         let left = maintenanceNanosecondsLeft.load(ordering: .relaxed)
         maintenanceNanosecondsLeft.store(left > elapsed ? left - elapsed : 0, ordering: .relaxed)

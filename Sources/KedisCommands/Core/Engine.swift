@@ -72,7 +72,18 @@ package final class Engine: Sendable {
             store.setAccessTracking(configuration.accessTracking)
         }
         if names.contains(where: { $0.hasPrefix("maxmemory") }) { memory.requestEviction() }
+        if names.contains("maxmemory") { warnAboutLimit() }
         return nil
+    }
+
+    private func warnAboutLimit() {
+        let limit = configuration.memoryByteCountMax.load(ordering: .relaxed)
+        let used = store.usedByteCount
+        guard limit > 0, used > limit else { return }
+        let consequence =
+            configuration.evictionPolicy == .noEviction
+            ? "commands that need memory are refused" : "keys are evicted by \(configuration.evictionPolicy.name)"
+        host.log(.warning, "maxmemory is now \(limit), less than the \(used) bytes in use: \(consequence)")
     }
 
     /// States in which some commands are refused.

@@ -29,7 +29,8 @@ package final class MemoryGauge: Sendable {
     /// Time spent in maintenance, and whether the last slice left work behind.
     fileprivate let maintenanceNanoseconds = Atomic<UInt64>(0)
     package let isMaintaining = Atomic<Bool>(false)
-    fileprivate let isEvictionRequested = Atomic<Bool>(false)
+    /// Set at first: what was loaded may be too much.
+    fileprivate let isEvictionRequested = Atomic<Bool>(true)
     /// For evictions that no session makes.
     fileprivate let backgroundGenerator: Locked<RandomGenerator>
 
@@ -89,7 +90,7 @@ extension Engine {
         let limit = configuration.memoryByteCountMax.load(ordering: .relaxed)
         let used = store.usedByteCount
         memory.note(usedByteCount: used)
-        if limit == 0 || used <= limit {
+        if limit == 0 || used <= limit || conditions.contains(.loading) {
             if memory.isExceeded { memory.noteFits(nowNanoseconds: clock.monotonicNanoseconds()) }
             return .fits
         }
