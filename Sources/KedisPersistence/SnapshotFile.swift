@@ -110,7 +110,7 @@ private func encodeSnapshot(
     var summary = SnapshotSummary()
     summary.changes = store.statistics(held: .all).changes
     writer.writeHeader(
-        createdSeconds: nowMilliseconds / 1000, usedMemoryByteCount: store.allocatedByteCount(held: .all)
+        createdSeconds: nowMilliseconds / 1000, usedMemoryByteCount: store.usedByteCount
     )
     for code in options.functions {
         code.withUnsafeBytes { writer.writeFunction(code: ByteView($0)) }

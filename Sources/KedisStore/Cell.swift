@@ -1,14 +1,23 @@
-// One key with its value: a block of memory from malloc.
+// One key with its value: one cell of the arena.
 //
-//      0       4     5     6    7        8         16         24         32        32+k
-//      ┌───────┬─────┬─────┬────┬────────┬─────────┬──────────┬──────────┬─────────┬───────────────┐
-//      │ key   │type │enco-│fre-│reserved│accessed │ value    │ deadline │ key     │ value bytes   │
-//      │ bytes │     │ding │quen│        │seconds  │ bytes    │ ms or -1 │ …       │ or an Int64   │
-//      └───────┴─────┴─────┴────┴────────┴─────────┴──────────┴──────────┴─────────┴───────────────┘
+//      0          8            8 or 16       … + key
+//      ┌──────────┬────────────┬─────────────┬─────────────────────────┐
+//      │ header   │ deadline   │ key         │ value                   │   rounded up to a size class (SizeClass.swift)
+//      │ 8 bytes  │ ms, if any │             │ bytes, or an Int64      │
+//      └──────────┴────────────┴─────────────┴─────────────────────────┘
 //
-// Ownership: the table's slot owns the block; only it points there. Every access happens under the stripe's lock.
-// Invariants: 32 + key + value ≤ the block's capacity; an integer's value is 8 bytes in native order.
-// Cost: 32 bytes of header for each key, plus what malloc adds.
+//      header, one 64-bit word, low bits first
+//      ┌──────┬──────────┬──────────┬─────────┬─────────┬───────┬──────────────┬──────────────┬──────────────┐
+//      │ type │ encoding │ deadline │ value   │ key     │ spare │ access clock │ value bytes  │ key bytes    │
+//      │ 4    │ 4        │ 1        │ outside │ outside │ 1     │ 24           │ 14           │ 14           │
+//      └──────┴──────────┴──────────┴─────────┴─────────┴───────┴──────────────┴──────────────┴──────────────┘
+//
+// "Outside": the cell holds the 8-byte address of a `Blob`, and the count says 8. The access clock is 24 bits of
+// seconds (LRU), or 16 bits of minutes and a counter of 8 bits (LFU).
+//
+// Ownership: the table's slot refers to the cell; nothing else does. Every access happens under the stripe's lock.
+// Invariants: the cell's class follows from its header; an integer's value is 8 bytes in native order.
+// Cost: 8 bytes of header, 8 of a deadline, less than 8 of rounding up to 512 bytes.
 
 import CKedis
 import KedisUtilities
@@ -54,69 +63,157 @@ package enum ValueEncoding: UInt8, Sendable {
     }
 }
 
-/// The fixed part of a cell, in memory exactly as drawn above.
+/// The header of a cell, as a value.
 struct CellHeader {
-    var keyByteCount: UInt32
-    var type: UInt8
-    var encoding: UInt8
-    var frequency: UInt8
-    var reserved: UInt8 = 0
-    var accessedSeconds: UInt64
-    var valueByteCount: Int
-    var deadlineMilliseconds: Int64
+    var bits: UInt64
 
-    static let byteCount = 32
+    static let byteCount = 8
+    /// Longer keys and values lie outside.
+    static let inlineByteCountMax = Blob.byteCountMin - 1
+
+    private static let deadlineBit: UInt64 = 1 << 8
+    private static let valueOutsideBit: UInt64 = 1 << 9
+    private static let keyOutsideBit: UInt64 = 1 << 10
+    private static let clockShift: UInt64 = 12
+    private static let clockMask: UInt64 = 0xFF_FFFF << 12
+    private static let valueShift: UInt64 = 36
+    private static let keyShift: UInt64 = 50
+    private static let lengthMask: UInt64 = 0x3FFF
+
+    @inline(__always)
+    init(bits: UInt64) { self.bits = bits }
+
+    /// A header without a deadline. The counts are those of the fields in the cell.
+    @inline(__always)
+    init(type: ValueType, encoding: ValueEncoding, keyFieldByteCount: Int, valueFieldByteCount: Int) {
+        assert(keyFieldByteCount <= CellHeader.inlineByteCountMax)
+        assert(valueFieldByteCount <= CellHeader.inlineByteCountMax)
+        bits =
+            UInt64(type.rawValue) | UInt64(encoding.rawValue) << 4
+            | UInt64(truncatingIfNeeded: valueFieldByteCount) << CellHeader.valueShift
+            | UInt64(truncatingIfNeeded: keyFieldByteCount) << CellHeader.keyShift
+    }
+
+    var type: ValueType {
+        get { ValueType(rawValue: UInt8(truncatingIfNeeded: bits & 0xF)) ?? .string }
+        set { bits = bits & ~0xF | UInt64(newValue.rawValue) }
+    }
+
+    var encoding: ValueEncoding {
+        get { ValueEncoding(rawValue: UInt8(truncatingIfNeeded: bits >> 4 & 0xF)) ?? .raw }
+        set { bits = bits & ~0xF0 | UInt64(newValue.rawValue) << 4 }
+    }
+
+    var hasDeadline: Bool {
+        @inline(__always) get { bits & CellHeader.deadlineBit != 0 }
+        set { bits = newValue ? bits | CellHeader.deadlineBit : bits & ~CellHeader.deadlineBit }
+    }
+
+    var isValueOutside: Bool {
+        @inline(__always) get { bits & CellHeader.valueOutsideBit != 0 }
+        set { bits = newValue ? bits | CellHeader.valueOutsideBit : bits & ~CellHeader.valueOutsideBit }
+    }
+
+    var isKeyOutside: Bool {
+        @inline(__always) get { bits & CellHeader.keyOutsideBit != 0 }
+        set { bits = newValue ? bits | CellHeader.keyOutsideBit : bits & ~CellHeader.keyOutsideBit }
+    }
+
+    /// Whether the cell refers to any blob.
+    var isAnyOutside: Bool { bits & (CellHeader.valueOutsideBit | CellHeader.keyOutsideBit) != 0 }
+
+    /// 24 bits.
+    var accessClock: UInt32 {
+        @inline(__always) get {
+            UInt32(truncatingIfNeeded: (bits & CellHeader.clockMask) >> CellHeader.clockShift)
+        }
+        @inline(__always) set {
+            bits = bits & ~CellHeader.clockMask | UInt64(newValue) << CellHeader.clockShift & CellHeader.clockMask
+        }
+    }
+
+    var keyFieldByteCount: Int {
+        @inline(__always) get { Int(truncatingIfNeeded: bits >> CellHeader.keyShift) }
+    }
+
+    var valueFieldByteCount: Int {
+        @inline(__always) get {
+            Int(truncatingIfNeeded: bits >> CellHeader.valueShift & CellHeader.lengthMask)
+        }
+        set {
+            assert(newValue <= CellHeader.inlineByteCountMax)
+            bits =
+                bits & ~(CellHeader.lengthMask << CellHeader.valueShift)
+                | UInt64(truncatingIfNeeded: newValue) << CellHeader.valueShift
+        }
+    }
+
+    /// Where the key begins.
+    @inline(__always)
+    var keyOffset: Int { CellHeader.byteCount &+ (hasDeadline ? 8 : 0) }
+
+    var valueOffset: Int { keyOffset &+ keyFieldByteCount }
+
+    /// What the cell needs, in units of 8 bytes.
+    @inline(__always)
+    var units: Int { (valueOffset &+ valueFieldByteCount &+ 7) >> 3 }
 }
 
 /// A handle on a cell: trivially copied, owns nothing.
 struct Cell {
     let address: UnsafeMutableRawPointer
 
+    @inline(__always)
     init(_ address: UnsafeMutableRawPointer) {
         self.address = address
     }
 
-    /// Allocates a cell with `key` and room for `valueByteCount` bytes, left uninitialised; nil when memory is
-    /// exhausted.
-    static func make(key: ByteView, valueByteCount: Int, type: ValueType, encoding: ValueEncoding) -> Cell? {
-        // Lengths of keys have 32 bits; nothing that comes through a parser is longer.
-        guard key.count <= Int(UInt32.max), let address = malloc(CellHeader.byteCount + key.count + valueByteCount)
-        else { return nil }
-        let cell = Cell(address)
-        cell.header.initialize(
-            to: CellHeader(
-                keyByteCount: UInt32(truncatingIfNeeded: key.count), type: type.rawValue, encoding: encoding.rawValue,
-                frequency: 0, accessedSeconds: 0, valueByteCount: valueByteCount, deadlineMilliseconds: noDeadline
-            )
-        )
-        (address + CellHeader.byteCount).copyMemory(from: key.base, byteCount: key.count)
-        return cell
+    var header: CellHeader {
+        @inline(__always) get { CellHeader(bits: address.load(as: UInt64.self)) }
+        @inline(__always) nonmutating set { address.storeBytes(of: newValue.bits, as: UInt64.self) }
     }
 
-    func deallocate() { free(address) }
-
-    /// Resizes the value to `byteCount` and gives the block room for `capacityByteCount`; the cell may move. Nil when
-    /// memory is exhausted, the cell then being as it was.
-    func resized(to byteCount: Int, capacityByteCount: Int) -> Cell? {
-        assert(capacityByteCount >= byteCount)
-        guard let moved = realloc(address, CellHeader.byteCount + keyByteCount + capacityByteCount) else { return nil }
-        let cell = Cell(moved)
-        cell.header.pointee.valueByteCount = byteCount
-        return cell
+    /// The deadline in milliseconds since 1970, or ``noDeadline``. Writing keeps the layout: there is one already.
+    var deadlineMilliseconds: Int64 {
+        @inline(__always) get {
+            header.hasDeadline ? address.load(fromByteOffset: 8, as: Int64.self) : noDeadline
+        }
+        nonmutating set {
+            assert(header.hasDeadline)
+            address.storeBytes(of: newValue, toByteOffset: 8, as: Int64.self)
+        }
     }
-
-    var header: UnsafeMutablePointer<CellHeader> { address.assumingMemoryBound(to: CellHeader.self) }
-
-    var keyByteCount: Int { Int(header.pointee.keyByteCount) }
 
     var key: ByteView {
-        ByteView(base: (address + CellHeader.byteCount).assumingMemoryBound(to: UInt8.self), count: keyByteCount)
+        let header = header
+        let field = address + header.keyOffset
+        if header.isKeyOutside { return Cell.blob(at: field).view }
+        return ByteView(base: field.assumingMemoryBound(to: UInt8.self), count: header.keyFieldByteCount)
     }
 
-    var valueAddress: UnsafeMutableRawPointer { address + (CellHeader.byteCount + keyByteCount) }
+    @inline(__always)
+    func hasKey(_ other: ByteView) -> Bool {
+        let header = header
+        guard header.keyFieldByteCount == other.count, !header.isKeyOutside else {
+            return header.isKeyOutside && hasOutsideKeySlowly(other)
+        }
+        return kedis_equal(address + header.keyOffset, other.base, other.count) != 0
+    }
 
+    @inline(never)
+    private func hasOutsideKeySlowly(_ other: ByteView) -> Bool {
+        let key = key
+        return key.count == other.count && memcmp(key.base, other.base, key.count) == 0
+    }
+
+    var valueAddress: UnsafeMutableRawPointer { address + header.valueOffset }
+
+    /// The bytes of a value that is no integer, wherever they lie.
     var value: ByteView {
-        ByteView(base: valueAddress.assumingMemoryBound(to: UInt8.self), count: header.pointee.valueByteCount)
+        let header = header
+        let field = address + header.valueOffset
+        if header.isValueOutside { return Cell.blob(at: field).view }
+        return ByteView(base: field.assumingMemoryBound(to: UInt8.self), count: header.valueFieldByteCount)
     }
 
     var integer: Int64 {
@@ -124,15 +221,20 @@ struct Cell {
         nonmutating set { valueAddress.storeBytes(of: newValue, as: Int64.self) }
     }
 
-    var encoding: ValueEncoding { ValueEncoding(rawValue: header.pointee.encoding) ?? .raw }
+    var valueBlob: Blob? { header.isValueOutside ? Cell.blob(at: valueAddress) : nil }
 
-    /// What the block takes from the allocator, in bytes.
-    var allocatedByteCount: Int {
-        kedis_allocated_size(address)
+    var keyBlob: Blob? { header.isKeyOutside ? Cell.blob(at: address + header.keyOffset) : nil }
+
+    /// Blobs that the cell refers to, in bytes.
+    var blobByteCount: Int {
+        (valueBlob?.allocatedByteCount ?? 0) + (keyBlob?.allocatedByteCount ?? 0)
     }
 
-    func hasKey(_ other: ByteView) -> Bool {
-        keyByteCount == other.count && memcmp(address + CellHeader.byteCount, other.base, other.count) == 0
+    static func blob(at field: UnsafeMutableRawPointer) -> Blob {
+        guard let address = field.loadUnaligned(as: UnsafeMutableRawPointer?.self) else {
+            preconditionFailure("an outside field holds an address")
+        }
+        return Blob(address)
     }
 }
 

@@ -23,30 +23,41 @@ package struct Entry {
 
     package var key: ByteView { cell.key }
 
-    package var type: ValueType { ValueType(rawValue: cell.header.pointee.type) ?? .string }
+    package var type: ValueType { cell.header.type }
 
-    package var encoding: ValueEncoding { cell.encoding }
+    package var encoding: ValueEncoding { cell.header.encoding }
 
     /// When the key expires, in milliseconds since 1970, or ``noDeadline``.
-    package var deadlineMilliseconds: Int64 { cell.header.pointee.deadlineMilliseconds }
+    package var deadlineMilliseconds: Int64 { cell.deadlineMilliseconds }
 
     /// The value of a string.
     package var string: StringValue {
-        cell.encoding == .integer ? .integer(cell.integer) : .bytes(cell.value)
+        cell.header.encoding == .integer ? .integer(cell.integer) : .bytes(cell.value)
     }
 
-    /// When the entry was last used, in seconds since 1970.
-    package var accessedSeconds: Int64 { Int64(truncatingIfNeeded: cell.header.pointee.accessedSeconds) }
+    /// The 24 bits that say when or how often the entry was used (``AccessTracking``), as DEBUG OBJECT shows them.
+    package var accessClock: Int { Int(cell.header.accessClock) }
 
-    /// What the entry takes from the allocator, in bytes, without its slot in the table.
-    package var allocatedByteCount: Int { cell.allocatedByteCount }
-
-    /// The length of the value as stored, in bytes.
-    package var storedValueByteCount: Int { cell.header.pointee.valueByteCount }
-
-    package func touch(nowMilliseconds: Int64) {
-        cell.header.pointee.accessedSeconds = UInt64(truncatingIfNeeded: nowMilliseconds / 1000)
+    /// How long ago the entry was last used, in seconds; means something while the store notes the last use. Wraps
+    /// after 194 days, as in Redis.
+    package func idleSeconds(nowMilliseconds: Int64) -> Int64 {
+        Int64(AccessClock.idleSeconds(cell.header.accessClock, nowMilliseconds: nowMilliseconds))
     }
+
+    /// What the entry takes from arena and allocator, in bytes, without its slot in the table.
+    package var allocatedByteCount: Int {
+        SizeClass.rounded(units: cell.header.units) * SizeClass.unitByteCount + cell.blobByteCount
+    }
+
+    /// All bytes of the entry: with its slot (5 bytes, and its share of free ones) and its deadline's place in the
+    /// wheel.
+    package var memoryByteCount: Int {
+        allocatedByteCount + Entry.slotByteCount + (cell.header.hasDeadline ? Entry.wheelByteCount : 0)
+    }
+
+    /// At the usual load of a large table, three quarters.
+    private static let slotByteCount = 7
+    private static let wheelByteCount = 5
 }
 
 /// What a write does to the deadline of its key.

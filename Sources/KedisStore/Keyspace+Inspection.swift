@@ -42,33 +42,72 @@ extension Keyspace {
     /// only.
     package func inspect(_ key: Key) -> KeyInspection {
         let stripe = stripe(of: key)
-        var place = [
-            KeyInspection.Fact(name: "hash", value: hexadecimal(key.hash)),
-            KeyInspection.Fact(name: "stripe", value: "\(key.stripeIndex) of \(Store.stripeCount)"),
-            KeyInspection.Fact(name: "database", value: "\(databaseIndex)"),
-        ]
-        guard let table = stripe.pointee.table(databaseIndex), table.pointee.slotCount > 0 else {
-            place.append(KeyInspection.Fact(name: "table", value: "none yet"))
+        var place: [KeyInspection.Fact] = []
+        func add(_ name: String, _ value: String) { place.append(KeyInspection.Fact(name: name, value: value)) }
+        add("hash", hexadecimal(key.hash))
+        add("stripe", "\(key.stripeIndex) of \(Store.stripeCount)")
+        add("database", "\(databaseIndex)")
+        // First: a key that is due goes now, as it would before any command.
+        let entry = peek(key)
+        guard let table = stripe.pointee.table(databaseIndex), let directory = table.pointee.directory else {
+            add("table", "none yet")
             return KeyInspection(place: place, entry: nil)
         }
-        let home = table.pointee.home(of: key.hash)
-        let size = "\(counted(table.pointee.count, "key")) in \(table.pointee.slotCount) slots"
-        place.append(KeyInspection.Fact(name: "table", value: size))
-        place.append(KeyInspection.Fact(name: "home slot", value: "\(home)"))
-        guard let entry = peek(key), let index = table.pointee.find(key) else {
-            place.append(KeyInspection.Fact(name: "slot", value: "empty"))
+        let segment = table.pointee.segment(of: key.hash, in: directory)
+        let index = table.pointee.directoryIndex(key.hash)
+        let keys = counted(table.pointee.count, "key")
+        add("table", "\(keys) in \(counted(table.pointee.segmentCount, "segment")) of \(Segment.slotCount) slots")
+        add("segment", "entry \(index) of \(1 << table.pointee.depth) in the directory, depth \(segment.depth)")
+        let home = segment.home(of: key.hash)
+        add("home bucket", "\(home) of \(Segment.homeCount)")
+        add("tag", String(hexadecimal(key.hash).suffix(2)))
+        let found = table.pointee.find(key)
+        add("bucket", segment.bucket(home).drawing(marking: found))
+        add("neighbour", segment.neighbour(ofHome: home).drawing(marking: found))
+        guard let entry, let found else {
+            add("slot", "none")
             return KeyInspection(place: place, entry: nil)
         }
-        let distance = (index - home) & table.pointee.mask
-        let found = distance == 0 ? "at home" : "\(distance) from home"
-        place.append(KeyInspection.Fact(name: "slot", value: "\(index) (\(found))"))
+        add("slot", segment.description(of: found, home: home))
+        let reference = hexadecimal(UInt64(found.reference)).suffix(8)
+        add("cell", "reference 0x\(reference), slab \(Arena.slab(of: found.reference)) of the stripe's arena")
         return KeyInspection(place: place, entry: entry.inspect())
+    }
+}
+
+extension Bucket {
+    /// The tags of the 12 slots, `·` for a free one, the marked place in brackets, and what the meta says besides.
+    fileprivate func drawing(marking place: Place?) -> String {
+        var slots: [String] = []
+        for slot in 0..<Bucket.slotCount {
+            let bit: UInt32 = 1 << UInt32(slot)
+            guard taken & bit != 0 else {
+                slots.append("·")
+                continue
+            }
+            let tag = String(hexadecimal(UInt64(tag(slot))).suffix(2))
+            let isMarked = place?.bucket.address == address && place?.slot == slot
+            slots.append(isMarked ? "[\(tag)]" : tag)
+        }
+        var text = slots.joined(separator: " ")
+        let displacedCount = displaced.nonzeroBitCount
+        if displacedCount > 0 { text += "; \(displacedCount) of the home before" }
+        if overflowCount > 0 { text += "; \(overflowCount) in the stash" }
+        return text
+    }
+}
+
+extension Segment {
+    fileprivate func description(of place: Place, home: Int) -> String {
+        if place.bucket.address == bucket(home).address { return "\(place.slot) of the home bucket" }
+        if place.bucket.address == neighbour(ofHome: home).address { return "\(place.slot) of the neighbour" }
+        return "\(place.slot) of a bucket of the stash"
     }
 }
 
 extension Entry {
     fileprivate func inspect() -> EntryInspection {
-        let header = cell.header.pointee
+        let header = cell.header
         var fields: [EntryInspection.Field] = []
         func add(_ name: String, _ offset: Int, _ byteCount: Int, _ meaning: String) {
             let shown = UnsafeRawBufferPointer(start: cell.address + offset, count: min(32, byteCount))
@@ -77,17 +116,19 @@ extension Entry {
                     name: name, offset: offset, byteCount: byteCount, bytes: [UInt8](shown), meaning: meaning)
             )
         }
-        add("key length", 0, 4, counted(Int(header.keyByteCount), "byte"))
-        add("type", 4, 1, "\(type.name)")
-        add("encoding", 5, 1, "\(encoding.name)")
-        add("frequency", 6, 1, "\(header.frequency)")
-        add("reserved", 7, 1, "")
-        add("accessed", 8, 8, "\(header.accessedSeconds) s since 1970")
-        add("value length", 16, 8, counted(Int(header.valueByteCount), "byte"))
-        add("deadline", 24, 8, deadlineMilliseconds == noDeadline ? "none" : "\(deadlineMilliseconds) ms since 1970")
-        add("key", CellHeader.byteCount, cell.keyByteCount, "")
-        let value = CellHeader.byteCount + cell.keyByteCount
-        add("value", value, header.valueByteCount, encoding == .integer ? "\(cell.integer) as Int64" : "")
+        var parts = ["\(type.name)", "\(encoding.name)", "access clock \(header.accessClock)"]
+        parts.append("key \(counted(header.keyFieldByteCount, "byte"))")
+        parts.append("value \(counted(header.valueFieldByteCount, "byte"))")
+        if header.hasDeadline { parts.append("a deadline") }
+        add("header", 0, CellHeader.byteCount, parts.joined(separator: ", "))
+        if header.hasDeadline { add("deadline", CellHeader.byteCount, 8, "\(deadlineMilliseconds) ms since 1970") }
+        let isOutside = { (blob: Blob?) in blob.map { "outside, \(counted($0.byteCount, "byte"))" } }
+        add("key", header.keyOffset, header.keyFieldByteCount, isOutside(cell.keyBlob) ?? "")
+        let meaning = encoding == .integer ? "\(cell.integer) as Int64" : isOutside(cell.valueBlob) ?? ""
+        add("value", header.valueOffset, header.valueFieldByteCount, meaning)
+        let used = header.valueOffset + header.valueFieldByteCount
+        let cellByteCount = SizeClass.rounded(units: header.units) * SizeClass.unitByteCount
+        if cellByteCount > used { add("rest", used, cellByteCount - used, "rounded up to the size class") }
         return EntryInspection(
             type: "\(type.name)", encoding: "\(encoding.name)", allocatedByteCount: allocatedByteCount, fields: fields
         )

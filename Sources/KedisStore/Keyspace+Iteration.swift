@@ -26,13 +26,14 @@ extension Keyspace {
         var sum = 0.0
         var samples = 0.0
         forEachTable { table in
-            let earliest = table.pointee.expiryQueue.earliestMilliseconds
-            guard table.pointee.deadlineCount > 0, earliest != .max else { return }
-            let (remaining, overflow) = earliest.subtractingReportingOverflow(nowMilliseconds)
-            sum += Double(overflow ? 0 : max(0, remaining) / 2)
-            samples += 1
+            guard table.pointee.deadlineCount > 0 else { return }
+            table.pointee.forEachDeadlineInSample { deadline in
+                let (remaining, overflow) = deadline.subtractingReportingOverflow(nowMilliseconds)
+                sum += Double(overflow ? 0 : max(0, remaining))
+                samples += 1
+            }
         }
-        return samples == 0 ? 0 : Int64(sum / samples)
+        return samples == 0 ? 0 : Int64(exactly: (sum / samples).rounded()) ?? .max
     }
 
     /// Calls `body` with every live entry. O(n).
@@ -44,7 +45,10 @@ extension Keyspace {
     package func forEachEntry(inStripe stripeIndex: Int, _ body: (Entry) -> Void) {
         store.withStripe(stripeIndex, held: held) { stripe in
             guard let table = stripe.pointee.table(databaseIndex) else { return }
-            table.pointee.forEachSlot { give(table, $0, to: body) }
+            table.pointee.forEachSlot { bucket, slot in
+                let cell = table.pointee.cell(bucket, slot)
+                give(cell, hash: table.pointee.hash(ofCell: bucket.reference(slot)), to: body)
+            }
         }
     }
 
@@ -53,35 +57,22 @@ extension Keyspace {
     /// that come or go meanwhile at most once. Any number is a valid cursor. O(count).
     package func scan(from cursor: UInt64, count: Int, _ body: (Entry) -> Void) -> UInt64 {
         var lower = cursor << 16
-        var visited = 0
-        let budget = max(1, count)
+        let wanted = max(1, count)
+        // Homes without keys cost little, but a scan of a nearly empty table must end too.
+        var budget = Table.ScanBudget(keyCount: wanted, homeCount: min(wanted, 1 << 20) * 20 + 2000)
         var stripeIndex = Int(truncatingIfNeeded: lower >> 58)
         while stripeIndex < Store.stripeCount {
             var next: UInt64?
             store.withStripe(stripeIndex, held: held) { stripe in
-                next = scanStripe(stripe, from: lower, budget: budget, visited: &visited, body)
+                guard let table = stripe.pointee.table(databaseIndex) else { return }
+                next = table.pointee.scan(from: lower, budget: &budget) { give($0, hash: $1, to: body) }
             }
-            if let next {
-                if visited >= budget { return next >> 16 }
-                lower = next
-            } else {
-                stripeIndex += 1
-                lower = UInt64(truncatingIfNeeded: stripeIndex) << 58
-                if visited >= budget { return lower >> 16 }
-            }
+            if let next { return next >> 16 }
+            stripeIndex += 1
+            lower = UInt64(truncatingIfNeeded: stripeIndex) << 58
+            if budget.isSpent { return lower >> 16 }
         }
         return 0
-    }
-
-    private func scanStripe(
-        _ stripe: UnsafeMutablePointer<Stripe>, from lower: UInt64, budget: Int, visited: inout Int,
-        _ body: (Entry) -> Void
-    ) -> UInt64? {
-        guard let table = stripe.pointee.table(databaseIndex) else { return nil }
-        return table.pointee.scan(from: lower, budget: max(1, budget - visited)) { index in
-            visited += 1
-            give(table, index, to: body)
-        }
     }
 
     /// Calls `body` with a live entry chosen at random, every entry equally likely; false when there is none (or only
@@ -105,8 +96,8 @@ extension Keyspace {
                 guard let table = stripe.pointee.table(databaseIndex) else { return }
                 guard rest < table.pointee.count else { return rest -= table.pointee.count }
                 isHere = true
-                let slot = table.pointee.randomSlot(using: &generator)
-                give(table, slot) { entry in
+                let place = table.pointee.randomPlace(using: &generator)
+                give(place.cell, hash: table.pointee.hash(ofCell: place.reference)) { entry in
                     body(entry)
                     isGiven = true
                 }
@@ -123,21 +114,20 @@ extension Keyspace {
     }
 
     @inline(__always)
-    private func give(_ table: UnsafeMutablePointer<Table>, _ index: Int, to body: (Entry) -> Void) {
-        let cell = table.pointee.cell(at: index)
-        let deadline = cell.header.pointee.deadlineMilliseconds
-        guard deadline == noDeadline || deadline > nowMilliseconds else { return }
-        body(Entry(cell: cell, hash: table.pointee.slots.unsafelyUnwrapped[index].hash))
+    private func give(_ cell: Cell, hash: UInt64, to body: (Entry) -> Void) {
+        if !isDue(cell) { body(Entry(cell: cell, hash: hash)) }
     }
 }
 
 extension Table {
-    /// A slot that holds a key, every one equally likely: slots are drawn until one is taken. The table is not empty.
-    func randomSlot(using generator: inout RandomGenerator) -> Int {
-        precondition(count > 0)
-        while true {
-            let index = Int(truncatingIfNeeded: generator.next(below: UInt64(truncatingIfNeeded: slotCount)))
-            if slots.unsafelyUnwrapped[index].cell != nil { return index }
+    /// Calls `body` with up to 16 deadlines from the first buckets that have any.
+    fileprivate func forEachDeadlineInSample(_ body: (Int64) -> Void) {
+        var given = 0
+        var budget = ScanBudget(keyCount: 256, homeCount: 256)
+        _ = scan(from: stripeBits, budget: &budget) { cell, _ in
+            guard given < 16, cell.header.hasDeadline else { return }
+            given += 1
+            body(cell.deadlineMilliseconds)
         }
     }
 }

@@ -1,12 +1,13 @@
 // Entries that change their key or their database: RENAME, COPY, MOVE, SWAPDB, FLUSHDB.
 //
-// Whole-database changes need the locks of all stripes, so that nobody sees half of them.
+// A value outside of the arena is passed on or shared, whatever its size. Whole-database changes need the locks of all
+// stripes, so that nobody sees half of them.
 
 import KedisUtilities
 
 extension Keyspace {
     /// Puts the value and deadline of `source` under `destination`, replacing what was there; false when there is no
-    /// source. Both stripes are locked. O(1) plus copying the key and the value's cell.
+    /// source. Both stripes are locked. O(1) plus copying the key and a value in its cell.
     package func rename(_ source: Key, to destination: Key) throws(StoreError) -> Bool {
         guard let entry = write(source) else { return false }
         if source.bytes.raw.elementsEqual(destination.bytes.raw) { return true }
@@ -17,7 +18,8 @@ extension Keyspace {
 
     /// Copies the value and deadline of `source` to `destination` in the database `target`; false when there is no
     /// source.
-    /// What is at the destination is replaced: callers check first. Both stripes are locked. O(size of the value).
+    /// What is at the destination is replaced: callers check first. Both stripes are locked. O(1) plus copying the key
+    /// and a value in its cell.
     package func copy(_ source: Key, to destination: Key, in target: Keyspace) throws(StoreError) -> Bool {
         guard let entry = read(source) else { return false }
         try duplicate(entry, as: destination, in: target)
@@ -32,35 +34,48 @@ extension Keyspace {
     }
 
     private func duplicate(_ entry: Entry, as key: Key, in target: Keyspace) throws(StoreError) {
-        let encoding = entry.encoding
-        let byteCount = entry.storedValueByteCount
-        guard let cell = Cell.make(key: key.bytes, valueByteCount: byteCount, type: entry.type, encoding: encoding)
-        else {
-            throw .outOfMemory
-        }
-        cell.valueAddress.copyMemory(from: entry.cell.valueAddress, byteCount: byteCount)
-        cell.header.pointee.accessedSeconds = entry.cell.header.pointee.accessedSeconds
-        cell.header.pointee.deadlineMilliseconds = entry.deadlineMilliseconds
         let stripe = target.stripe(of: key)
         let table = stripe.pointee.tableForWriting(target.databaseIndex)
-        if target.peek(key) != nil, let index = table.pointee.find(key) {
-            table.pointee.replace(at: index, with: cell)
-        } else if !table.pointee.insert(cell, hash: key.hash) {
-            cell.deallocate()
+        let header = entry.cell.header
+        // A key that is due there expires first, and its slot is free.
+        let replaced = target.peek(key) != nil ? table.pointee.find(key) : nil
+        guard
+            let made = table.pointee.makeCell(
+                key: key.bytes, type: header.type, encoding: header.encoding,
+                valueFieldByteCount: header.valueFieldByteCount, isValueOutside: header.isValueOutside,
+                hasDeadline: header.hasDeadline)
+        else { throw .outOfMemory }
+        made.cell.header.accessClock = header.accessClock
+        made.cell.valueAddress.copyMemory(
+            from: entry.cell.valueAddress, byteCount: header.valueFieldByteCount)
+        let deadline = entry.deadlineMilliseconds
+        if deadline != noDeadline { made.cell.deadlineMilliseconds = deadline }
+        if let blob = made.cell.valueBlob {
+            blob.retain()
+            table.pointee.noteBlob(blob.allocatedByteCount)
+        }
+        if let replaced {
+            let old = replaced.reference
+            replaced.bucket.setReference(replaced.slot, made.reference)
+            table.pointee.discard(old, to: shared.pointee.reclaimer)
+        } else if !table.pointee.insert(made.reference, hash: key.hash) {
+            table.pointee.discard(made.reference, to: shared.pointee.reclaimer)
             throw .outOfMemory
         }
-        if cell.header.pointee.deadlineMilliseconds != noDeadline {
-            target.enqueue(cell.header.pointee.deadlineMilliseconds, hash: key.hash, in: table, of: stripe)
+        if deadline != noDeadline {
+            target.noteDeadline(deadline, before: noDeadline, hash: key.hash, in: table, of: stripe)
         }
     }
 
-    /// Removes every key of this database and returns how many there were. All stripes are locked. O(n).
+    /// Removes every key of this database and returns how many there were. All stripes are locked. O(stripes): the
+    /// memory is given back in the background, and not counted as used any more.
     package func removeAll() -> Int {
         assert(held == .all)
         var removed = 0
         for index in 0..<Store.stripeCount {
             guard let detached = stripes[index].detachTable(databaseIndex) else { continue }
             removed += detached.table.pointee.count
+            shared.pointee.reclaimer.add(.table(detached))
         }
         return removed
     }

@@ -1,4 +1,7 @@
 // String values: set, replace in place, resize.
+//
+// A value that fits the size class of the cell that is there is written in place; else the cell is replaced. From
+// 16 KiB a value is a blob, and the cell keeps its address.
 
 package import KedisUtilities
 
@@ -23,13 +26,18 @@ extension Keyspace {
     /// value.
     package func setText(_ key: Key, _ value: ByteView, deadline: DeadlineUpdate = .clear) throws(StoreError) {
         let encoding: ValueEncoding = value.count <= ValueEncoding.embeddedByteCountMax ? .embedded : .raw
-        let cell = try put(key, valueByteCount: value.count, encoding: encoding, deadline: deadline)
+        guard value.count <= CellHeader.inlineByteCountMax else {
+            let blob = try makeBlob(byteCount: value.count, capacity: value.count)
+            blob.content.copyMemory(from: value.base, byteCount: value.count)
+            return try putBlob(key, blob, deadline: deadline)
+        }
+        let cell = try put(key, valueFieldByteCount: value.count, encoding: encoding, deadline: deadline)
         cell.valueAddress.copyMemory(from: value.base, byteCount: value.count)
     }
 
     /// Sets `key` to an integer, whatever was there. O(1).
     package func setInteger(_ key: Key, _ value: Int64, deadline: DeadlineUpdate = .clear) throws(StoreError) {
-        let cell = try put(key, valueByteCount: MemoryLayout<Int64>.size, encoding: .integer, deadline: deadline)
+        let cell = try put(key, valueFieldByteCount: MemoryLayout<Int64>.size, encoding: .integer, deadline: deadline)
         cell.integer = value
     }
 
@@ -39,109 +47,217 @@ extension Keyspace {
         entry.cell.integer = value
     }
 
+    // MARK: Putting
+
+    private func makeBlob(byteCount: Int, capacity: Int) throws(StoreError) -> Blob {
+        guard let blob = Blob.make(byteCount: byteCount, capacity: capacity, from: shared.pointee.source) else {
+            throw .outOfMemory
+        }
+        return blob
+    }
+
+    /// Sets `key` to a blob, which the cell takes over; without memory for the cell it is freed.
+    private func putBlob(_ key: Key, _ blob: Blob, deadline: DeadlineUpdate) throws(StoreError) {
+        do throws(StoreError) {
+            let cell = try put(
+                key, valueFieldByteCount: MemoryLayout<UInt>.size, encoding: .raw, isValueOutside: true,
+                deadline: deadline)
+            cell.valueAddress.storeBytes(of: blob.address, as: UnsafeMutableRawPointer.self)
+            stripe(of: key).pointee.tableForWriting(databaseIndex).pointee.noteBlob(blob.allocatedByteCount)
+        } catch {
+            shared.pointee.reclaimer.release(blob)
+            throw error
+        }
+    }
+
+    /// The cell of `key` with a value field of this size, uninitialised; the cell that is there is used where it fits.
+    @inline(__always)
+    private func put(
+        _ key: Key, valueFieldByteCount: Int, encoding: ValueEncoding, isValueOutside: Bool = false,
+        deadline: DeadlineUpdate
+    ) throws(StoreError) -> Cell {
+        let stripe = stripe(of: key)
+        let table = stripe.pointee.tableForWriting(databaseIndex)
+        if let place = table.pointee.find(key) {
+            return try replaceValue(
+                at: place, hash: key.hash, in: table, of: stripe, valueFieldByteCount: valueFieldByteCount,
+                encoding: encoding, isValueOutside: isValueOutside, deadline: deadline)
+        }
+        var newDeadline = noDeadline
+        if case .set(let milliseconds) = deadline { newDeadline = milliseconds }
+        guard
+            let made = table.pointee.makeCell(
+                key: key.bytes, type: .string, encoding: encoding, valueFieldByteCount: valueFieldByteCount,
+                isValueOutside: isValueOutside, hasDeadline: newDeadline != noDeadline)
+        else { throw .outOfMemory }
+        made.cell.header.accessClock = newAccessClock
+        guard table.pointee.insert(made.reference, hash: key.hash) else {
+            // The value's blob is its maker's as long as the cell is in no table.
+            made.cell.header.isValueOutside = false
+            table.pointee.discard(made.reference, to: shared.pointee.reclaimer)
+            throw .outOfMemory
+        }
+        if newDeadline != noDeadline {
+            made.cell.deadlineMilliseconds = newDeadline
+            noteDeadline(newDeadline, before: noDeadline, hash: key.hash, in: table, of: stripe)
+        }
+        return made.cell
+    }
+
+    private func replaceValue(
+        at found: Place, hash: UInt64, in table: UnsafeMutablePointer<Table>, of stripe: UnsafeMutablePointer<Stripe>,
+        valueFieldByteCount: Int, encoding: ValueEncoding, isValueOutside: Bool, deadline: DeadlineUpdate
+    ) throws(StoreError) -> Cell {
+        var place = found
+        let oldBlob = place.cell.valueBlob
+        let wasDue = isDue(place.cell)
+        let before = wasDue ? noDeadline : place.cell.deadlineMilliseconds
+        let after: Int64
+        switch deadline {
+        case .keep: after = before
+        case .clear: after = noDeadline
+        case .set(let milliseconds): after = milliseconds
+        }
+        touch(place.cell, in: stripe)
+        var header = place.cell.header
+        header.type = .string
+        header.encoding = encoding
+        header.valueFieldByteCount = valueFieldByteCount
+        header.isValueOutside = isValueOutside
+        header.hasDeadline = after != noDeadline
+        guard table.pointee.reshape(&place, to: header, keepingValue: false) else { throw .outOfMemory }
+        if let oldBlob { table.pointee.release(oldBlob, to: shared.pointee.reclaimer) }
+        if wasDue {
+            // The key that was overwritten was due: it expired here.
+            store.expiryObserver?(databaseIndex, place.cell.key)
+            stripe.pointee.statistics.expired &+= 1
+        }
+        if after != noDeadline {
+            place.cell.deadlineMilliseconds = after
+            noteDeadline(after, before: before, hash: hash, in: table, of: stripe)
+        }
+        return place.cell
+    }
+
+    // MARK: Resizing
+
     /// Resizes the string at `key` to `byteCount` bytes (created empty when it is not there), old bytes kept and new
     /// ones zero, and returns its bytes for writing. They are valid until the keyspace is changed. Amortised O(1) plus
     /// the growth.
     package func resizeString(_ key: Key, to byteCount: Int) throws(StoreError) -> UnsafeMutableRawBufferPointer {
         let stripe = stripe(of: key)
         let table = stripe.pointee.tableForWriting(databaseIndex)
-        guard let entry = write(key), let index = table.pointee.find(key) else {
-            let cell = try put(key, valueByteCount: byteCount, encoding: .raw, deadline: .clear)
-            memset(cell.valueAddress, 0, byteCount)
-            return UnsafeMutableRawBufferPointer(start: cell.valueAddress, count: byteCount)
+        guard write(key) != nil, var place = table.pointee.find(key) else {
+            return try makeZeroString(key, byteCount)
         }
-        var cell = entry.cell
-        if cell.encoding == .integer { cell = try spellOut(cell, at: index, in: table) }
-        let before = cell.header.pointee.valueByteCount
-        cell = try grow(cell, at: index, in: table, to: byteCount)
-        cell.header.pointee.encoding = ValueEncoding.raw.rawValue
-        if byteCount > before { memset(cell.valueAddress + before, 0, byteCount - before) }
+        let content: UnsafeMutableRawPointer
+        let before: Int
+        if byteCount > CellHeader.inlineByteCountMax {
+            (content, before) = try resizeToBlob(&place, byteCount, in: table)
+        } else {
+            (content, before) = try resizeInCell(&place, byteCount, in: table)
+        }
+        if byteCount > before { memset(content + before, 0, byteCount - before) }
+        return UnsafeMutableRawBufferPointer(start: content, count: byteCount)
+    }
+
+    private func makeZeroString(_ key: Key, _ byteCount: Int) throws(StoreError) -> UnsafeMutableRawBufferPointer {
+        if byteCount > CellHeader.inlineByteCountMax {
+            let blob = try makeBlob(byteCount: byteCount, capacity: byteCount)
+            memset(blob.content, 0, byteCount)
+            try putBlob(key, blob, deadline: .clear)
+            return UnsafeMutableRawBufferPointer(start: blob.content, count: byteCount)
+        }
+        let cell = try put(key, valueFieldByteCount: byteCount, encoding: .raw, deadline: .clear)
+        memset(cell.valueAddress, 0, byteCount)
         return UnsafeMutableRawBufferPointer(start: cell.valueAddress, count: byteCount)
     }
 
-    /// The cell of `key` with room for `valueByteCount` bytes, uninitialised; the old one is reused where it fits.
-    @inline(__always)
-    private func put(
-        _ key: Key, valueByteCount: Int, encoding: ValueEncoding, deadline: DeadlineUpdate
-    ) throws(StoreError) -> Cell {
-        let stripe = stripe(of: key)
-        let table = stripe.pointee.tableForWriting(databaseIndex)
-        let cell: Cell
-        if let index = table.pointee.find(key) {
-            cell = try reuse(at: index, in: table, of: stripe, valueByteCount: valueByteCount, encoding: encoding)
-        } else {
-            guard
-                let made = Cell.make(key: key.bytes, valueByteCount: valueByteCount, type: .string, encoding: encoding)
-            else {
-                throw .outOfMemory
-            }
-            guard table.pointee.insert(made, hash: key.hash) else {
-                made.deallocate()
-                throw .outOfMemory
-            }
-            cell = made
+    /// Calls `body` with the bytes of a string, an integer's digits too.
+    private func withBytes<Result>(of cell: Cell, _ body: (ByteView) -> Result) -> Result {
+        guard cell.header.encoding == .integer else { return body(cell.value) }
+        return withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { digits in
+            guard let base = digits.baseAddress else { return body(.empty) }
+            let count = formatInteger(cell.integer, into: base)
+            return body(ByteView(base: base, count: count))
         }
-        cell.header.pointee.accessedSeconds = UInt64(truncatingIfNeeded: nowMilliseconds / 1000)
-        switch deadline {
-        case .keep: break
-        case .clear: arm(cell, hash: key.hash, noDeadline, in: table, of: stripe)
-        case .set(let milliseconds): arm(cell, hash: key.hash, milliseconds, in: table, of: stripe)
-        }
-        return cell
     }
 
-    private func reuse(
-        at index: Int, in table: UnsafeMutablePointer<Table>, of stripe: UnsafeMutablePointer<Stripe>,
-        valueByteCount: Int, encoding: ValueEncoding
-    ) throws(StoreError) -> Cell {
-        var cell = table.pointee.cell(at: index)
-        let deadline = cell.header.pointee.deadlineMilliseconds
-        if deadline != noDeadline, deadline <= nowMilliseconds {
-            // The key that is overwritten was due: it expires here, and `keep` must not keep its deadline.
-            store.expiryObserver?(databaseIndex, cell.key)
-            stripe.pointee.statistics.expired &+= 1
-            arm(cell, hash: table.pointee.slots.unsafelyUnwrapped[index].hash, noDeadline, in: table, of: stripe)
-        }
-        if cell.header.pointee.valueByteCount != valueByteCount {
-            cell = try resize(cell, at: index, in: table, to: valueByteCount, capacityByteCount: valueByteCount)
-        }
-        cell.header.pointee.type = ValueType.string.rawValue
-        cell.header.pointee.encoding = encoding.rawValue
-        return cell
-    }
-
-    /// Turns an integer into its digits.
-    private func spellOut(_ cell: Cell, at index: Int, in table: UnsafeMutablePointer<Table>) throws(StoreError) -> Cell
-    {
-        let value = cell.integer
-        let byteCount = decimalDigitCount(value)
-        let resized = try resize(cell, at: index, in: table, to: byteCount, capacityByteCount: 20)
-        _ = formatInteger(value, into: resized.valueAddress.assumingMemoryBound(to: UInt8.self))
-        // At once: when growing fails next, what is left must be the digits and not an integer of their bytes.
-        resized.header.pointee.encoding = ValueEncoding.raw.rawValue
-        return resized
-    }
-
-    /// Grows a value with room to spare, so that repeated appends stay linear: double up to 1 MiB, then by 1 MiB.
-    private func grow(
-        _ cell: Cell, at index: Int, in table: UnsafeMutablePointer<Table>, to byteCount: Int
-    ) throws(StoreError) -> Cell {
+    /// The value as an unshared blob of `byteCount` bytes; returns its bytes and how many of them are old.
+    private func resizeToBlob(
+        _ place: inout Place, _ byteCount: Int, in table: UnsafeMutablePointer<Table>
+    ) throws(StoreError) -> (UnsafeMutableRawPointer, Int) {
+        // Room to spare, so that repeated appends stay linear: double up to 1 MiB, then by 1 MiB.
         let spare = min(byteCount, 1 << 20)
-        let needed = CellHeader.byteCount + cell.keyByteCount + byteCount
-        if cell.allocatedByteCount >= needed {
-            cell.header.pointee.valueByteCount = byteCount
-            return cell
+        if let blob = place.cell.valueBlob, blob.isUnique {
+            let before = blob.byteCount
+            let grown = try grow(blob, to: byteCount, capacity: byteCount + spare, in: table, at: place)
+            grown.byteCount = byteCount
+            return (grown.content, before)
         }
-        return try resize(cell, at: index, in: table, to: byteCount, capacityByteCount: byteCount + spare)
+        let oldBlob = place.cell.valueBlob
+        let made = try makeBlob(byteCount: byteCount, capacity: byteCount + spare)
+        let before = withBytes(of: place.cell) { bytes in
+            let kept = min(bytes.count, byteCount)
+            made.content.copyMemory(from: bytes.base, byteCount: kept)
+            return kept
+        }
+        var header = place.cell.header
+        header.valueFieldByteCount = MemoryLayout<UInt>.size
+        header.isValueOutside = true
+        header.encoding = .raw
+        guard table.pointee.reshape(&place, to: header, keepingValue: false) else {
+            shared.pointee.reclaimer.release(made)
+            throw .outOfMemory
+        }
+        place.cell.valueAddress.storeBytes(of: made.address, as: UnsafeMutableRawPointer.self)
+        if let oldBlob { table.pointee.release(oldBlob, to: shared.pointee.reclaimer) }
+        table.pointee.noteBlob(made.allocatedByteCount)
+        return (made.content, before)
     }
 
-    private func resize(
-        _ cell: Cell, at index: Int, in table: UnsafeMutablePointer<Table>, to byteCount: Int, capacityByteCount: Int
-    ) throws(StoreError) -> Cell {
-        let before = cell.allocatedByteCount
-        guard let moved = cell.resized(to: byteCount, capacityByteCount: capacityByteCount) else { throw .outOfMemory }
-        table.pointee.slots.unsafelyUnwrapped[index].cell = moved.address
-        table.pointee.cellByteCount += moved.allocatedByteCount - before
-        return moved
+    /// A blob of one holder with room for `byteCount`.
+    private func grow(
+        _ blob: Blob, to byteCount: Int, capacity: Int, in table: UnsafeMutablePointer<Table>, at place: Place
+    ) throws(StoreError) -> Blob {
+        guard byteCount > blob.capacity else { return blob }
+        let before = blob.allocatedByteCount
+        guard let grown = blob.resized(capacity: capacity, from: shared.pointee.source) else { throw .outOfMemory }
+        place.cell.valueAddress.storeBytes(of: grown.address, as: UnsafeMutableRawPointer.self)
+        table.pointee.noteBlob(-before)
+        table.pointee.noteBlob(grown.allocatedByteCount)
+        return grown
+    }
+
+    /// The value as `byteCount` bytes in the cell; returns them and how many of them are old.
+    private func resizeInCell(
+        _ place: inout Place, _ byteCount: Int, in table: UnsafeMutablePointer<Table>
+    ) throws(StoreError) -> (UnsafeMutableRawPointer, Int) {
+        var header = place.cell.header
+        let isInteger = header.encoding == .integer
+        header.encoding = .raw
+        header.valueFieldByteCount = byteCount
+        header.isValueOutside = false
+        if let blob = place.cell.valueBlob {
+            guard table.pointee.reshape(&place, to: header, keepingValue: false) else { throw .outOfMemory }
+            let before = min(blob.byteCount, byteCount)
+            place.cell.valueAddress.copyMemory(from: blob.content, byteCount: before)
+            table.pointee.release(blob, to: shared.pointee.reclaimer)
+            return (place.cell.valueAddress, before)
+        }
+        guard isInteger else {
+            let before = min(place.cell.header.valueFieldByteCount, byteCount)
+            guard table.pointee.reshape(&place, to: header, keepingValue: true) else { throw .outOfMemory }
+            return (place.cell.valueAddress, before)
+        }
+        let value = place.cell.integer
+        guard table.pointee.reshape(&place, to: header, keepingValue: false) else { throw .outOfMemory }
+        let before = withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { digits in
+            guard let base = digits.baseAddress else { return 0 }
+            let kept = min(formatInteger(value, into: base), byteCount)
+            place.cell.valueAddress.copyMemory(from: base, byteCount: kept)
+            return kept
+        }
+        return (place.cell.valueAddress, before)
     }
 }

@@ -32,7 +32,12 @@ package struct Keyspace {
 
     package func key(_ bytes: ByteView) -> Key { Key(bytes, seed: handle.seed) }
 
+    /// See ``StoreHandle/prefetch(_:databaseIndex:)``.
+    package func prefetch(_ keys: UnsafeBufferPointer<Key>) { handle.prefetch(keys, databaseIndex: databaseIndex) }
+
     var stripes: UnsafeMutablePointer<Stripe> { handle.stripes }
+
+    var shared: UnsafeMutablePointer<StoreShared> { handle.shared }
 
     /// The store itself, for paths that are not hot.
     var store: Store { handle.owner.takeUnretainedValue() }
@@ -50,6 +55,10 @@ package struct Keyspace {
         return stripe
     }
 
+    func stripe(of entry: Entry) -> UnsafeMutablePointer<Stripe> {
+        stripes + Int(truncatingIfNeeded: entry.hash >> 58)
+    }
+
     // MARK: Lookup
 
     /// The entry of `key` for a read: counts a hit or a miss and sets the access clock. O(1).
@@ -60,14 +69,15 @@ package struct Keyspace {
             return nil
         }
         stripe.pointee.statistics.hits &+= 1
-        if !leavesAccessClock { entry.touch(nowMilliseconds: nowMilliseconds) }
+        if !leavesAccessClock { touch(entry.cell, in: stripe) }
         return entry
     }
 
     /// The entry of `key` for a write: sets the access clock, counts nothing. O(1).
     package func write(_ key: Key) -> Entry? {
-        let entry = find(key, in: stripe(of: key))
-        entry?.touch(nowMilliseconds: nowMilliseconds)
+        let stripe = stripe(of: key)
+        guard let entry = find(key, in: stripe) else { return nil }
+        touch(entry.cell, in: stripe)
         return entry
     }
 
@@ -78,87 +88,123 @@ package struct Keyspace {
 
     @inline(__always)
     private func find(_ key: Key, in stripe: UnsafeMutablePointer<Stripe>) -> Entry? {
-        guard let table = stripe.pointee.table(databaseIndex), let index = table.pointee.find(key) else { return nil }
-        let cell = table.pointee.cell(at: index)
-        let deadline = cell.header.pointee.deadlineMilliseconds
-        if deadline != noDeadline, deadline <= nowMilliseconds {
-            expireSlowly(at: index, in: table, of: stripe)
+        guard let table = stripe.pointee.table(databaseIndex), let place = table.pointee.find(key) else { return nil }
+        if isDue(place.cell) {
+            expireSlowly(place, hash: key.hash, in: table, of: stripe)
             return nil
         }
-        return Entry(cell: cell, hash: key.hash)
+        return Entry(cell: place.cell, hash: key.hash)
+    }
+
+    @inline(__always)
+    func isDue(_ cell: Cell) -> Bool {
+        let deadline = cell.deadlineMilliseconds
+        return deadline != noDeadline && deadline <= nowMilliseconds
     }
 
     @inline(never)
-    func expireSlowly(at index: Int, in table: UnsafeMutablePointer<Table>, of stripe: UnsafeMutablePointer<Stripe>) {
-        store.expiryObserver?(databaseIndex, table.pointee.cell(at: index).key)
-        table.pointee.remove(at: index)
+    func expireSlowly(
+        _ place: Place, hash: UInt64, in table: UnsafeMutablePointer<Table>, of stripe: UnsafeMutablePointer<Stripe>
+    ) {
+        store.expiryObserver?(databaseIndex, place.cell.key)
+        table.pointee.remove(place, hash: hash, to: shared.pointee.reclaimer)
         stripe.pointee.statistics.expired &+= 1
         stripe.pointee.statistics.changes &+= 1
     }
 
+    // MARK: Access clock
+
+    /// Marks an entry as just used.
+    package func touch(_ entry: Entry) { touch(entry.cell, in: stripe(of: entry)) }
+
+    @inline(__always)
+    func touch(_ cell: Cell, in stripe: UnsafeMutablePointer<Stripe>) {
+        guard !shared.pointee.countsFrequency else { return touchFrequencySlowly(cell, stripe) }
+        let clock = AccessClock.seconds(nowMilliseconds: nowMilliseconds)
+        var header = cell.header
+        // Within a second the line stays clean.
+        guard header.accessClock != clock else { return }
+        header.accessClock = clock
+        cell.header = header
+    }
+
+    @inline(never)
+    private func touchFrequencySlowly(_ cell: Cell, _ stripe: UnsafeMutablePointer<Stripe>) {
+        cell.header.accessClock = AccessClock.used(
+            cell.header.accessClock, tracking: shared.pointee.tracking, nowMilliseconds: nowMilliseconds,
+            using: &stripe.pointee.generator)
+    }
+
+    /// The clock of a key that is made now.
+    @inline(__always)
+    var newAccessClock: UInt32 {
+        shared.pointee.countsFrequency
+            ? AccessClock.startOfFrequency(nowMilliseconds: nowMilliseconds)
+            : AccessClock.seconds(nowMilliseconds: nowMilliseconds)
+    }
+
+    /// The access counter of an entry, 0 to 255 on a logarithmic scale, decayed to now. Means something while the store
+    /// counts frequencies.
+    package func accessFrequency(_ entry: Entry) -> Int {
+        let decayMinutes = UInt32(clamping: shared.pointee.tracking.decayMinutes)
+        return Int(
+            AccessClock.frequency(
+                entry.cell.header.accessClock, decayMinutes: decayMinutes, nowMilliseconds: nowMilliseconds))
+    }
+
     // MARK: Removal
 
-    /// Removes `key`; false when it is not there (or was due). O(1) plus freeing the value.
+    /// Removes `key`; false when it is not there (or was due). O(1): a big value is freed in the background.
     package func remove(_ key: Key) -> Bool {
         let stripe = stripe(of: key)
-        guard find(key, in: stripe) != nil, let table = stripe.pointee.table(databaseIndex),
-            let index = table.pointee.find(key)
-        else { return false }
-        table.pointee.remove(at: index)
+        guard let table = stripe.pointee.table(databaseIndex), let place = table.pointee.find(key) else {
+            return false
+        }
+        guard !isDue(place.cell) else {
+            expireSlowly(place, hash: key.hash, in: table, of: stripe)
+            return false
+        }
+        table.pointee.remove(place, hash: key.hash, to: shared.pointee.reclaimer)
         return true
     }
 
     // MARK: Deadlines
 
-    /// Sets or clears (``noDeadline``) the deadline of an entry that is there. O(log n) in the number of deadlines.
-    package func setDeadline(_ entry: Entry, _ deadlineMilliseconds: Int64) {
-        let stripe = stripes + Int(truncatingIfNeeded: entry.hash >> 58)
-        guard let table = stripe.pointee.table(databaseIndex) else { return }
-        arm(entry.cell, hash: entry.hash, deadlineMilliseconds, in: table, of: stripe)
-    }
-
-    /// Stores the deadline in the cell of a key that is in the table and queues it where no earlier entry will look
-    /// anyway.
-    func arm(
-        _ cell: Cell, hash: UInt64, _ deadlineMilliseconds: Int64, in table: UnsafeMutablePointer<Table>,
-        of stripe: UnsafeMutablePointer<Stripe>
-    ) {
-        let before = cell.header.pointee.deadlineMilliseconds
-        guard before != deadlineMilliseconds else { return }
-        cell.header.pointee.deadlineMilliseconds = deadlineMilliseconds
-        if before == noDeadline { table.pointee.deadlineCount += 1 }
-        if deadlineMilliseconds == noDeadline {
-            table.pointee.deadlineCount -= 1
+    /// Sets or clears (``noDeadline``) the deadline of an entry that is there, whose views are invalid afterwards. O(1)
+    /// plus copying the cell when it gets or loses its deadline.
+    package func setDeadline(_ entry: Entry, _ deadlineMilliseconds: Int64) throws(StoreError) {
+        let stripe = stripe(of: entry)
+        guard let table = stripe.pointee.table(databaseIndex), var place = table.pointee.place(of: entry) else {
             return
         }
-        if before == noDeadline || deadlineMilliseconds < before {
-            enqueue(deadlineMilliseconds, hash: hash, in: table, of: stripe)
-        }
+        try setDeadline(&place, hash: entry.hash, deadlineMilliseconds, in: table, of: stripe)
     }
 
-    func enqueue(
-        _ deadlineMilliseconds: Int64, hash: UInt64, in table: UnsafeMutablePointer<Table>,
+    func setDeadline(
+        _ place: inout Place, hash: UInt64, _ deadlineMilliseconds: Int64, in table: UnsafeMutablePointer<Table>,
+        of stripe: UnsafeMutablePointer<Stripe>
+    ) throws(StoreError) {
+        let before = place.cell.deadlineMilliseconds
+        guard before != deadlineMilliseconds else { return }
+        var header = place.cell.header
+        if header.hasDeadline != (deadlineMilliseconds != noDeadline) {
+            header.hasDeadline.toggle()
+            guard table.pointee.reshape(&place, to: header, keepingValue: true) else { throw .outOfMemory }
+        }
+        guard deadlineMilliseconds != noDeadline else { return }
+        place.cell.deadlineMilliseconds = deadlineMilliseconds
+        noteDeadline(deadlineMilliseconds, before: before, hash: hash, in: table, of: stripe)
+    }
+
+    /// Enters the deadline of a key into the wheel, where no earlier entry will look anyway.
+    @inline(__always)
+    func noteDeadline(
+        _ deadlineMilliseconds: Int64, before: Int64, hash: UInt64, in table: UnsafeMutablePointer<Table>,
         of stripe: UnsafeMutablePointer<Stripe>
     ) {
-        // Without memory for the queue the key still expires when it is met.
-        _ = table.pointee.expiryQueue.push(deadlineMilliseconds: deadlineMilliseconds, hash: hash)
-        stripe.pointee.noteDeadline(deadlineMilliseconds)
-        if table.pointee.expiryQueue.count > 2 * table.pointee.deadlineCount + 64 {
-            table.pointee.rebuildExpiryQueueSlowly()
-        }
-    }
-}
-
-extension Table {
-    /// Drops stale entries: queues exactly the deadlines that are in the table.
-    @inline(never)
-    mutating func rebuildExpiryQueueSlowly() {
-        expiryQueue.removeAll()
-        for index in 0..<slotCount {
-            guard let address = slots.unsafelyUnwrapped[index].cell else { continue }
-            let deadline = Cell(address).header.pointee.deadlineMilliseconds
-            guard deadline != noDeadline else { continue }
-            _ = expiryQueue.push(deadlineMilliseconds: deadline, hash: slots.unsafelyUnwrapped[index].hash)
-        }
+        guard before == noDeadline || deadlineMilliseconds < before else { return }
+        table.pointee.schedule(
+            deadlineMilliseconds, fingerprint: Table.fingerprint(of: hash), nowMilliseconds: nowMilliseconds)
+        stripe.pointee.noteDeadline(table.pointee.expiry.nextDueMilliseconds)
     }
 }

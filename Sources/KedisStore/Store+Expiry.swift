@@ -12,9 +12,9 @@ extension Store {
         return earliest
     }
 
-    /// Removes keys that are due, at most `limit` for each stripe and lock, and returns how many. Stripes in which
-    /// nothing is due are not locked. When the result reaches `limit`, more may be due: call again, so that others get
-    /// the lock in between.
+    /// Removes keys that are due, at most `limit` for each stripe and lock, and returns how many were looked at in the
+    /// stripe with the most. Stripes in which nothing is due are not locked. When the result reaches `limit`, more may
+    /// be due: call again, so that others get the lock in between.
     package func expireDue(nowMilliseconds: Int64, limit: Int) -> Int {
         var removed = 0
         for index in 0..<Store.stripeCount {
@@ -33,16 +33,14 @@ extension Store {
     ) -> Int {
         var visited = 0
         var earliest = Int64.max
-        for databaseIndex in 0..<databaseCount {
-            guard let table = stripe.pointee.table(databaseIndex) else { continue }
-            let keyspace = keyspace(
-                databaseIndex, nowMilliseconds: nowMilliseconds, held: StripeSet(mask: 1 << UInt64(index))
-            )
-            while visited < limit, let due = table.pointee.expiryQueue.popDue(at: nowMilliseconds) {
+        let held = StripeSet(mask: 1 << UInt64(index))
+        stripe.pointee.forEachTable { databaseIndex, table in
+            let keyspace = keyspace(databaseIndex, nowMilliseconds: nowMilliseconds, held: held)
+            while visited < limit, let fingerprint = table.pointee.popDue(nowMilliseconds: nowMilliseconds) {
                 visited += 1
-                keyspace.fire(due, in: table, of: stripe)
+                keyspace.fire(fingerprint, in: table, of: stripe)
             }
-            earliest = min(earliest, table.pointee.expiryQueue.earliestMilliseconds)
+            earliest = min(earliest, table.pointee.expiry.nextDueMilliseconds)
         }
         stripe.pointee.earliestDeadlineMilliseconds.store(earliest, ordering: .relaxed)
         return visited
@@ -50,25 +48,33 @@ extension Store {
 }
 
 extension Keyspace {
-    /// Looks at every key with the hash of a queue entry that fired: its real deadline decides.
+    /// Looks at every key with the fingerprint of a wheel's entry that fired: its real deadline decides.
     fileprivate func fire(
-        _ due: ExpiryQueue.Entry, in table: UnsafeMutablePointer<Table>, of stripe: UnsafeMutablePointer<Stripe>
+        _ fingerprint: UInt32, in table: UnsafeMutablePointer<Table>, of stripe: UnsafeMutablePointer<Stripe>
     ) {
-        guard let slots = table.pointee.slots else { return }
-        var index = table.pointee.home(of: due.hash)
-        while let address = slots[index].cell {
-            let deadline = Cell(address).header.pointee.deadlineMilliseconds
-            guard slots[index].hash == due.hash, deadline != noDeadline else {
-                index = (index + 1) & table.pointee.mask
-                continue
-            }
+        var due: Place?
+        var later = Int64.max
+        table.pointee.forEachCandidate(fingerprint) { place in
+            let deadline = place.cell.deadlineMilliseconds
+            guard deadline != noDeadline else { return true }
             if deadline <= nowMilliseconds {
-                // The gap is closed by later keys, and the table may shrink: look again from the home.
-                expireSlowly(at: index, in: table, of: stripe)
-                return fire(due, in: table, of: stripe)
+                due = place
+                return false
             }
-            _ = table.pointee.expiryQueue.push(deadlineMilliseconds: deadline, hash: due.hash)
-            index = (index + 1) & table.pointee.mask
+            // Another key's entry is not this one's.
+            if deadline < later,
+                Table.fingerprint(of: table.pointee.hash(ofCell: place.reference)) == fingerprint
+            {
+                later = deadline
+            }
+            return true
         }
+        if let due {
+            expireSlowly(due, hash: table.pointee.hash(ofCell: due.reference), in: table, of: stripe)
+            // The slots have changed, and two keys may share the bits: look again.
+            return fire(fingerprint, in: table, of: stripe)
+        }
+        // One entry for one that fired: keys that share their bits have as many as they are.
+        if later != .max { table.pointee.schedule(later, fingerprint: fingerprint, nowMilliseconds: nowMilliseconds) }
     }
 }

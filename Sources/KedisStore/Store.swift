@@ -1,9 +1,9 @@
 // The store: all keys of all databases, cut into 64 stripes by key hash.
 //
-// Ownership: the store owns its stripes; handlers work through `Keyspace`, a handle on one database. Threads: any. What
-// touches keys needs the locks of their stripes, taken with `lock(_:)` by the plan; functions that lock by themselves
-// say so.
-// Invariants: see Stripe, Table. Cost: an empty store takes about 20 KiB.
+// Ownership: the store owns its stripes and what they share; handlers work through `Keyspace`, a handle on one
+// database. Threads: any. What touches keys needs the locks of their stripes, taken with `lock(_:)` by the plan;
+// functions that lock by themselves say so.
+// Invariants: see Stripe, Table, Arena. Cost: an empty store takes about 30 KiB.
 
 package import KedisUtilities
 import Synchronization
@@ -15,7 +15,7 @@ package typealias ExpiryObserver = @Sendable (_ databaseIndex: Int, _ key: ByteV
 package typealias EvictionObserver = @Sendable (_ databaseIndex: Int, _ key: ByteView) -> Void
 
 package final class Store: @unchecked Sendable {
-    // Sendable: stripes are only changed under their own locks; all else is immutable.
+    // Sendable: stripes are only changed under their own locks; all else is immutable or guards itself.
 
     package static let stripeCount = 64
 
@@ -23,6 +23,7 @@ package final class Store: @unchecked Sendable {
     /// Keys the hash, so that nobody outside can choose keys that collide.
     package let seed: HashSeed
     let stripes: UnsafeMutablePointer<Stripe>
+    let shared: UnsafeMutablePointer<StoreShared>
     let expiryObserver: ExpiryObserver?
     let evictionObserver: EvictionObserver?
 
@@ -36,20 +37,30 @@ package final class Store: @unchecked Sendable {
         self.seed = seed
         self.expiryObserver = expiryObserver
         self.evictionObserver = evictionObserver
+        shared = .allocate(capacity: 1)
+        shared.initialize(to: StoreShared())
         stripes = .allocate(capacity: Store.stripeCount)
         for index in 0..<Store.stripeCount {
-            (stripes + index).initialize(to: Stripe(databaseCount: databaseCount))
+            (stripes + index).initialize(
+                to: Stripe(index: index, databaseCount: databaseCount, seed: seed, source: shared.pointee.source))
         }
     }
 
     deinit {
+        while reclaimSome() {}
+        for index in 0..<Store.stripeCount { stripes[index].removeAll(to: shared.pointee.reclaimer) }
+        while reclaimSome() {}
         stripes.deinitialize(count: Store.stripeCount)
         stripes.deallocate()
+        shared.deinitialize(count: 1)
+        shared.deallocate()
     }
 
     /// The handle through which the data path works.
     package var handle: StoreHandle {
-        StoreHandle(stripes: stripes, seed: seed, databaseCount: databaseCount, owner: Unmanaged.passUnretained(self))
+        StoreHandle(
+            stripes: stripes, shared: shared, seed: seed, databaseCount: databaseCount,
+            owner: Unmanaged.passUnretained(self))
     }
 
     package func key(_ bytes: ByteView) -> Key { Key(bytes, seed: seed) }
@@ -72,7 +83,7 @@ package final class Store: @unchecked Sendable {
         return sum
     }
 
-    /// Sets hits, misses and expiries to 0 (CONFIG RESETSTAT); changes go on counting. Locks like
+    /// Sets hits, misses, expiries and evictions to 0 (CONFIG RESETSTAT); changes go on counting. Locks like
     /// ``statistics(held:)``.
     package func resetStatistics(held: StripeSet = StripeSet()) {
         withEachStripe(held: held) { stripe in
@@ -80,13 +91,6 @@ package final class Store: @unchecked Sendable {
             stripe.pointee.statistics = StripeStatistics()
             stripe.pointee.statistics.changes = changes
         }
-    }
-
-    /// The bytes that keys, values and tables take from the allocator. Locks like ``statistics(held:)``.
-    package func allocatedByteCount(held: StripeSet = StripeSet()) -> Int {
-        var sum = 0
-        withEachStripe(held: held) { sum += $0.pointee.allocatedByteCount }
-        return sum
     }
 
     /// Calls `body` with each stripe, locked; those in `held` are locked already.

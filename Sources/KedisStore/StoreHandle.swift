@@ -9,6 +9,7 @@ package struct StoreHandle: @unchecked Sendable {
     // Sendable: as the store itself; see there.
 
     let stripes: UnsafeMutablePointer<Stripe>
+    let shared: UnsafeMutablePointer<StoreShared>
     package let seed: HashSeed
     package let databaseCount: Int
     let owner: Unmanaged<Store>
@@ -28,10 +29,10 @@ package struct StoreHandle: @unchecked Sendable {
         return Keyspace(handle: self, databaseIndex: databaseIndex, nowMilliseconds: nowMilliseconds, held: held)
     }
 
-    /// Starts to load what a lookup of `keys` will touch, for all of them at once: first their slots, then their cells,
-    /// so that the cache misses overlap. The caller holds their stripes.
+    /// Starts to load what a lookup of `keys` will touch, for all of them at once: first their buckets, then their
+    /// cells, so that the cache misses overlap. The caller holds their stripes. Best for 8 to 64 keys.
     package func prefetch(_ keys: UnsafeBufferPointer<Key>, databaseIndex: Int) {
-        for key in keys { stripes[key.stripeIndex].table(databaseIndex)?.pointee.prefetchSlot(key.hash) }
+        for key in keys { stripes[key.stripeIndex].table(databaseIndex)?.pointee.prefetchBuckets(key.hash) }
         for key in keys { stripes[key.stripeIndex].table(databaseIndex)?.pointee.prefetchCell(key.hash) }
     }
 }

@@ -1,6 +1,7 @@
 // A stripe: the share of the keyspace whose hashes start with the same 6 bits, in all databases, and what guards it.
 //
-// Everything but `lock` and `earliestDeadlineMilliseconds` is touched only by the thread that holds the lock.
+// Everything but `lock`, `earliestDeadlineMilliseconds` and `usedByteCount` is touched only by the thread that holds
+// the lock.
 
 import KedisUtilities
 import Synchronization
@@ -32,26 +33,42 @@ struct Stripe: ~Copyable {
     /// First: the thread sanitizer takes a change of any field for an access to the first bytes of the stripe, and
     /// those must not be what other threads use without the lock.
     var statistics = StripeStatistics()
+    /// Draws for the access counters of LFU.
+    var generator: RandomGenerator
+    /// Candidates for eviction, best last.
+    var evictionPool = EvictionPool()
+    var maintenance = StripeMaintenance()
     let lock = StripeLock()
     /// A hint for the expiry tick, read without the lock: no deadline in this stripe is earlier.
     let earliestDeadlineMilliseconds = Atomic<Int64>(.max)
+    /// The live bytes of all tables, read without the lock.
+    let usedByteCount: UnsafeMutablePointer<ByteCounter>
+    /// The memory of the cells of all tables, made with the first one.
+    private var arenaPointer: UnsafeMutablePointer<Arena>?
     /// One table for each database, made when the database is first used here.
     private let tables: UnsafeMutablePointer<UnsafeMutablePointer<Table>?>
-    private let databaseCount: Int
+    let databaseCount: Int
+    let index: Int
+    private let source: UnsafeMutablePointer<MemorySource>
+    private let seed: HashSeed
 
-    init(databaseCount: Int) {
+    init(index: Int, databaseCount: Int, seed: HashSeed, source: UnsafeMutablePointer<MemorySource>) {
+        self.index = index
         self.databaseCount = databaseCount
+        self.seed = seed
+        self.source = source
+        generator = RandomGenerator(seed: hashBytes("stripe", seed: seed) &+ UInt64(index))
+        usedByteCount = .allocate(capacity: 1)
+        usedByteCount.initialize(to: ByteCounter())
         tables = .allocate(capacity: databaseCount)
         tables.initialize(repeating: nil, count: databaseCount)
     }
 
     deinit {
-        for index in 0..<databaseCount {
-            guard let table = tables[index] else { continue }
-            table.deinitialize(count: 1)
-            table.deallocate()
-        }
+        precondition(arenaPointer == nil, "a stripe is emptied before it goes")
         tables.deallocate()
+        usedByteCount.deinitialize(count: 1)
+        usedByteCount.deallocate()
     }
 
     /// The table of a database, or nil when the database was never used here.
@@ -63,14 +80,20 @@ struct Stripe: ~Copyable {
 
     /// The table of a database, made now when there is none.
     @inline(__always)
-    func tableForWriting(_ databaseIndex: Int) -> UnsafeMutablePointer<Table> {
+    mutating func tableForWriting(_ databaseIndex: Int) -> UnsafeMutablePointer<Table> {
         tables[databaseIndex] ?? makeTableSlowly(databaseIndex)
     }
 
     @inline(never)
-    private func makeTableSlowly(_ databaseIndex: Int) -> UnsafeMutablePointer<Table> {
+    private mutating func makeTableSlowly(_ databaseIndex: Int) -> UnsafeMutablePointer<Table> {
+        if arenaPointer == nil {
+            let made = UnsafeMutablePointer<Arena>.allocate(capacity: 1)
+            made.initialize(to: Arena(source: source, seed: seed))
+            arenaPointer = made
+        }
         let table = UnsafeMutablePointer<Table>.allocate(capacity: 1)
-        table.initialize(to: Table())
+        table.initialize(
+            to: Table(arena: arenaPointer.unsafelyUnwrapped, stripeIndex: index, stripeByteCount: usedByteCount))
         tables[databaseIndex] = table
         return table
     }
@@ -79,11 +102,45 @@ struct Stripe: ~Copyable {
         (tables[first], tables[second]) = (tables[second], tables[first])
     }
 
-    /// Takes a database's table out; the caller frees it, which can happen without the lock.
-    func detachTable(_ databaseIndex: Int) -> DetachedTable? {
+    /// Takes a database's table out, if it has one. Its bytes are no longer used from now on.
+    mutating func detachTable(_ databaseIndex: Int) -> DetachedTable? {
         guard let table = tables[databaseIndex] else { return nil }
         tables[databaseIndex] = nil
-        return DetachedTable(table: table)
+        let byteCount = table.pointee.byteCount
+        table.pointee.detach()
+        var isAlone = true
+        forEachTable { _, _ in isAlone = false }
+        // Slabs that were to be emptied take cells again: a walk begins anew when it is worth it.
+        arenaPointer?.pointee.endEvacuation()
+        maintenance = StripeMaintenance()
+        var detached = DetachedTable(table: table, ownedArena: nil, stripeIndex: index, byteCount: byteCount)
+        if isAlone {
+            detached.ownedArena = arenaPointer
+            arenaPointer = nil
+        }
+        return detached
+    }
+
+    var arena: UnsafeMutablePointer<Arena>? { arenaPointer }
+
+    func forEachTable(_ body: (Int, UnsafeMutablePointer<Table>) -> Void) {
+        for index in 0..<databaseCount {
+            if let table = tables[index] { body(index, table) }
+        }
+    }
+
+    /// Frees all tables and the arena, at the end of the store.
+    mutating func removeAll(to reclaimer: borrowing Reclaimer) {
+        for index in 0..<databaseCount {
+            guard let table = tables[index] else { continue }
+            while !table.pointee.releaseSome(withCells: false, to: reclaimer) {}
+            table.deinitialize(count: 1)
+            table.deallocate()
+            tables[index] = nil
+        }
+        arenaPointer?.deinitialize(count: 1)
+        arenaPointer?.deallocate()
+        arenaPointer = nil
     }
 
     /// Lowers the expiry tick's hint to `deadlineMilliseconds`.
@@ -94,26 +151,19 @@ struct Stripe: ~Copyable {
         }
     }
 
-    var allocatedByteCount: Int {
-        (0..<databaseCount).reduce(0) { $0 + (tables[$1]?.pointee.allocatedByteCount ?? 0) }
-    }
-
     func checkInvariants() {
-        for index in 0..<databaseCount {
-            guard let table = tables[index] else { continue }
+        var byteCount = 0
+        var cellByteCount = 0
+        forEachTable { _, table in
             table.pointee.checkInvariants()
+            byteCount += table.pointee.byteCount
+            cellByteCount += table.pointee.cellByteCount
             precondition(
-                table.pointee.expiryQueue.earliestMilliseconds >= earliestDeadlineMilliseconds.load(ordering: .relaxed))
+                table.pointee.expiry.nextDueMilliseconds >= earliestDeadlineMilliseconds.load(ordering: .relaxed))
         }
-    }
-}
-
-/// A table that belongs to no stripe any more: freed when this value goes away.
-struct DetachedTable: ~Copyable {
-    let table: UnsafeMutablePointer<Table>
-
-    deinit {
-        table.deinitialize(count: 1)
-        table.deallocate()
+        precondition(byteCount == usedByteCount.pointee.current, "the sum of bytes is that of the tables")
+        guard let arena else { return }
+        arena.pointee.checkInvariants()
+        precondition(arena.pointee.liveUnitCount * SizeClass.unitByteCount >= cellByteCount)
     }
 }

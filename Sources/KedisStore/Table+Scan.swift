@@ -1,65 +1,118 @@
-// Walking a table in hash order.
+// Walking a table in hash order, and drawing from it.
 //
-// A range of homes is gathered from its first slot up to the first empty slot behind its last one, because a key lies
-// between its home and the next empty slot. Only keys whose hash is in the asked range are given, so growing and
-// shrinking between two calls neither hides nor repeats a key that stays.
+// The keys of one home lie in its bucket, in the next one (marked there as displaced) and in the stash. They are
+// gathered home by home, so a threshold in hash space says what was given: growing, shrinking and moving cells between
+// two calls neither hide nor repeat a key that stays.
+
+import CKedis
+import KedisUtilities
 
 extension Table {
-    /// Calls `body` with the slot index of every key whose hash is at least `lowerHash`, stopping after a whole group
-    /// of homes once `budget` slots were visited. Returns the hash threshold to go on from, or nil at the table's end.
+    /// How far a scan may go: keys that it gives, and homes that it looks at.
+    struct ScanBudget {
+        var keyCount: Int
+        var homeCount: Int
+
+        var isSpent: Bool { keyCount <= 0 || homeCount <= 0 }
+    }
+
+    /// Calls `body` with every cell whose hash is at least `lowerHash`, in whole homes, until the budget is spent.
+    /// Returns the hash threshold to go on from, or nil at the table's end. `body` must not change the table.
     ///
-    /// `body` must not change the table. Hashes are those of one stripe: the top 6 bits are equal in all of them.
-    func scan(from lowerHash: UInt64, budget: Int, _ body: (Int) -> Void) -> UInt64? {
-        guard let slots, count > 0 else { return nil }
-        let first = home(of: lowerHash)
-        // Any budget may be asked for: it is bounded before it is added.
-        let end = first + min(slotCount - first, max(1, budget))
-        gather(slots, homes: first..<end, lowerHash: lowerHash, body)
-        guard end < slotCount else { return nil }
-        let stripe = lowerHash & (0x3F << 58)
-        return stripe | UInt64(truncatingIfNeeded: end) << UInt64(truncatingIfNeeded: 58 - slotCountLog2)
+    /// Hashes are those of one stripe: the top 6 bits are equal in all of them. Thresholds are multiples of 2^16.
+    func scan(
+        from lowerHash: UInt64, budget: inout ScanBudget, _ body: (Cell, _ hash: UInt64) -> Void
+    ) -> UInt64? {
+        guard let directory, count > 0 else { return nil }
+        var threshold = lowerHash
+        repeat {
+            let segment = segment(of: threshold, in: directory)
+            let home = segment.home(of: threshold)
+            budget.homeCount -= 1
+            gather(segment, home: home, from: threshold) { cell, hash in
+                budget.keyCount -= 1
+                body(cell, hash)
+            }
+            let next = Table.start(ofHome: home + 1, in: segment, around: threshold)
+            guard (next ^ threshold) & Table.stripeMask == 0 else { return nil }
+            threshold = next
+        } while !budget.isSpent
+        return threshold
+    }
+
+    /// The bits of a hash that say which stripe it is.
+    static var stripeMask: UInt64 { ~(.max >> UInt64(stripeBitCount)) }
+
+    /// The smallest hash of a home; of the home behind the last one: of the next segment, or stripe, or 0.
+    private static func start(ofHome home: Int, in segment: Segment, around hash: UInt64) -> UInt64 {
+        let usedBitCount = UInt64(stripeBitCount + segment.depth)
+        let segmentStart = (hash >> (64 - usedBitCount)) << (64 - usedBitCount)
+        if home == Segment.homeCount { return segmentStart &+ 1 << (64 - usedBitCount) }
+        let bits = (UInt64(home) << 16 + UInt64(Segment.homeCount - 1)) / UInt64(Segment.homeCount)
+        return segmentStart | bits << (48 - usedBitCount)
     }
 
     private func gather(
-        _ slots: UnsafeMutablePointer<Slot>, homes: Range<Int>, lowerHash: UInt64, _ body: (Int) -> Void
+        _ segment: Segment, home: Int, from lowerHash: UInt64, _ body: (Cell, UInt64) -> Void
     ) {
-        var position = homes.lowerBound
-        while position - homes.lowerBound < slotCount {
-            let index = position & mask
-            if slots[index].cell == nil {
-                if position >= homes.upperBound { return }
-            } else {
-                let hash = slots[index].hash
-                if homes.contains(home(of: hash)), hash >= lowerHash { body(index) }
+        func give(_ bucket: Bucket, _ mask: UInt32) {
+            Bucket.forEachSlot(mask) { slot in
+                let cell = cell(bucket, slot)
+                let hash = hashBytes(cell.key, seed: arena.pointee.seed)
+                if hash >= lowerHash { body(cell, hash) }
             }
-            position += 1
+        }
+        let own = segment.bucket(home)
+        give(own, own.own)
+        let neighbour = segment.neighbour(ofHome: home)
+        give(neighbour, neighbour.displaced)
+        guard own.overflowCount > 0 else { return }
+        for index in Segment.homeCount..<Segment.bucketCount {
+            let bucket = segment.bucket(index)
+            Bucket.forEachSlot(bucket.taken) { slot in
+                if segment.home(of: hash(ofCell: bucket.reference(slot))) == home {
+                    give(bucket, 1 &<< UInt32(truncatingIfNeeded: slot))
+                }
+            }
         }
     }
 
-    /// Calls `body` with every slot index that holds a key, in slot order. `body` must not change the table.
-    func forEachSlot(_ body: (Int) -> Void) {
-        guard let slots else { return }
-        for index in 0..<slotCount where slots[index].cell != nil { body(index) }
+    /// A taken slot, every one equally likely. The table is not empty. Expected O(slots / keys).
+    func randomPlace(using generator: inout RandomGenerator) -> Place {
+        precondition(count > 0)
+        while let directory {
+            let index = generator.next(below: 1 << depth)
+            let segment = Segment(word: directory[index])
+            // A segment with several entries in the directory counts for one of them only.
+            guard index & (1 << (depth - segment.depth) - 1) == 0 else { continue }
+            let bucket = segment.bucket(generator.next(below: Segment.bucketCount))
+            let slot = generator.next(below: Bucket.slotCount)
+            if bucket.taken & 1 << UInt32(slot) != 0 {
+                return Place(bucket: bucket, slot: slot, cell: cell(bucket, slot))
+            }
+        }
+        preconditionFailure("a table with keys has a directory")
     }
 
-    /// Walks the table and asserts its invariants. For tests.
-    func checkInvariants() {
-        expiryQueue.checkInvariants()
-        var found = 0
-        var withDeadline = 0
-        var byteCount = 0
-        forEachSlot { index in
-            let cell = cell(at: index)
-            found += 1
-            byteCount += cell.allocatedByteCount
-            if cell.header.pointee.deadlineMilliseconds != noDeadline { withDeadline += 1 }
-            precondition(
-                find(Key(cell.key, hash: slots.unsafelyUnwrapped[index].hash)) == index,
-                "a key is not where it is found")
-        }
-        precondition(found == count)
-        precondition(withDeadline == deadlineCount)
-        precondition(byteCount == cellByteCount)
-        precondition(expiryQueue.count >= deadlineCount, "a deadline without a queue entry")
+    /// A bucket chosen at random, for sampling, its cells on their way into the cache. Not empty unless the table is
+    /// thin.
+    func randomBucket(using generator: inout RandomGenerator) -> Bucket? {
+        guard let directory else { return nil }
+        let segment = Segment(word: directory[generator.next(below: 1 << depth)])
+        let bucket = segment.bucket(generator.next(below: Segment.bucketCount))
+        Bucket.forEachSlot(bucket.taken) { kedis_prefetch(arena.pointee.address(bucket.reference($0))) }
+        return bucket
+    }
+
+    /// Calls `body` with the segment at or after a threshold in hash space and returns the threshold behind it, nil at
+    /// the end. Stripe bits do not matter.
+    func visitSegment(at threshold: UInt64, _ body: (Segment) -> Void) -> UInt64? {
+        guard let directory else { return nil }
+        let segment = segment(of: threshold, in: directory)
+        body(segment)
+        let limit: UInt64 = 1 << UInt64(64 - Table.stripeBitCount)
+        let span = limit >> UInt64(segment.depth)
+        let next = (threshold & (limit - 1) & ~(span - 1)) + span
+        return next < limit ? next : nil
     }
 }

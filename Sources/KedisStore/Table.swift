@@ -1,18 +1,27 @@
-// The hash table of one database in one stripe: open addressing, linear probing, in hash order.
+// The hash table of one database in one stripe: extendible hashing over segments of one page.
 //
-//      slots   ┌──────────────────┬──────────────────┬─ …     16 bytes a slot: the full hash and the cell's address
-//              │ hash     │ cell  │ hash     │ cell  │        (nil = empty)
-//              └──────────────────┴──────────────────┴─ …
+//      hash      ┌────────┬────────────────┬───────────────────┬─ … ─┬───────┐
+//      (64 bits) │ stripe │ directory      │ home bucket       │     │ tag   │
+//                │ 6      │ depth          │ 16, scaled to 60  │     │ 8     │
+//                └────────┴────────────────┴───────────────────┴─ … ─┴───────┘
 //
-// The home of a key is given by the hash bits right below the stripe's, so slots are nearly in hash order: growing
-// keeps that order and SCAN can use a threshold in hash space as its cursor (Table+Scan.swift).
+//      directory ┌───┬───┬───┬───┐     2^depth entries; a segment of less depth has several in a row
+//                └─┬─┴─┬─┴─┬─┴─┬─┘
+//                  └───┤   │   └──▶ segment ─▶ 60 home buckets and 4 of stash (Bucket.swift)
+//                      ▼   ▼
 //
-// Ownership: the table owns its slots and their cells. Guarded by the stripe's lock.
-// Invariants: count ≤ 3/4 of the slots; no empty slot between a key and its home.
-// Cost: 16 bytes a slot, 21 to 43 a key; lookup O(1) expected, growth O(n) for the one stripe.
+// A segment that is full splits in two (Table+Split.swift), thin neighbours merge (Table+Merge.swift): growth and
+// shrinking touch one segment at a time. As all bits below the stripe's are used from the top, storage order is hash
+// order, and SCAN's cursor is a threshold in hash space (Table+Scan.swift).
+//
+// Ownership: the table owns its segments, the cells that they refer to, and its wheels; cells live in the arena.
+// Guarded by the stripe's lock. Invariants: see `checkInvariants()`.
+// Cost: 4 KiB for up to about 720 keys, 5.3 to 11.5 bytes a key once large; lookup touches 1 to 2 cache lines and the
+// cell's, growth at most 768 cells for one insert.
 
 import CKedis
 import KedisUtilities
+import Synchronization
 
 #if canImport(Glibc)
 import Glibc
@@ -22,159 +31,414 @@ import Musl
 import Darwin
 #endif
 
+/// Where a key is: valid until the table changes.
+struct Place {
+    var bucket: Bucket
+    var slot: Int
+    var cell: Cell
+
+    @inline(__always)
+    var reference: UInt32 { bucket.reference(slot) }
+}
+
 struct Table: ~Copyable {
-    struct Slot {
-        var hash: UInt64
-        var cell: UnsafeMutableRawPointer?
-    }
+    static let stripeBitCount = 6
+    /// The deepest directory, in hash bits: 157 M keys in this stripe.
+    static let depthMax = 18
 
-    static let slotCountLog2Min = 3
-    /// Keeps a home's threshold on a multiple of 2^16, which SCAN's cursor relies on.
-    static let slotCountLog2Max = 40
-
-    var slots: UnsafeMutablePointer<Slot>?
-    private(set) var slotCountLog2 = 0
+    let arena: UnsafeMutablePointer<Arena>
+    let stripeIndex: Int
+    /// The stripe's sum of bytes, which this table's is part of.
+    private var stripeByteCount: UnsafeMutablePointer<ByteCounter>
+    private var isDetached = false
+    var directory: UnsafeMutablePointer<UInt>?
+    /// Hash bits that index the directory.
+    var depth = 0
+    var segmentCount = 0
     var count = 0
     /// Entries that have a deadline.
     var deadlineCount = 0
-    var expiryQueue = ExpiryQueue()
-    /// Bytes of all cells, as the allocator counts them.
-    var cellByteCount = 0
+    /// Cells that refer to a blob.
+    private(set) var outsideCount = 0
+    private(set) var cellByteCount = 0
+    private(set) var blobByteCount = 0
+    /// All live bytes: cells, blobs, segments, directory, wheels.
+    private(set) var byteCount = 0
+    var expiry = ExpirySchedule()
+    /// Cells and bytes that slow paths have touched.
+    var work = SlowPathWork()
+    /// Where the next merge is tried, in hash space.
+    var mergeCursor: UInt64 = 0
+    /// Segments looked at since the last merge, or since keys went: when it was all of them, none is left to merge.
+    var mergeMissCount = 0
+    /// The next entry of the directory to be freed, while the table is (Table+Background.swift).
+    var releaseCursor = 0
 
-    init() {}
+    init(arena: UnsafeMutablePointer<Arena>, stripeIndex: Int, stripeByteCount: UnsafeMutablePointer<ByteCounter>) {
+        self.arena = arena
+        self.stripeIndex = stripeIndex
+        self.stripeByteCount = stripeByteCount
+    }
 
-    deinit { releaseMemory() }
+    deinit {
+        precondition(directory == nil, "a table is emptied before it goes")
+        if isDetached { stripeByteCount.deallocate() }
+    }
 
-    var slotCount: Int { slots == nil ? 0 : 1 << slotCountLog2 }
-    var mask: Int { (1 << slotCountLog2) - 1 }
+    /// The table leaves its stripe, whose sum of bytes it is no longer part of.
+    mutating func detach() {
+        stripeByteCount.pointee.add(0 &- byteCount)
+        stripeByteCount = .allocate(capacity: 1)
+        stripeByteCount.initialize(to: ByteCounter())
+        isDetached = true
+    }
 
-    var allocatedByteCount: Int {
-        cellByteCount + slotCount * MemoryLayout<Slot>.stride + expiryQueue.allocatedByteCount
+    // MARK: Hash bits
+
+    @inline(__always)
+    static func tag(of hash: UInt64) -> UInt8 { UInt8(truncatingIfNeeded: hash) }
+
+    @inline(__always)
+    func directoryIndex(_ hash: UInt64) -> Int {
+        // Two shifts, because one by 64 (depth 0) would be one by 0.
+        Int(truncatingIfNeeded: ((hash &<< 6) &>> 1) &>> UInt64(truncatingIfNeeded: 63 &- depth))
+    }
+
+    /// The segment of a hash; the directory is there.
+    @inline(__always)
+    func segment(of hash: UInt64, in directory: UnsafeMutablePointer<UInt>) -> Segment {
+        Segment(word: directory[directoryIndex(hash)])
+    }
+
+    // MARK: Lookup
+
+    /// The place of `key`, or nil. O(1).
+    @inline(__always)
+    func find(_ key: Key) -> Place? {
+        guard let directory else { return nil }
+        let segment = segment(of: key.hash, in: directory)
+        let home = segment.home(of: key.hash)
+        let tag = Table.tag(of: key.hash)
+        let own = segment.bucket(home)
+        let neighbour = segment.neighbour(ofHome: home)
+        kedis_prefetch(neighbour.address)
+        if let place = find(key, in: own, own.match(tag) & own.own) { return place }
+        if let place = find(key, in: neighbour, neighbour.match(tag) & neighbour.displaced) { return place }
+        return own.overflowCount == 0 ? nil : findInStashSlowly(key, segment)
     }
 
     @inline(__always)
-    func home(of hash: UInt64) -> Int {
-        Int(truncatingIfNeeded: (hash << 6) >> (64 - UInt64(truncatingIfNeeded: slotCountLog2)))
-    }
-
-    /// The slot that holds `key`, or nil. O(1) expected.
-    @inline(__always)
-    func find(_ key: Key) -> Int? {
-        guard let slots else { return nil }
-        let mask = mask
-        var index = home(of: key.hash)
-        while let address = slots[index].cell {
-            if slots[index].hash == key.hash, Cell(address).hasKey(key.bytes) { return index }
-            index = (index + 1) & mask
+    private func find(_ key: Key, in bucket: Bucket, _ candidates: UInt32) -> Place? {
+        var rest = candidates
+        while rest != 0 {
+            let slot = rest.trailingZeroBitCount
+            let cell = Cell(arena.pointee.address(bucket.reference(slot)))
+            if cell.hasKey(key.bytes) { return Place(bucket: bucket, slot: slot, cell: cell) }
+            rest &= rest &- 1
         }
         return nil
     }
 
-    func cell(at index: Int) -> Cell {
-        guard let address = slots.unsafelyUnwrapped[index].cell else {
-            preconditionFailure("an empty slot has no cell")
+    @inline(never)
+    private func findInStashSlowly(_ key: Key, _ segment: Segment) -> Place? {
+        for index in Segment.homeCount..<Segment.bucketCount {
+            let bucket = segment.bucket(index)
+            let candidates = bucket.match(Table.tag(of: key.hash)) & bucket.taken
+            if let place = find(key, in: bucket, candidates) { return place }
         }
-        return Cell(address)
+        return nil
     }
 
-    /// Puts a cell for a key that is not there; false when memory is exhausted (the table is then unchanged).
-    mutating func insert(_ cell: Cell, hash: UInt64) -> Bool {
-        if count * 4 >= slotCount * 3, !resize(toLog2: max(Self.slotCountLog2Min, slotCountLog2 + 1)) { return false }
-        place(cell.address, hash: hash)
-        count += 1
-        cellByteCount += cell.allocatedByteCount
-        if cell.header.pointee.deadlineMilliseconds != noDeadline { deadlineCount += 1 }
-        return true
-    }
-
-    /// Takes the cell out of `index`; the caller owns it. Closes the gap by moving later keys back towards their homes.
-    mutating func detach(at index: Int) -> Cell {
-        guard let slots else { preconditionFailure("an empty table has no slots") }
-        let removed = cell(at: index)
-        let mask = mask
-        var gap = index
-        var next = (gap + 1) & mask
-        while let address = slots[next].cell {
-            let distance = (next - home(of: slots[next].hash)) & mask
-            if distance >= (next - gap) & mask {
-                slots[gap] = Slot(hash: slots[next].hash, cell: address)
-                gap = next
-            }
-            next = (next + 1) & mask
-        }
-        slots[gap].cell = nil
-        count -= 1
-        cellByteCount -= removed.allocatedByteCount
-        if removed.header.pointee.deadlineMilliseconds != noDeadline { deadlineCount -= 1 }
-        return removed
-    }
-
-    mutating func remove(at index: Int) {
-        detach(at: index).deallocate()
-        if slotCountLog2 > Self.slotCountLog2Min, count * 8 < slotCount { shrinkSlowly() }
-    }
-
-    /// Puts another cell for the same key into `index` and frees the one that was there. Cannot fail.
-    mutating func replace(at index: Int, with cell: Cell) {
-        let old = self.cell(at: index)
-        if old.header.pointee.deadlineMilliseconds != noDeadline { deadlineCount -= 1 }
-        if cell.header.pointee.deadlineMilliseconds != noDeadline { deadlineCount += 1 }
-        cellByteCount += cell.allocatedByteCount - old.allocatedByteCount
-        slots.unsafelyUnwrapped[index].cell = cell.address
-        old.deallocate()
-    }
-
-    /// Frees all cells and the slots; the table is not used afterwards.
-    private func releaseMemory() {
-        guard let slots else { return }
-        for index in 0..<slotCount {
-            if let address = slots[index].cell { free(address) }
-        }
-        free(slots)
-    }
+    func cell(_ bucket: Bucket, _ slot: Int) -> Cell { Cell(arena.pointee.address(bucket.reference(slot))) }
 
     @inline(__always)
-    func prefetchSlot(_ hash: UInt64) {
-        guard let slots else { return }
-        kedis_prefetch(slots + home(of: hash))
+    func prefetchBuckets(_ hash: UInt64) {
+        guard let directory else { return }
+        let segment = segment(of: hash, in: directory)
+        let home = segment.home(of: hash)
+        kedis_prefetch(segment.bucket(home).address)
+        kedis_prefetch(segment.neighbour(ofHome: home).address)
     }
 
     @inline(__always)
     func prefetchCell(_ hash: UInt64) {
-        guard let slots else { return }
-        if let address = slots[home(of: hash)].cell { kedis_prefetch(address) }
+        guard let directory else { return }
+        let segment = segment(of: hash, in: directory)
+        let home = segment.home(of: hash)
+        let tag = Table.tag(of: hash)
+        var bucket = segment.bucket(home)
+        var candidates = bucket.match(tag) & bucket.own
+        if candidates == 0 {
+            bucket = segment.neighbour(ofHome: home)
+            candidates = bucket.match(tag) & bucket.displaced
+            guard candidates != 0 else { return }
+        }
+        let address = arena.pointee.address(bucket.reference(candidates.trailingZeroBitCount))
+        kedis_prefetch(address)
+        // Most cells are a little over half a line, so the second half of a line is mostly the first of two.
+        if UInt(bitPattern: address) & 32 != 0 { kedis_prefetch(address + 64) }
+    }
+
+    // MARK: Cells
+
+    /// A cell of `units`, counted; nil when memory is exhausted.
+    @inline(__always)
+    mutating func allocateCell(units: Int) -> UInt32? {
+        guard let reference = arena.pointee.allocate(units: units) else { return nil }
+        noteCellBytes(SizeClass.rounded(units: units) &* SizeClass.unitByteCount)
+        return reference
     }
 
     @inline(__always)
-    private func place(_ address: UnsafeMutableRawPointer, hash: UInt64) {
-        let slots = slots.unsafelyUnwrapped
-        let mask = mask
-        var index = home(of: hash)
-        while slots[index].cell != nil { index = (index + 1) & mask }
-        slots[index] = Slot(hash: hash, cell: address)
+    mutating func freeCell(_ reference: UInt32, units: Int) {
+        arena.pointee.free(reference, units: units)
+        noteCellBytes(0 &- SizeClass.rounded(units: units) &* SizeClass.unitByteCount)
     }
 
-    @inline(never)
-    private mutating func shrinkSlowly() {
-        // Without memory for a smaller table the large one stays, which is only a waste.
-        _ = resize(toLog2: max(Self.slotCountLog2Min, slotCountLog2 - 2))
+    @inline(__always)
+    private mutating func noteCellBytes(_ change: Int) {
+        cellByteCount &+= change
+        noteBytes(change)
     }
 
-    @inline(never)
-    private mutating func resize(toLog2 target: Int) -> Bool {
-        guard target <= Self.slotCountLog2Max,
-            let memory = calloc(1 << target, MemoryLayout<Slot>.stride)
-        else { return false }
-        let old = slots
-        let oldCount = slotCount
-        slots = memory.assumingMemoryBound(to: Slot.self)
-        slotCountLog2 = target
-        if let old {
-            for index in 0..<oldCount {
-                if let address = old[index].cell { place(address, hash: old[index].hash) }
-            }
-            free(old)
+    /// Counts a blob that a cell now refers to, or with a negative number no longer does.
+    mutating func noteBlob(_ byteCount: Int) {
+        outsideCount += byteCount.signum()
+        blobByteCount += byteCount
+        noteBytes(byteCount)
+    }
+
+    @inline(__always)
+    mutating func noteBytes(_ change: Int) {
+        byteCount &+= change
+        stripeByteCount.pointee.add(change)
+    }
+
+    /// A cell for a new key, its header and key written; deadline and value are the caller's. Nil when memory is
+    /// exhausted. The deadline is counted, the value's blob is not.
+    @inline(__always)
+    mutating func makeCell(
+        key: ByteView, type: ValueType, encoding: ValueEncoding, valueFieldByteCount: Int, isValueOutside: Bool,
+        hasDeadline: Bool
+    ) -> (reference: UInt32, cell: Cell)? {
+        guard key.count <= CellHeader.inlineByteCountMax else {
+            return makeOutsideKeyCellSlowly(
+                key: key, type: type, encoding: encoding, valueFieldByteCount: valueFieldByteCount,
+                isValueOutside: isValueOutside, hasDeadline: hasDeadline)
         }
+        var header = CellHeader(
+            type: type, encoding: encoding, keyFieldByteCount: key.count, valueFieldByteCount: valueFieldByteCount)
+        header.isValueOutside = isValueOutside
+        header.hasDeadline = hasDeadline
+        guard let reference = allocateCell(units: header.units) else { return nil }
+        let cell = Cell(arena.pointee.address(reference))
+        cell.header = header
+        (cell.address + header.keyOffset).copyMemory(from: key.base, byteCount: key.count)
+        if hasDeadline { deadlineCount &+= 1 }
+        return (reference, cell)
+    }
+
+    @inline(never)
+    private mutating func makeOutsideKeyCellSlowly(
+        key: ByteView, type: ValueType, encoding: ValueEncoding, valueFieldByteCount: Int, isValueOutside: Bool,
+        hasDeadline: Bool
+    ) -> (reference: UInt32, cell: Cell)? {
+        var header = CellHeader(
+            type: type, encoding: encoding, keyFieldByteCount: MemoryLayout<UInt>.size,
+            valueFieldByteCount: valueFieldByteCount)
+        header.isValueOutside = isValueOutside
+        header.isKeyOutside = true
+        header.hasDeadline = hasDeadline
+        guard let blob = Blob.make(byteCount: key.count, capacity: key.count, from: arena.pointee.source) else {
+            return nil
+        }
+        guard let reference = allocateCell(units: header.units) else {
+            _ = blob.dropReference()
+            blob.deallocate(to: arena.pointee.source)
+            return nil
+        }
+        blob.content.copyMemory(from: key.base, byteCount: key.count)
+        let cell = Cell(arena.pointee.address(reference))
+        cell.header = header
+        (cell.address + header.keyOffset).storeBytes(of: blob.address, as: UnsafeMutableRawPointer.self)
+        noteBlob(blob.allocatedByteCount)
+        if hasDeadline { deadlineCount += 1 }
+        return (reference, cell)
+    }
+
+    /// Frees a cell that no slot refers to, with its blobs.
+    @inline(__always)
+    mutating func discard(_ reference: UInt32, to reclaimer: borrowing Reclaimer) {
+        let cell = Cell(arena.pointee.address(reference))
+        let header = cell.header
+        if header.hasDeadline { deadlineCount &-= 1 }
+        if header.isAnyOutside { releaseBlobs(of: cell, to: reclaimer) }
+        freeCell(reference, units: header.units)
+    }
+
+    @inline(never)
+    mutating func releaseBlobs(of cell: Cell, to reclaimer: borrowing Reclaimer) {
+        for blob in [cell.valueBlob, cell.keyBlob].compactMap({ $0 }) { release(blob, to: reclaimer) }
+    }
+
+    /// A cell no longer refers to `blob`.
+    mutating func release(_ blob: Blob, to reclaimer: borrowing Reclaimer) {
+        noteBlob(-blob.allocatedByteCount)
+        reclaimer.release(blob)
+    }
+
+    /// Gives the cell at `place` the shape of `header`, whose key is the same: in place when the size class stays,
+    /// else in another cell. What is kept of the value is its first bytes, if `keepingValue`. A deadline stays where it
+    /// was and is undefined where there was none. False when memory is exhausted; nothing was changed then.
+    mutating func reshape(_ place: inout Place, to header: CellHeader, keepingValue: Bool) -> Bool {
+        let old = place.cell.header
+        let (oldUnits, units) = (old.units, header.units)
+        let kept = keepingValue ? min(old.valueFieldByteCount, header.valueFieldByteCount) : 0
+        let movedByteCount = old.keyFieldByteCount + kept
+        if SizeClass.index(units: oldUnits) == SizeClass.index(units: units) {
+            if old.hasDeadline != header.hasDeadline {
+                memmove(place.cell.address + header.keyOffset, place.cell.address + old.keyOffset, movedByteCount)
+            }
+        } else {
+            guard let reference = allocateCell(units: units) else { return false }
+            let moved = Cell(arena.pointee.address(reference))
+            memcpy(moved.address + header.keyOffset, place.cell.address + old.keyOffset, movedByteCount)
+            if old.hasDeadline && header.hasDeadline {
+                memcpy(moved.address + CellHeader.byteCount, place.cell.address + CellHeader.byteCount, 8)
+            }
+            freeCell(place.reference, units: oldUnits)
+            place.bucket.setReference(place.slot, reference)
+            place.cell = moved
+        }
+        deadlineCount += (header.hasDeadline ? 1 : 0) - (old.hasDeadline ? 1 : 0)
+        place.cell.header = header
         return true
+    }
+
+    // MARK: Slots
+
+    /// The place of an entry that is in the table, by the address of its cell.
+    func place(of entry: Entry) -> Place? {
+        var found: Place?
+        forEachCandidate(Table.fingerprint(of: entry.hash)) { place in
+            if place.cell.address == entry.cell.address { found = place }
+            return found == nil
+        }
+        return found
+    }
+
+    /// Puts the cell of a key that is not there; false when memory is exhausted (the table is then unchanged but for a
+    /// split that may have happened).
+    @inline(__always)
+    mutating func insert(_ reference: UInt32, hash: UInt64) -> Bool {
+        if let directory, segment(of: hash, in: directory).put(reference: reference, hash: hash) {
+            count &+= 1
+            return true
+        }
+        return insertSlowly(reference, hash: hash)
+    }
+
+    @inline(never)
+    private mutating func insertSlowly(_ reference: UInt32, hash: UInt64) -> Bool {
+        if directory == nil, !makeDirectory() { return false }
+        // Once is enough unless all keys share the next bit of the hash too.
+        while let directory, depth <= Table.depthMax {
+            if segment(of: hash, in: directory).put(reference: reference, hash: hash) {
+                count += 1
+                return true
+            }
+            guard split(hash) else { return false }
+        }
+        return false
+    }
+
+    /// Removes a key with its cell and blobs.
+    @inline(__always)
+    mutating func remove(_ place: Place, hash: UInt64, to reclaimer: borrowing Reclaimer) {
+        let reference = place.reference
+        clear(place, hash: hash)
+        discard(reference, to: reclaimer)
+    }
+
+    /// Takes a key out of the table; its cell is the caller's.
+    @inline(__always)
+    mutating func clear(_ place: Place, hash: UInt64) {
+        place.bucket.clear(place.slot)
+        count &-= 1
+        mergeMissCount = 0
+        let index = Int(truncatingIfNeeded: UInt(bitPattern: place.bucket.address) & 0xFFF) / Bucket.byteCount
+        if index >= Segment.homeCount { noteUnstashed(hash) }
+    }
+
+    private func noteUnstashed(_ hash: UInt64) {
+        guard let directory else { return }
+        let segment = segment(of: hash, in: directory)
+        segment.bucket(segment.home(of: hash)).addOverflow(-1)
+    }
+
+    // MARK: Segments
+
+    private mutating func makeDirectory() -> Bool {
+        guard let segment = makeSegment(depth: 0) else { return false }
+        let made = UnsafeMutablePointer<UInt>.allocate(capacity: 1)
+        made.initialize(to: segment.word)
+        directory = made
+        depth = 0
+        noteBytes(MemoryLayout<UInt>.stride)
+        return true
+    }
+
+    mutating func makeSegment(depth: Int) -> Segment? {
+        guard let page = arena.pointee.source.pointee.takePage() else { return nil }
+        segmentCount += 1
+        noteBytes(MemorySource.pageByteCount)
+        return Segment(page: page, depth: depth)
+    }
+
+    mutating func release(_ segment: Segment) {
+        arena.pointee.source.pointee.returnPage(segment.page)
+        segmentCount -= 1
+        noteBytes(-MemorySource.pageByteCount)
+    }
+
+    /// Calls `body` with every segment once, in hash order.
+    func forEachSegment(_ body: (Segment) -> Void) {
+        guard let directory else { return }
+        var index = 0
+        while index < 1 << depth {
+            let segment = Segment(word: directory[index])
+            body(segment)
+            index += 1 << (depth - segment.depth)
+        }
+    }
+
+    /// Calls `body` with every key's bucket and slot, in hash order of their homes. `body` must not change the table.
+    func forEachSlot(_ body: (Bucket, Int) -> Void) {
+        forEachSegment { $0.forEachSlot(body) }
+    }
+}
+
+/// What slow paths (splits, merges, growth of a directory, rebuilding of a wheel) have touched, in sum.
+struct SlowPathWork {
+    var cellCount: UInt64 = 0
+    var byteCount: UInt64 = 0
+
+    mutating func add(cells: Int, bytes: Int) {
+        cellCount &+= UInt64(truncatingIfNeeded: cells)
+        byteCount &+= UInt64(truncatingIfNeeded: bytes)
+    }
+}
+
+/// A sum that its stripe changes under the lock and anybody reads without.
+struct ByteCounter: ~Copyable {
+    private let value = Atomic<Int>(0)
+
+    init() {}
+
+    var current: Int { value.load(ordering: .relaxed) }
+
+    @inline(__always)
+    func add(_ change: Int) {
+        value.store(value.load(ordering: .relaxed) &+ change, ordering: .relaxed)
     }
 }

@@ -64,7 +64,7 @@ struct StoreModelTests {
             try withKey(store, name) { try keyspace.setInteger($0, 1) }
         }
         store.unlock(.all)
-        #expect(store.allocatedByteCount() < 64 << 10)
+        #expect(store.usedByteCount < 64 << 10)
         store.checkInvariants()
     }
 }

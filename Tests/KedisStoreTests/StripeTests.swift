@@ -1,5 +1,4 @@
-// Goal: the stripe lock excludes, wakes and never hangs under contention; plans over several stripes are atomic; the
-// expiry queue gives deadlines in order.
+// Goal: the stripe lock excludes, wakes and never hangs under contention; plans over several stripes are atomic.
 
 import Foundation
 import KedisUtilities
@@ -107,35 +106,6 @@ struct StripeTests {
             }
         }
         store.checkInvariants()
-    }
-
-    @Test("The expiry queue gives what is due in order, and nothing else")
-    func expiryQueue() {
-        var generator = testGenerator("expiry queue")
-        var queue = ExpiryQueue()
-        var model: [(deadline: Int64, hash: UInt64)] = []
-        for _ in 0..<20_000 {
-            if generator.next(below: 5) < 3 {
-                let deadline = Int64(generator.next(below: 1000))
-                let hash = generator.next()
-                let isPushed = queue.push(deadlineMilliseconds: deadline, hash: hash)
-                #expect(isPushed)
-                model.append((deadline, hash))
-            } else {
-                let now = Int64(generator.next(below: 1000))
-                let due = queue.popDue(at: now)
-                let earliest = model.map(\.deadline).min()
-                #expect(due?.deadlineMilliseconds == earliest.flatMap { $0 <= now ? $0 : nil })
-                if let due { model.removeAll { $0.deadline == due.deadlineMilliseconds && $0.hash == due.hash } }
-            }
-            if model.count > 300 {
-                queue.removeAll()
-                model = []
-            }
-            queue.checkInvariants()
-            let (count, earliest) = (queue.count, queue.earliestMilliseconds)
-            #expect(count == model.count && earliest == model.map(\.deadline).min() ?? .max)
-        }
     }
 }
 

@@ -21,6 +21,7 @@
 #endif
 
 #include "CKedisFutex.h"
+#include "CKedisMemory.h"
 #include "CKedisTrim.h"
 
 // The usable bytes of a block from malloc. The platform's C module leaves this header out.

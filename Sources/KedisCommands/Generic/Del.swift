@@ -13,7 +13,7 @@ enum DelCommand {
 
     static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         var removedCount = 0
-        for index in 0..<call.keyCount where call.keyspace.remove(call.key(index)) {
+        for index in 0..<call.keyCount where call.keyspace.remove(call.keyInLoop(index)) {
             call.changed(call.key(index), "del")
             removedCount += 1
         }

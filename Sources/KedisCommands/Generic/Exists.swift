@@ -15,7 +15,7 @@ enum ExistsCommand {
     static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         let keyspace = call.untouchingKeyspace
         var foundCount = 0
-        for index in 0..<call.keyCount where keyspace.read(call.key(index)) != nil { foundCount += 1 }
+        for index in 0..<call.keyCount where keyspace.read(call.keyInLoop(index)) != nil { foundCount += 1 }
         reply.integer(foundCount)
     }
 }
@@ -31,9 +31,9 @@ enum TouchCommand {
     static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         var foundCount = 0
         for index in 0..<call.keyCount {
-            guard let entry = call.keyspace.read(call.key(index)) else { continue }
+            guard let entry = call.keyspace.read(call.keyInLoop(index)) else { continue }
             // Touching is what was asked for, also of a client that otherwise leaves no trace.
-            entry.touch(nowMilliseconds: call.nowMilliseconds)
+            call.keyspace.touch(entry)
             foundCount += 1
         }
         reply.integer(foundCount)

@@ -45,7 +45,7 @@ enum ExpireCommand {
             _ = keyspace.remove(call.key)
             call.changed(call.key, "del")
         } else {
-            keyspace.setDeadline(entry, deadline)
+            try storing { () throws(StoreError) in try keyspace.setDeadline(entry, deadline) }
             call.changed(call.key, "expire")
         }
         reply.integer(1)

@@ -69,7 +69,7 @@ enum ObjectCommand {
     private static func frequency(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         guard let entry = call.untouchingKeyspace.read(call.key) else { return reply.null() }
         guard !call.engine.configuration.evictionPolicy.countsFrequency else {
-            return reply.integer(entry.accessFrequency(nowMilliseconds: call.nowMilliseconds))
+            return reply.integer(call.keyspace.accessFrequency(entry))
         }
         throw .literal(
             """
@@ -88,6 +88,6 @@ enum ObjectCommand {
     }
 
     static func idleSeconds(of entry: Entry, nowMilliseconds: Int64) -> Int64 {
-        max(0, nowMilliseconds / 1000 - entry.accessedSeconds)
+        entry.idleSeconds(nowMilliseconds: nowMilliseconds)
     }
 }

@@ -96,7 +96,8 @@ enum PersistCommand {
         guard let entry = call.keyspace.write(call.key), entry.deadlineMilliseconds != noDeadline else {
             return reply.integer(0)
         }
-        call.keyspace.setDeadline(entry, noDeadline)
+        let keyspace = call.keyspace
+        try storing { () throws(StoreError) in try keyspace.setDeadline(entry, noDeadline) }
         call.changed(call.key, "persist")
         reply.integer(1)
     }

@@ -114,7 +114,7 @@ enum DebugCommand {
             text: """
                 Value at:0x\(address) refcount:\(ObjectCommand.referenceCount(of: entry)) \
                 encoding:\(entry.encoding.name) serializedlength:\(serializedByteCount(of: entry)) \
-                lru:\(entry.accessedSeconds & 0xFF_FFFF) \
+                lru:\(entry.accessClock) \
                 lru_seconds_idle:\(ObjectCommand.idleSeconds(of: entry, nowMilliseconds: call.nowMilliseconds))
                 """
         )

@@ -30,6 +30,7 @@ enum GetExpireCommand {
     static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         let change = try parse(call.arguments)
         let key = call.key
+        let keyspace = call.keyspace
         guard let entry = call.keyspace.read(key) else { return reply.null() }
         let value = try entry.stringValue()
         switch change {
@@ -38,7 +39,7 @@ enum GetExpireCommand {
         case .persist:
             reply.bulk(value)
             guard entry.deadlineMilliseconds != noDeadline else { return }
-            call.keyspace.setDeadline(entry, noDeadline)
+            try storing { () throws(StoreError) in try keyspace.setDeadline(entry, noDeadline) }
             call.changed(key, "persist")
         case .deadline(let form, let index):
             let deadline = try call.deadlineMilliseconds(at: index, as: form)
@@ -47,7 +48,7 @@ enum GetExpireCommand {
             if form.isAbsolute, deadline <= call.nowMilliseconds {
                 if call.keyspace.remove(key) { call.changed(key, "del") }
             } else {
-                call.keyspace.setDeadline(entry, deadline)
+                try storing { () throws(StoreError) in try keyspace.setDeadline(entry, deadline) }
                 call.changed(key, "expire")
             }
         }

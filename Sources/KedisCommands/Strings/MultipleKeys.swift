@@ -15,7 +15,7 @@ enum MultipleGetCommand {
     static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         reply.array(call.keyCount)
         for index in 0..<call.keyCount {
-            if let entry = call.keyspace.read(call.key(index)), entry.type == .string {
+            if let entry = call.keyspace.read(call.keyInLoop(index)), entry.type == .string {
                 reply.bulk(entry.string)
             } else {
                 reply.null()
@@ -49,7 +49,7 @@ enum MultipleSetCommand {
     /// Sets every key to the argument behind it.
     static func setAll(_ call: inout CommandCall) throws(CommandError) {
         for index in 0..<call.keyCount {
-            let key = call.key(index)
+            let key = call.keyInLoop(index)
             do { try call.keyspace.setString(key, call.arguments[2 * index + 2]) } catch { throw .outOfMemory }
             call.changed(key, "set")
         }

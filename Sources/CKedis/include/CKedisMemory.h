@@ -1,0 +1,86 @@
+// Memory from the system in pages, and the comparison of a bucket's tags. In C because MAP_FAILED is a macro that Swift
+// cannot import, and because SIMD16<UInt8> compiles to a loop over lanes (Swift 6.3.1, 2026-11).
+#ifndef CKEDIS_MEMORY_H
+#define CKEDIS_MEMORY_H
+
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
+
+// Fresh zeroed pages, taken from the system when they are touched; NULL when it refuses.
+static inline void *kedis_map(size_t byte_count) {
+#ifdef MAP_NORESERVE
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+#else
+    int flags = MAP_PRIVATE | MAP_ANON;
+#endif
+    void *address = mmap(NULL, byte_count, PROT_READ | PROT_WRITE, flags, -1, 0);
+    return address == MAP_FAILED ? NULL : address;
+}
+
+static inline void kedis_unmap(void *address, size_t byte_count) { munmap(address, byte_count); }
+
+// Gives the memory of whole pages back; the addresses stay. Their content is undefined afterwards (zero on Linux).
+static inline void kedis_discard(void *address, size_t byte_count) {
+#if defined(__linux__)
+    madvise(address, byte_count, MADV_DONTNEED);
+#else
+    madvise(address, byte_count, MADV_FREE);
+#endif
+}
+
+// Makes huge pages of small ones that are all in use, where the system can; false when it did not.
+static inline int kedis_collapse(void *address, size_t byte_count) {
+#if defined(__linux__)
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+    return madvise(address, byte_count, MADV_COLLAPSE) == 0;
+#else
+    (void)address;
+    (void)byte_count;
+    return 0;
+#endif
+}
+
+// The slots 0 to 11 of a bucket (64 bytes, 16-aligned; tags in the first 12) whose tag is `tag`, as a bit mask.
+static inline uint32_t kedis_match_tags(const void *bucket, uint8_t tag) {
+#if defined(__SSE2__)
+    __m128i tags = _mm_load_si128((const __m128i *)bucket);
+    __m128i equal = _mm_cmpeq_epi8(tags, _mm_set1_epi8((char)tag));
+    return (uint32_t)_mm_movemask_epi8(equal) & 0xFFF;
+#elif defined(__ARM_NEON) && defined(__aarch64__)
+    static const uint8_t weights[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 0, 0, 0, 0};
+    uint8x16_t equal = vceqq_u8(vld1q_u8((const uint8_t *)bucket), vdupq_n_u8(tag));
+    uint8x16_t bits = vandq_u8(equal, vld1q_u8(weights));
+    return (uint32_t)vaddv_u8(vget_low_u8(bits)) | (uint32_t)vaddv_u8(vget_high_u8(bits)) << 8;
+#else
+    const uint8_t *tags = (const uint8_t *)bucket;
+    uint32_t mask = 0;
+    for (int index = 0; index < 12; index++) mask |= (uint32_t)(tags[index] == tag) << index;
+    return mask;
+#endif
+}
+
+// Whether two runs of bytes are equal: keys are short, and up to 32 bytes two to four word comparisons beat a call.
+static inline int kedis_equal(const void *left, const void *right, size_t count) {
+    const uint8_t *a = (const uint8_t *)left, *b = (const uint8_t *)right;
+    if (count > 32 || count < 8) return memcmp(a, b, count) == 0;
+    uint64_t x, y, difference = 0;
+    for (size_t offset = 0; offset + 8 < count; offset += 8) {
+        memcpy(&x, a + offset, 8);
+        memcpy(&y, b + offset, 8);
+        difference |= x ^ y;
+    }
+    memcpy(&x, a + count - 8, 8);
+    memcpy(&y, b + count - 8, 8);
+    return (difference | (x ^ y)) == 0;
+}
+
+#endif

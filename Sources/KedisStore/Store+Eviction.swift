@@ -1,0 +1,161 @@
+// Eviction: one key at a time goes, the best of a sample and of what earlier samples left (EvictionPool.swift).
+//
+// Keys are spread over stripes by their hash, so the best of a stripe is nearly the best of all. The stripe is the
+// fuller of two drawn at random, which keeps them even.
+
+package import KedisUtilities
+
+extension Store {
+    /// Removes the key that `policy` finds best among at least `sampleCount` candidates; false when there is none.
+    /// Locks by itself: call it without any stripe held. O(samples).
+    package func evictOne(
+        _ policy: EvictionPolicy, sampleCount: Int, nowMilliseconds: Int64, using generator: inout RandomGenerator
+    ) -> Bool {
+        guard policy != .noEviction else { return false }
+        for _ in 0..<4 {
+            let first = generator.next(below: Store.stripeCount)
+            let second = generator.next(below: Store.stripeCount)
+            let isFirstFuller =
+                stripes[first].usedByteCount.pointee.current >= stripes[second].usedByteCount.pointee.current
+            let index = isFirstFuller ? first : second
+            if evict(inStripe: index, policy, sampleCount, nowMilliseconds, &generator) { return true }
+        }
+        // Few stripes have candidates: each is asked.
+        let first = generator.next(below: Store.stripeCount)
+        for offset in 0..<Store.stripeCount {
+            let index = (first + offset) % Store.stripeCount
+            if evict(inStripe: index, policy, sampleCount, nowMilliseconds, &generator) { return true }
+        }
+        return false
+    }
+
+    private func evict(
+        inStripe index: Int, _ policy: EvictionPolicy, _ sampleCount: Int, _ nowMilliseconds: Int64,
+        _ generator: inout RandomGenerator
+    ) -> Bool {
+        var isEvicted = false
+        withStripe(index, held: StripeSet()) { stripe in
+            var evictor = Evictor(
+                store: self, stripe: stripe, policy: policy, sampleCount: sampleCount, nowMilliseconds: nowMilliseconds)
+            isEvicted = evictor.evict(using: &generator)
+        }
+        return isEvicted
+    }
+}
+
+/// The eviction of one key from a stripe, which is locked.
+private struct Evictor {
+    let store: Store
+    let stripe: UnsafeMutablePointer<Stripe>
+    let policy: EvictionPolicy
+    let sampleCount: Int
+    let nowMilliseconds: Int64
+
+    /// Draws of a bucket before the table is walked instead.
+    private static let drawCountMax = 8
+    /// Keys that a walk in search of a candidate looks at, for each eviction.
+    private static let walkCountMax = 2000
+
+    mutating func evict(using generator: inout RandomGenerator) -> Bool {
+        stripe.pointee.evictionPool.prepare(for: policy)
+        for _ in 0..<4 {
+            sample(using: &generator)
+            while let candidate = stripe.pointee.evictionPool.takeBest() {
+                if remove(candidate) { return true }
+            }
+        }
+        return false
+    }
+
+    private func sample(using generator: inout RandomGenerator) {
+        stripe.pointee.forEachTable { databaseIndex, table in
+            guard (policy.isVolatile ? table.pointee.deadlineCount : table.pointee.count) > 0 else { return }
+            var found = 0
+            // Buckets come whole, so more are looked at than were asked for, for the same cache misses.
+            for _ in 0..<Self.drawCountMax where found < 2 * max(1, sampleCount) {
+                guard let bucket = table.pointee.randomBucket(using: &generator) else { break }
+                Bucket.forEachSlot(bucket.taken) { slot in
+                    let place = Place(bucket: bucket, slot: slot, cell: table.pointee.cell(bucket, slot))
+                    found += offer(place, databaseIndex, table, using: &generator)
+                }
+            }
+            guard found == 0 else { return }
+            walk(table, databaseIndex, using: &generator)
+        }
+    }
+
+    /// Looks for candidates from a random place on: they are few.
+    private func walk(
+        _ table: UnsafeMutablePointer<Table>, _ databaseIndex: Int, using generator: inout RandomGenerator
+    ) {
+        let stripeBits = table.pointee.stripeBits
+        var threshold = stripeBits | generator.next() >> UInt64(Table.stripeBitCount)
+        var found = 0
+        var budget = Table.ScanBudget(keyCount: Self.walkCountMax, homeCount: .max)
+        // From the random place to the end, and from the beginning on.
+        for _ in 0..<2 {
+            while found == 0 {
+                budget = Table.ScanBudget(keyCount: Self.walkCountMax, homeCount: .max)
+                let next = table.pointee.scan(from: threshold, budget: &budget) { cell, hash in
+                    guard found < Self.drawCountMax, let place = table.pointee.place(of: Entry(cell: cell, hash: hash))
+                    else { return }
+                    found += offer(place, databaseIndex, table, using: &generator)
+                }
+                guard let next else { break }
+                threshold = next
+            }
+            threshold = stripeBits
+        }
+    }
+
+    /// Offers a key to the pool; 1 when it is a candidate, else 0.
+    private func offer(
+        _ place: Place, _ databaseIndex: Int, _ table: UnsafeMutablePointer<Table>,
+        using generator: inout RandomGenerator
+    ) -> Int {
+        let header = place.cell.header
+        guard header.hasDeadline || !policy.isVolatile else { return 0 }
+        stripe.pointee.evictionPool.offer(
+            EvictionPool.Candidate(
+                databaseIndex: databaseIndex, hash: table.pointee.hash(ofCell: place.reference),
+                reference: place.reference, accessClock: header.accessClock,
+                score: score(place.cell, using: &generator)))
+        return 1
+    }
+
+    private func score(_ cell: Cell, using generator: inout RandomGenerator) -> Int64 {
+        let clock = cell.header.accessClock
+        switch policy {
+        case .noEviction: return 0
+        case .allKeysLRU, .volatileLRU:
+            // The time of the last use, negative: it stays comparable while time goes on.
+            let idle = Int64(AccessClock.idleSeconds(clock, nowMilliseconds: nowMilliseconds))
+            return idle - nowMilliseconds / 1000
+        case .allKeysLFU, .volatileLFU:
+            let decayMinutes = UInt32(clamping: store.shared.pointee.tracking.decayMinutes)
+            let counter = AccessClock.frequency(clock, decayMinutes: decayMinutes, nowMilliseconds: nowMilliseconds)
+            return 255 - Int64(counter)
+        case .allKeysRandom, .volatileRandom: return Int64(truncatingIfNeeded: generator.next() >> 1)
+        case .volatileTTL: return ~cell.deadlineMilliseconds
+        }
+    }
+
+    /// Removes a candidate when it is still there as it was seen.
+    private func remove(_ candidate: EvictionPool.Candidate) -> Bool {
+        guard let table = stripe.pointee.table(candidate.databaseIndex) else { return false }
+        var found: Place?
+        table.pointee.forEachCandidate(Table.fingerprint(of: candidate.hash)) { place in
+            if place.reference == candidate.reference { found = place }
+            return found == nil
+        }
+        guard let place = found, place.cell.header.accessClock == candidate.accessClock,
+            place.cell.header.hasDeadline || !policy.isVolatile,
+            table.pointee.hash(ofCell: place.reference) == candidate.hash
+        else { return false }
+        store.evictionObserver?(candidate.databaseIndex, place.cell.key)
+        table.pointee.remove(place, hash: candidate.hash, to: store.shared.pointee.reclaimer)
+        stripe.pointee.statistics.evicted &+= 1
+        stripe.pointee.statistics.changes &+= 1
+        return true
+    }
+}

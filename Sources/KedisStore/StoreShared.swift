@@ -1,0 +1,49 @@
+// What all stripes of a store share, at an address that stays: settings that the data path reads, the source of memory,
+// and what waits to be freed.
+
+import Synchronization
+
+struct StoreShared: ~Copyable {
+    let source: UnsafeMutablePointer<MemorySource>
+    let reclaimer: Reclaimer
+    /// `AccessTracking` in one word: the top bit counts frequencies, 31 bits of log factor, 32 of decay minutes.
+    private let trackingWord = Atomic<UInt64>(StoreShared.word(of: AccessTracking()))
+    /// Held by the one thread that frees what waits.
+    let isReclaiming = Atomic<Bool>(false)
+    /// The stripe at which the next slice of maintenance begins.
+    let nextStripe = Atomic<Int>(0)
+
+    init() {
+        source = .allocate(capacity: 1)
+        source.initialize(to: MemorySource())
+        reclaimer = Reclaimer(source: source)
+    }
+
+    deinit {
+        source.pointee.unmapPages()
+        source.deinitialize(count: 1)
+        source.deallocate()
+    }
+
+    @inline(__always)
+    var countsFrequency: Bool { trackingWord.load(ordering: .relaxed) >> 63 != 0 }
+
+    var tracking: AccessTracking {
+        let word = trackingWord.load(ordering: .relaxed)
+        var tracking = AccessTracking()
+        tracking.countsFrequency = word >> 63 != 0
+        tracking.logFactor = Int(word >> 32 & 0x7FFF_FFFF)
+        tracking.decayMinutes = Int(word & 0xFFFF_FFFF)
+        return tracking
+    }
+
+    func setTracking(_ tracking: AccessTracking) {
+        trackingWord.store(StoreShared.word(of: tracking), ordering: .relaxed)
+    }
+
+    private static func word(of tracking: AccessTracking) -> UInt64 {
+        (tracking.countsFrequency ? 1 << 63 : 0)
+            | UInt64(min(UInt32(clamping: tracking.logFactor), 0x7FFF_FFFF)) << 32
+            | UInt64(UInt32(clamping: tracking.decayMinutes))
+    }
+}
