@@ -57,6 +57,19 @@ struct DatabaseTests {
         #expect(database.execute("INFO", "memory").description.contains("maxmemory_human:8.00M"))
     }
 
+    @Test("A database that evicts takes every write and stays within its limit", arguments: [
+        KedisDatabase.Options.EvictionPolicy.leastRecentlyUsed, .leastFrequentlyUsed, .random,
+    ])
+    func eviction(policy: KedisDatabase.Options.EvictionPolicy) throws {
+        var options = KedisDatabase.Options()
+        options.memoryByteCountMax = 8 << 20
+        options.evictionPolicy = policy
+        let database = KedisDatabase(options: options)
+        for index in 0..<300 { try database.set("key:\(index)", to: String(repeating: "x", count: 100_000)) }
+        let count = try database.count()
+        #expect(count > 50 && count < 90, "\(count)")
+    }
+
     @Test("Eight threads on one database: no increment is lost, no pair is torn")
     func eightThreads() throws {
         let database = KedisDatabase()

@@ -1,0 +1,97 @@
+// Goal: what commands have no time for happens by itself: eviction down to the limit, memory given back. Method: a server that
+// is told once and then left alone; its store is watched from here.
+
+import KedisCommands
+import KedisProtocol
+import KedisServer
+import KedisStore
+import KedisTestSupport
+import KedisUtilities
+import Synchronization
+import Testing
+
+@Suite("Memory of a server")
+struct MemoryTests {
+    private static let valueByteCount = 1000
+
+    private func fill(_ socket: LoopbackSocket, keyCount: Int, valueByteCount: Int = valueByteCount) {
+        let value = String(repeating: "x", count: valueByteCount)
+        for start in stride(from: 0, to: keyCount, by: 500) {
+            let requests = (start..<start + 500).map {
+                "*3\r\n$3\r\nSET\r\n$\(4 + "\($0)".count)\r\nkey:\($0)\r\n$\(value.count)\r\n\(value)\r\n"
+            }
+            socket.send(requests.joined())
+            #expect(socket.read(2500) == String(repeating: "+OK\r\n", count: 500))
+        }
+    }
+
+    private func waits(_ condition: () -> Bool) async throws -> Bool {
+        for _ in 0..<1000 where !condition() { try await Task.sleep(for: .milliseconds(10)) }
+        return condition()
+    }
+
+    @Test("A lower limit is reached without another command")
+    func lowerLimit() async throws {
+        try await TestServer.with(["--maxmemory-policy", "allkeys-lru"]) { server in
+            let store = server.server.engine.store
+            let socket = try server.connect()
+            fill(socket, keyCount: 5000)
+            let limit = store.usedByteCount - 3000 * Self.valueByteCount
+            socket.send("CONFIG SET maxmemory \(limit)\r\n")
+            #expect(socket.read(5) == "+OK\r\n")
+            #expect(try await waits { store.usedByteCount <= limit })
+            #expect(store.statistics().evicted > 2000)
+        }
+    }
+
+    @Test("After FLUSHALL the memory goes back by itself")
+    func flushedMemory() async throws {
+        try await TestServer.with { server in
+            let store = server.server.engine.store
+            let empty = store.usedByteCount
+            let socket = try server.connect()
+            fill(socket, keyCount: 20_000)
+            let full = store.memoryStatistics()
+            #expect(full.usedByteCount > empty + 20_000 * Self.valueByteCount)
+            socket.send("FLUSHALL\r\n")
+            #expect(socket.read(5) == "+OK\r\n")
+            #expect(store.usedByteCount < empty + (1 << 20))
+            let isGivenBack = try await waits {
+                let now = store.memoryStatistics()
+                return now.pendingCount == 0 && now.arenaResidentByteCount * 4 <= full.arenaResidentByteCount
+            }
+            #expect(isGivenBack, "\(store.memoryStatistics())")
+        }
+    }
+    @Test("After keys went in the order of SCAN, the background comes to an end and has given memory back")
+    func keysDeletedInScanOrder() async throws {
+        try await TestServer.with { server in
+            let engine = server.server.engine
+            let socket = try server.connect()
+            // Some segments for each stripe.
+            fill(socket, keyCount: 300_000, valueByteCount: 32)
+            let full = engine.store.memoryStatistics()
+            let session = TestSession(engine)
+            var cursor = "0"
+            var left = 270_000
+            repeat {
+                guard case .array(let parts)? = try session.call("SCAN", cursor, "COUNT", "500"), parts.count == 2,
+                    case .bulk(let next) = parts[0], case .array(let keys) = parts[1]
+                else { break }
+                cursor = String(decoding: next, as: UTF8.self)
+                let names = keys.prefix(left).compactMap { key -> String? in
+                    guard case .bulk(let bytes) = key else { return nil }
+                    return String(decoding: bytes, as: UTF8.self)
+                }
+                left -= names.count
+                if !names.isEmpty { _ = try session.call(["DEL"] + names) }
+            } while cursor != "0" && left > 0
+            let isDone = try await waits {
+                !engine.memory.isMaintaining.load(ordering: .relaxed)
+                    && engine.store.memoryStatistics().arenaResidentByteCount * 2 <= full.arenaResidentByteCount
+            }
+            #expect(isDone, "\(engine.store.memoryStatistics())")
+            engine.store.checkInvariants()
+        }
+    }
+}
