@@ -38,7 +38,7 @@ struct MemoryCommand: ParsableCommand {
             "memory",
             ["keys:9", "deadlines", "resident MiB:12", "bytes a key:11", "goal:12", "by deadline", "deadline goal:13",
              "used/resident", "used goal:19", "huge MiB", "deleted MiB:11", "settle ms:9", "longest ms:10",
-             "after MiB:9", "needed MiB:10", "ratio", "ratio goal:14"],
+             "after MiB:9", "used MiB", "needed MiB:10", "ratio", "ratio goal:14"],
             isJSON: output.isJSON)
         for count in counts.counts {
             let plain = try measure(count, hasDeadlines: false, without: nil, report)
@@ -67,8 +67,9 @@ struct MemoryCommand: ParsableCommand {
             thinning ? mebibytes(filled.deletedGrowth) : .none,
             thinning ? .decimal(Double(filled.settleMicroseconds) / 1000, digits: 1) : .none,
             thinning ? .decimal(Double(filled.longestSliceMicroseconds) / 1000, digits: 2) : .none,
-            thinning ? mebibytes(filled.thinnedGrowth) : .none, thinning ? mebibytes(needed) : .none,
-            thinning ? .decimal(ratio, digits: 3) : .none, thinning ? .goal(.atMost(1.25), ratio) : .none,
+            thinning ? mebibytes(filled.thinnedGrowth) : .none, thinning ? mebibytes(filled.thinnedUsed) : .none,
+            thinning ? mebibytes(needed) : .none, thinning ? .decimal(ratio, digits: 3) : .none,
+            thinning ? .goal(.atMost(1.25), ratio) : .none,
         ])
         return perKey
     }
@@ -82,11 +83,15 @@ struct MemoryFigures {
     /// After deleting 90 %, and then after the background's work.
     var deletedGrowth = 0
     var thinnedGrowth = 0
+    var thinnedUsed = 0
     var settleMicroseconds = 0
     var longestSliceMicroseconds = 0
 
     var fields: [Int] {
-        [growth, used, hugePages, deletedGrowth, thinnedGrowth, settleMicroseconds, longestSliceMicroseconds]
+        [
+            growth, used, hugePages, deletedGrowth, thinnedGrowth, thinnedUsed, settleMicroseconds,
+            longestSliceMicroseconds,
+        ]
     }
 
     init() {}
@@ -95,8 +100,8 @@ struct MemoryFigures {
         let numbers = line.split(separator: " ").compactMap { Int($0) }
         guard numbers.count == fields.count else { return nil }
         (growth, used, hugePages) = (numbers[0], numbers[1], numbers[2])
-        (deletedGrowth, thinnedGrowth) = (numbers[3], numbers[4])
-        (settleMicroseconds, longestSliceMicroseconds) = (numbers[5], numbers[6])
+        (deletedGrowth, thinnedGrowth, thinnedUsed) = (numbers[3], numbers[4], numbers[5])
+        (settleMicroseconds, longestSliceMicroseconds) = (numbers[6], numbers[7])
     }
 }
 
@@ -152,6 +157,7 @@ struct MemoryTask {
             figures.longestSliceMicroseconds = settleInSlices(store)
             figures.settleMicroseconds = Int((monotonicNanoseconds() - start) / 1000)
             figures.thinnedGrowth = Int(benchmark_exact_resident_bytes()) - emptyResident
+            figures.thinnedUsed = store.usedByteCount - emptyUsed
         }
         return figures.fields.map(String.init).joined(separator: " ")
     }
