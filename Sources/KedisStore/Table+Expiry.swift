@@ -11,13 +11,16 @@
 import KedisUtilities
 
 struct ExpirySchedule: ~Copyable {
-    var wheel = TimingWheel()
+    var wheel: TimingWheel
     /// The wheel that is being replaced, or freed.
-    var retired = TimingWheel()
+    var retired: TimingWheel
     /// How far the walk is, in hash space with the stripe's bits; nil while there is none.
     var rebuiltUpTo: UInt64?
 
-    init() {}
+    init(source: UnsafeMutablePointer<MemorySource>) {
+        wheel = TimingWheel(source: source)
+        retired = TimingWheel(source: source)
+    }
 
     var count: Int { wheel.count + retired.count }
     var byteCount: Int { wheel.allocatedByteCount + retired.allocatedByteCount }

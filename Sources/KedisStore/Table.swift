@@ -64,7 +64,7 @@ struct Table: ~Copyable {
     private(set) var blobByteCount = 0
     /// All live bytes: cells, blobs, segments, directory, wheels.
     private(set) var byteCount = 0
-    var expiry = ExpirySchedule()
+    var expiry: ExpirySchedule
     /// Cells and bytes that slow paths have touched.
     var work = SlowPathWork()
     /// Where the next merge is tried, in hash space.
@@ -78,6 +78,7 @@ struct Table: ~Copyable {
         self.arena = arena
         self.stripeIndex = stripeIndex
         self.stripeByteCount = stripeByteCount
+        expiry = ExpirySchedule(source: arena.pointee.source)
     }
 
     deinit {

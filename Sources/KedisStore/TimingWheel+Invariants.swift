@@ -99,7 +99,9 @@ extension WheelBlockPool {
         var sum = kedis_allocated_size(root)
         for number in 0..<chunkNumberCount {
             if number % Self.chunksPerPage == 0 { sum += kedis_allocated_size(root[number / Self.chunksPerPage]) }
-            if let memory = chunk(UInt32(number)).pointee.memory { sum += kedis_allocated_size(memory) }
+            if let memory = chunk(UInt32(number)).pointee.memory {
+                sum += byteCountOfMemory(memory, blockCount(ofChunk: number))
+            }
         }
         return sum
     }

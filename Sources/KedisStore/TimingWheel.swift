@@ -53,7 +53,7 @@ struct TimingWheel: ~Copyable {
     /// Ten levels of 6 bits hold any Int64 of milliseconds, so there is nothing beyond the top level.
     static let levelCount = 10
 
-    var pool = WheelBlockPool()
+    var pool: WheelBlockPool
     var levels: UnsafeMutablePointer<Level>?
     private(set) var position: UInt64 = 0
     private(set) var count = 0
@@ -61,7 +61,8 @@ struct TimingWheel: ~Copyable {
     private var levelByteCount = 0
     var compaction = CompactionCursor()
 
-    init() {}
+    /// - Parameter source: where large wheels get their pages; nil for malloc.
+    init(source: UnsafeMutablePointer<MemorySource>? = nil) { pool = WheelBlockPool(source: source) }
 
     deinit { Self.release(levels) }
 

@@ -3,7 +3,7 @@
 //      block   ┌──────┬──────┬─   ─┬──────┬───────────────────────────┐
 //              │ 4 B  │ 4 B  │  …  │ 4 B  │ next block 28 bits│count 4│   15 fingerprints and a link: one cache line
 //              └──────┴──────┴─   ─┴──────┴───────────────────────────┘
-//      chunk   64 blocks, 4 KiB from malloc; the first one has 4, then 16, then 64
+//      chunk   64 blocks, a page of the store's pool; the first one has 4, then 16 from malloc, then 64
 //      page    128 descriptors of chunks, 3 KiB; the first one has 2, 8, 32, then 128
 //      root    the addresses of the pages
 //
@@ -57,9 +57,45 @@ struct WheelBlockPool: ~Copyable {
     private(set) var vacant = WheelBlockPool.none
     private(set) var allocatedByteCount = 0
 
-    init() {}
+    /// Where whole chunks come from: pages that go back to the system, which blocks between others of malloc do not.
+    /// Nil: from malloc.
+    private let source: UnsafeMutablePointer<MemorySource>?
 
-    deinit { Self.release(root, chunkNumberCount: chunkNumberCount) }
+    init(source: UnsafeMutablePointer<MemorySource>? = nil) { self.source = source }
+
+    deinit { releaseAll() }
+
+    // MARK: Memory of chunks
+
+    private func isPage(_ blockCount: Int) -> Bool { source != nil && blockCount == Self.blocksPerChunk }
+
+    private mutating func takeMemory(_ blockCount: Int) -> UnsafeMutableRawPointer? {
+        let byteCount = blockCount * Self.blockByteCount
+        guard let memory = isPage(blockCount) ? source.unsafelyUnwrapped.pointee.takePage() : malloc(byteCount) else {
+            return nil
+        }
+        allocatedByteCount += byteCountOfMemory(memory, blockCount)
+        return memory
+    }
+
+    private mutating func giveMemory(_ memory: UnsafeMutableRawPointer, _ blockCount: Int) {
+        allocatedByteCount -= byteCountOfMemory(memory, blockCount)
+        freeMemory(memory, blockCount)
+    }
+
+    private func freeMemory(_ memory: UnsafeMutableRawPointer, _ blockCount: Int) {
+        if isPage(blockCount) { source.unsafelyUnwrapped.pointee.returnPage(memory) } else { free(memory) }
+    }
+
+    /// What a chunk of `blockCount` blocks takes, in bytes.
+    func byteCountOfMemory(_ memory: UnsafeMutableRawPointer, _ blockCount: Int) -> Int {
+        isPage(blockCount) ? MemorySource.pageByteCount : kedis_allocated_size(memory)
+    }
+
+    /// The blocks of a chunk with memory.
+    func blockCount(ofChunk number: Int) -> Int {
+        number == 0 && chunkCount == 1 ? firstChunkBlockCount : Self.blocksPerChunk
+    }
 
     /// Blocks that have memory, used or not.
     var blockCapacity: Int { chunkCount == 1 ? firstChunkBlockCount : chunkCount * Self.blocksPerChunk }
@@ -150,7 +186,7 @@ struct WheelBlockPool: ~Copyable {
     // MARK: Giving back
 
     mutating func removeAll() {
-        Self.release(root, chunkNumberCount: chunkNumberCount)
+        releaseAll()
         root = nil
         rootCapacity = 0
         firstPageCapacity = 0
@@ -171,9 +207,10 @@ struct WheelBlockPool: ~Copyable {
             let number = chunkNumberCount - 1
             let chunk = chunk(UInt32(truncatingIfNeeded: number))
             if let memory = chunk.pointee.memory {
-                allocatedByteCount -= kedis_allocated_size(memory)
-                free(memory)
+                giveMemory(memory, blockCount(ofChunk: number))
                 chunkCount -= 1
+                // What is left are whole chunks.
+                firstChunkBlockCount = Self.blocksPerChunk
             }
             chunkNumberCount = number
             if number & (Self.chunksPerPage - 1) == 0, let root {
@@ -186,12 +223,15 @@ struct WheelBlockPool: ~Copyable {
         return chunkNumberCount > 0
     }
 
-    private static func release(_ root: UnsafeMutablePointer<Page>?, chunkNumberCount: Int) {
+    private func releaseAll() {
         guard let root else { return }
-        for first in stride(from: 0, to: chunkNumberCount, by: chunksPerPage) {
-            let page = root[first / chunksPerPage]
-            for index in 0..<min(chunksPerPage, chunkNumberCount - first) { free(page[index].memory) }
-            free(page)
+        for number in 0..<chunkNumberCount {
+            if let memory = chunk(UInt32(truncatingIfNeeded: number)).pointee.memory {
+                freeMemory(memory, blockCount(ofChunk: number))
+            }
+        }
+        for first in stride(from: 0, to: chunkNumberCount, by: Self.chunksPerPage) {
+            free(root[first / Self.chunksPerPage])
         }
         free(root)
     }
@@ -199,10 +239,7 @@ struct WheelBlockPool: ~Copyable {
     private mutating func releaseChunk(_ number: UInt32) {
         leaveRing(number)
         let chunk = chunk(number)
-        if let memory = chunk.pointee.memory {
-            allocatedByteCount -= kedis_allocated_size(memory)
-            free(memory)
-        }
+        if let memory = chunk.pointee.memory { giveMemory(memory, Self.blocksPerChunk) }
         chunk.pointee = Chunk(memory: nil, freeMask: 0, previous: Self.none, next: vacant)
         vacant = number
         chunkCount -= 1
@@ -245,12 +282,11 @@ struct WheelBlockPool: ~Copyable {
         if chunkCount == 1, firstChunkBlockCount < Self.blocksPerChunk { return growFirstChunk() }
         // Only a pool without any number given out has no chunk, so a small chunk is always number 0.
         let blockCount = chunkCount == 0 ? 4 : Self.blocksPerChunk
-        guard let memory = malloc(blockCount * Self.blockByteCount) else { return false }
+        guard let memory = takeMemory(blockCount) else { return false }
         guard let number = takeNumber() else {
-            free(memory)
+            giveMemory(memory, blockCount)
             return false
         }
-        allocatedByteCount += kedis_allocated_size(memory)
         chunkCount += 1
         if chunkCount == 1 { firstChunkBlockCount = blockCount }
         let mask = blockCount == Self.blocksPerChunk ? UInt64.max : (1 << UInt64(blockCount)) - 1
@@ -265,9 +301,9 @@ struct WheelBlockPool: ~Copyable {
         let before = firstChunkBlockCount
         let target = before * 4
         let chunk = chunk(0)
-        let oldByteCount = kedis_allocated_size(chunk.pointee.memory)
-        guard let memory = realloc(chunk.pointee.memory, target * Self.blockByteCount) else { return false }
-        allocatedByteCount += kedis_allocated_size(memory) - oldByteCount
+        guard let old = chunk.pointee.memory, let memory = takeMemory(target) else { return false }
+        memcpy(memory, old, before * Self.blockByteCount)
+        giveMemory(old, before)
         firstChunkBlockCount = target
         chunk.pointee.memory = memory.assumingMemoryBound(to: UInt32.self)
         let all = target == Self.blocksPerChunk ? UInt64.max : (1 << UInt64(target)) - 1
