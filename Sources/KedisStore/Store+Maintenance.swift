@@ -107,8 +107,7 @@ extension Stripe {
     mutating func maintain(nowMilliseconds: Int64, to reclaimer: borrowing Reclaimer) -> Bool {
         guard let arena else { return false }
         if evacuateSome(arena) || shrinkSome(nowMilliseconds) { return true }
-        // One free slab is kept for the next class that needs one.
-        if arena.pointee.spareSlabCount > 1, arena.pointee.discardSpareSlab() { return true }
+        if arena.pointee.discardSpareSlab() { return true }
         if planEvacuation(arena) { return true }
         return arena.pointee.collapseFullHalf()
     }
