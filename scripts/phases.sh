@@ -52,6 +52,11 @@ fuzz() {
     KEDIS_FUZZ_SECONDS=$1 run_tests --filter '[Ff]uzz' "${@:2}"
 }
 
+# The store against plain dictionaries, from a new seed, for so many seconds.
+store_model() {
+    KEDIS_MODEL_SECONDS=$1 run_tests --filter StoreModelTests "${@:2}"
+}
+
 # Deviations from .swift-format in the sources; shown, not fatal: a layout that reads better may stay.
 format_lint() {
     local log
@@ -91,6 +96,11 @@ address_sanitizer() {
 # The fuzzers with the address sanitizer, on what address_sanitizer has built.
 sanitized_fuzz() {
     ASAN_OPTIONS="detect_leaks=0" fuzz "$1" --skip-build --sanitize=address --scratch-path .build-asan
+}
+
+# The store against plain dictionaries with the address sanitizer, on what address_sanitizer has built.
+sanitized_store_model() {
+    ASAN_OPTIONS="detect_leaks=0" store_model "$1" --skip-build --sanitize=address --scratch-path .build-asan
 }
 
 release_build() {

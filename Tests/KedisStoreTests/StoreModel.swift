@@ -1,8 +1,10 @@
-// The store's model: plain dictionaries with the same rules, and one step of it against the real store.
+// The store's model: plain dictionaries with the same rules, and what a walk of random operations needs around it.
 //
-// Every operation runs on both; results and, from time to time, everything that is stored are compared.
+// Every operation runs on both (StoreModel+Operations.swift, StoreModel+Background.swift); results and, from time to
+// time, everything that is stored are compared.
 
 import KedisStore
+import KedisTestSupport
 import KedisUtilities
 import Testing
 
@@ -11,14 +13,44 @@ struct ModelValue: Equatable {
     var deadline: Int64
 }
 
-/// The live keys of every database at `now`.
-struct StoreModel {
+/// The live keys of every database at `now`, and what the store's observers have said.
+///
+/// The model is changed after the store, so that an observer sees it as it was before the operation.
+final class StoreModel: @unchecked Sendable {
+    // Sendable: the walk has one thread.
     var databases: [[[UInt8]: ModelValue]]
+    /// Keys that were due when they left `databases`: nobody sees them, but the store may still hold them.
+    var hidden: [Set<[UInt8]>]
     var now: Int64 = 1_700_000_000_000
+    var evicted: [(database: Int, key: [UInt8])] = []
+    var expiredCount = 0
+    /// Keys that expired although the model has them alive.
+    var wronglyExpired: [String] = []
 
-    mutating func dropDue() {
-        for index in databases.indices {
-            databases[index] = databases[index].filter { $0.value.deadline == noDeadline || $0.value.deadline > now }
+    init(databaseCount: Int) {
+        databases = Array(repeating: [:], count: databaseCount)
+        hidden = Array(repeating: [], count: databaseCount)
+    }
+
+    func isLive(_ value: ModelValue) -> Bool { value.deadline == noDeadline || value.deadline > now }
+
+    func dropDue() {
+        for index in databases.indices where databases[index].values.contains(where: { !isLive($0) }) {
+            hidden[index].formUnion(databases[index].lazy.filter { !self.isLive($0.value) }.map(\.key))
+            databases[index] = databases[index].filter { isLive($0.value) }
+        }
+    }
+
+    func dropDue(_ database: Int, _ key: [UInt8]) {
+        guard let value = databases[database][key], !isLive(value) else { return }
+        databases[database][key] = nil
+        hidden[database].insert(key)
+    }
+
+    func noteExpired(_ database: Int, _ key: ByteView) {
+        expiredCount += 1
+        if let value = databases[database][key.bytes], isLive(value) {
+            wronglyExpired.append("\(database) \(key.text.prefix(20)) \(value.deadline - now)")
         }
     }
 }
@@ -30,249 +62,182 @@ func storedBytes(_ entry: Entry) -> [UInt8] {
     }
 }
 
-func testGenerator(_ label: String) -> RandomGenerator {
-    let seed = systemEntropy()
-    print("\(label): seed \(seed)")
-    return RandomGenerator(seed: seed)
+func testGenerator(_ label: String) -> RandomGenerator { .forTest(label) }
+
+/// Calls `body` with a view of `bytes`.
+func withView<Result, Failure: Error>(
+    _ bytes: [UInt8], _ body: (ByteView) throws(Failure) -> Result
+) throws(Failure) -> Result {
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 1)
+    defer { buffer.deallocate() }
+    buffer.copyBytes(from: bytes)
+    return try body(ByteView(UnsafeRawBufferPointer(buffer)))
 }
 
-func withKey<Result>(_ store: Store, _ name: [UInt8], _ body: (Key) throws -> Result) rethrows -> Result {
-    try name.withUnsafeBytes { try body(store.key(ByteView($0))) }
+func withKey<Result, Failure: Error>(
+    _ store: Store, _ name: [UInt8], _ body: (Key) throws(Failure) -> Result
+) throws(Failure) -> Result {
+    try withView(name) { (view) throws(Failure) in try body(store.key(view)) }
+}
+
+/// Sets `name` to `value` in database 0, with all stripes locked by the caller.
+func put(
+    _ store: Store, _ name: [UInt8], _ value: [UInt8], deadline: DeadlineUpdate = .clear, now: Int64 = 1000
+) throws(StoreError) {
+    let keyspace = store.keyspace(0, nowMilliseconds: now, held: .all)
+    try withKey(store, name) { (key) throws(StoreError) in
+        try withView(value) { (value) throws(StoreError) in try keyspace.setString(key, value, deadline: deadline) }
+    }
+}
+
+/// What is stored under `name` in database 0, with all stripes locked by the caller.
+func get(_ store: Store, _ name: [UInt8], now: Int64 = 1000) -> [UInt8]? {
+    let keyspace = store.keyspace(0, nowMilliseconds: now, held: .all)
+    return withKey(store, name) { keyspace.peek($0).map(storedBytes) }
+}
+
+/// How a walk behaves.
+struct ModelShape: Sendable, CustomTestStringConvertible {
+    var keyCount: Int
+    var databaseCount: Int
+    /// Steps between two walks of all invariants and between two comparisons of everything.
+    var checkInterval = 1
+    var compareInterval = 100
+    /// Whether there are keys of 16 and 64 KiB and values up to 1 MiB.
+    var hasLargeThings = true
+    /// Of 1000 choices, how many are for growing instead of shrinking; changes while the walk goes on.
+    var growth = 500
+
+    var testDescription: String { "\(keyCount) keys in \(databaseCount) databases" }
+}
+
+/// A SCAN that is under way.
+struct RunningScan {
+    var database: Int
+    var cursor: UInt64 = 0
+    /// Keys that were there at every step so far.
+    var stable: Set<[UInt8]>
+    var given: Set<[UInt8]> = []
 }
 
 /// A store and its model, walked through random operations.
 struct ModelWalk {
     let store: Store
-    var model: StoreModel
+    let model: StoreModel
     var generator: RandomGenerator
-    let keyCount: Int
+    var shape: ModelShape
+    let names: [[UInt8]]
+    var scans: [RunningScan] = []
+    var stepCount = 0
+    var evictedCount = 0
+    var refusedCount = 0
     private var recent: [String] = []
 
-    init(seed: UInt64, databaseCount: Int, keyCount: Int) {
-        store = Store(databaseCount: databaseCount, seed: HashSeed(seed, ~seed))
-        model = StoreModel(databases: Array(repeating: [:], count: databaseCount))
-        generator = RandomGenerator(seed: seed)
-        self.keyCount = keyCount
+    init(generator: RandomGenerator, shape: ModelShape) {
+        var generator = generator
+        let model = StoreModel(databaseCount: shape.databaseCount)
+        store = Store(
+            databaseCount: shape.databaseCount, seed: HashSeed(generator.next(), generator.next()),
+            expiryObserver: { model.noteExpired($0, $1) },
+            evictionObserver: { model.evicted.append(($0, $1.bytes)) }
+        )
+        self.model = model
+        self.generator = generator
+        self.shape = shape
+        names = (0..<shape.keyCount).map { ModelWalk.name($0, hasLargeThings: shape.hasLargeThings) }
+    }
+
+    /// The name of a key: the empty one, some of 16 KiB and of 64 KiB, and short ones of all lengths.
+    private static func name(_ index: Int, hasLargeThings: Bool) -> [UInt8] {
+        if index == 0 { return [] }
+        let name = Array("\(index):".utf8)
+        let byteCount =
+            switch index % 101 {
+            case 1 where hasLargeThings: (16 << 10) - 2 + index % 4
+            case 2 where hasLargeThings: 64 << 10
+            case 3...20: index % 600
+            default: 4 + index * 7 % 30
+            }
+        return name + [UInt8](repeating: 0x6B, count: max(0, byteCount - name.count))
     }
 
     /// The last operations, newest last: what a failure shows.
-    var history: String { recent.joined(separator: "\n") }
+    var history: String { "step \(stepCount)\n" + recent.joined(separator: "\n") }
 
-    private mutating func note(_ text: String) {
+    mutating func note(_ text: String) {
         recent.append(text)
         if recent.count > 12 { recent.removeFirst() }
     }
 
-    private mutating func randomKey() -> [UInt8] { Array("key:\(generator.next(below: keyCount))".utf8) }
+    func show(_ key: [UInt8]) -> String { String(decoding: key.prefix(20), as: UTF8.self) }
 
-    private mutating func randomBytes() -> [UInt8] {
-        switch generator.next(below: 4) {
-        case 0: Array("\(Int64(bitPattern: generator.next()) >> Int64(generator.next(below: 64)))".utf8)
-        case 1: []
-        case 2: (0..<generator.next(below: 60)).map { _ in UInt8(truncatingIfNeeded: generator.next()) }
-        default: [UInt8](repeating: 0x61, count: generator.next(below: 300))
+    mutating func randomKey() -> [UInt8] { names[generator.next(below: names.count)] }
+
+    mutating func randomDatabase() -> Int { generator.next(below: model.databases.count) }
+
+    mutating func randomBytes() -> [UInt8] {
+        let byteCount: Int
+        switch generator.next(below: 100) {
+        case 0..<20: return Array("\(Int64(bitPattern: generator.next()) >> Int64(generator.next(below: 64)))".utf8)
+        case 20..<25: return []
+        case 25..<30: byteCount = 1
+        case 30..<36: byteCount = 43 + generator.next(below: 4)
+        case 36..<44: byteCount = 490 + generator.next(below: 30)
+        case 44..<60: byteCount = generator.next(below: 1200)
+        case 60..<63 where shape.hasLargeThings: byteCount = (16 << 10) - 2 + generator.next(below: 5)
+        case 63 where shape.hasLargeThings && generator.next(below: 8) == 0: byteCount = 1 << 20
+        case 64 where shape.hasLargeThings: byteCount = 3000 + generator.next(below: 40_000)
+        default: byteCount = generator.next(below: 60)
         }
+        // The first byte is no digit, so that the string is no integer.
+        var bytes = [UInt8](repeating: UInt8(0x61 + generator.next(below: 26)), count: byteCount)
+        for _ in 0..<min(8, byteCount) {
+            bytes[generator.next(below: byteCount)] = UInt8(truncatingIfNeeded: generator.next() | 0x80)
+        }
+        return bytes
     }
 
     /// A deadline soon after now, long after, or already past.
-    private mutating func randomDeadline() -> Int64 {
-        switch generator.next(below: 5) {
+    mutating func randomDeadline() -> Int64 {
+        switch generator.next(below: 8) {
         case 0: model.now - Int64(generator.next(below: 100))
         case 1: model.now + Int64(generator.next(below: 1 << 40))
+        case 2: model.now + Int64(generator.next(below: 200_000))
+        case 3 where generator.next(below: 20) == 0: .max
         default: model.now + Int64(generator.next(below: 2000))
         }
     }
 
-    /// Runs one operation on both.
+    /// One step: an operation or something of the background, and the checks that are due after it.
     mutating func step() throws {
-        let database = generator.next(below: model.databases.count)
-        let key = randomKey()
-        let choice = generator.next(below: 1000)
-        store.lock(.all)
-        defer { store.unlock(.all) }
-        let keyspace = store.keyspace(database, nowMilliseconds: model.now, held: .all)
-        model.dropDue(database, key)
-        switch choice {
-        case 0..<250: try set(key, in: database, keyspace)
-        case 250..<320: try setInteger(key, in: database, keyspace)
-        case 320..<420: try resize(key, in: database, keyspace)
-        case 420..<620: remove(key, in: database, keyspace)
-        case 620..<720: setDeadline(key, in: database, keyspace)
-        case 720..<770: try rename(key, in: database, keyspace)
-        case 770..<820: try copy(key, in: database, keyspace)
-        case 820..<870: try move(key, in: database, keyspace)
-        case 870..<873: flush(database, keyspace)
-        case 873..<880: swap(database, keyspace)
-        case 880..<910: pickRandom(in: database, keyspace)
-        default: read(key, in: database, keyspace)
+        stepCount += 1
+        // Phases of growth and of shrinking, so that tables split and merge.
+        if generator.next(below: 2000) == 0 { shape.growth = 200 + generator.next(below: 700) }
+        switch generator.next(below: 100) {
+        case 0..<90: try operate()
+        default: runBackground()
         }
-    }
-
-    private mutating func set(_ key: [UInt8], in database: Int, _ keyspace: Keyspace) throws {
-        let bytes = randomBytes()
-        let before = model.databases[database][key]?.deadline ?? noDeadline
-        let update: DeadlineUpdate
-        let deadline: Int64
-        switch generator.next(below: 3) {
-        case 0: (update, deadline) = (.clear, noDeadline)
-        case 1: (update, deadline) = (.keep, before)
-        default:
-            deadline = randomDeadline()
-            update = .set(deadline)
-        }
-        note("set \(database) \(String(decoding: key, as: UTF8.self)) \(bytes.count) bytes \(update)")
-        try withKey(store, key) { key in
-            try bytes.withUnsafeBytes { try keyspace.setString(key, ByteView($0), deadline: update) }
-        }
-        model.databases[database][key] = ModelValue(bytes: bytes, deadline: deadline)
-    }
-
-    private mutating func setInteger(_ key: [UInt8], in database: Int, _ keyspace: Keyspace) throws {
-        let value = Int64(bitPattern: generator.next()) >> Int64(generator.next(below: 64))
-        note("setInteger \(database) \(String(decoding: key, as: UTF8.self)) \(value)")
-        let bytes = Array("\(value)".utf8)
-        let old = model.databases[database][key]
-        try withKey(store, key) { key in
-            if old != nil, let entry = keyspace.write(key), entry.encoding == .integer {
-                keyspace.replaceInteger(entry, value)
-                return
-            }
-            try keyspace.setInteger(key, value, deadline: .keep)
-        }
-        model.databases[database][key] = ModelValue(bytes: bytes, deadline: old?.deadline ?? noDeadline)
-    }
-
-    private mutating func resize(_ key: [UInt8], in database: Int, _ keyspace: Keyspace) throws {
-        let old = model.databases[database][key]
-        let count =
-            generator.next(below: 3) == 0
-            ? generator.next(below: 400) : (old?.bytes.count ?? 0) + generator.next(below: 9)
-        note("resize \(database) \(String(decoding: key, as: UTF8.self)) to \(count)")
-        var bytes = Array((old?.bytes ?? []).prefix(count))
-        bytes += [UInt8](repeating: 0, count: count - bytes.count)
-        let position = generator.next(below: count)
-        let byte = UInt8(truncatingIfNeeded: generator.next())
-        try withKey(store, key) { key in
-            let room = try keyspace.resizeString(key, to: count)
-            #expect(room.count == count)
-            if count > 0 { room[position] = byte }
-        }
-        if count > 0 { bytes[position] = byte }
-        model.databases[database][key] = ModelValue(bytes: bytes, deadline: old?.deadline ?? noDeadline)
-    }
-
-    private mutating func remove(_ key: [UInt8], in database: Int, _ keyspace: Keyspace) {
-        note("remove \(database) \(String(decoding: key, as: UTF8.self))")
-        let removed = withKey(store, key) { keyspace.remove($0) }
-        #expect(removed == (model.databases[database].removeValue(forKey: key) != nil), "\(history)")
-    }
-
-    private mutating func setDeadline(_ key: [UInt8], in database: Int, _ keyspace: Keyspace) {
-        let deadline = generator.next(below: 3) == 0 ? noDeadline : randomDeadline()
-        note("setDeadline \(database) \(String(decoding: key, as: UTF8.self)) \(deadline - model.now)")
-        let isThere = withKey(store, key) { key in
-            guard let entry = keyspace.write(key) else { return false }
-            try? keyspace.setDeadline(entry, deadline)
-            return true
-        }
-        #expect(isThere == (model.databases[database][key] != nil), "\(history)")
-        model.databases[database][key]?.deadline = deadline
-    }
-
-    private mutating func rename(_ key: [UInt8], in database: Int, _ keyspace: Keyspace) throws {
-        let target = randomKey()
-        note("rename \(database) \(String(decoding: key, as: UTF8.self)) to \(String(decoding: target, as: UTF8.self))")
-        let isDone = try withKey(store, key) { key in try withKey(store, target) { try keyspace.rename(key, to: $0) } }
-        #expect(isDone == (model.databases[database][key] != nil), "\(history)")
-        if let value = model.databases[database].removeValue(forKey: key) { model.databases[database][target] = value }
-    }
-
-    private mutating func copy(_ key: [UInt8], in database: Int, _ keyspace: Keyspace) throws {
-        let target = randomKey()
-        let other = generator.next(below: model.databases.count)
-        note(
-            "copy \(database) \(String(decoding: key + [0x20] + target, as: UTF8.self)) in \(other)"
-        )
-        let isDone = try withKey(store, key) { key in
-            try withKey(store, target) { try keyspace.copy(key, to: $0, in: keyspace.selecting(other)) }
-        }
-        #expect(isDone == (model.databases[database][key] != nil), "\(history)")
-        if let value = model.databases[database][key] { model.databases[other][target] = value }
-    }
-
-    private mutating func move(_ key: [UInt8], in database: Int, _ keyspace: Keyspace) throws {
-        let other = generator.next(below: model.databases.count)
-        model.dropDue(other, key)
-        guard other != database, model.databases[other][key] == nil else { return }
-        note("move \(database) \(String(decoding: key, as: UTF8.self)) to \(other)")
-        let isDone = try withKey(store, key) { try keyspace.move($0, to: keyspace.selecting(other)) }
-        #expect(isDone == (model.databases[database][key] != nil), "\(history)")
-        model.databases[other][key] = model.databases[database].removeValue(forKey: key)
-    }
-
-    private mutating func flush(_ database: Int, _ keyspace: Keyspace) {
-        note("flush \(database)")
-        #expect(keyspace.removeAll() >= model.databases[database].filter { isLive($0.value) }.count)
-        model.databases[database] = [:]
-    }
-
-    private mutating func swap(_ database: Int, _ keyspace: Keyspace) {
-        let other = generator.next(below: model.databases.count)
-        note("swap \(database) \(other)")
-        keyspace.swapDatabases(database, other)
-        model.databases.swapAt(database, other)
-    }
-
-    private mutating func pickRandom(in database: Int, _ keyspace: Keyspace) {
-        var name: [UInt8]?
-        let isGiven = keyspace.withRandomEntry(using: &generator) { name = $0.key.bytes }
-        #expect(isGiven == (name != nil))
-        guard let name else { return }
-        let value = model.databases[database][name]
-        #expect(value.map(isLive) == true, "a random key that is not there")
-    }
-
-    private mutating func read(_ key: [UInt8], in database: Int, _ keyspace: Keyspace) {
-        let expected = model.databases[database][key]
-        let found = withKey(store, key) { key in
-            keyspace.read(key).map { ModelValue(bytes: storedBytes($0), deadline: $0.deadlineMilliseconds) }
-        }
-        #expect(found == expected, "\(String(decoding: key, as: UTF8.self))\n\(history)")
-    }
-
-    private func isLive(_ value: ModelValue) -> Bool { value.deadline == noDeadline || value.deadline > model.now }
-
-    /// Lets time pass on both; `expires` runs the background tick, after which no key is left that was due 16 ms ago.
-    mutating func passTime(expires: Bool) {
-        model.now += Int64(generator.next(below: 1500))
-        note("time passes, \(expires ? "expired on time" : "nobody looks")")
-        guard expires else { return }
-        while store.expireDue(nowMilliseconds: model.now, limit: 1 + generator.next(below: 50)) > 0 {}
-        // The wheel looks at a deadline up to 16 ms late.
-        let late = model.databases.map { database in
-            database.values.filter { $0.deadline != noDeadline && $0.deadline + 16 > model.now }.count
-        }
-        model.dropDue()
-        for index in model.databases.indices {
-            let keyspace = store.keyspace(index, nowMilliseconds: model.now)
-            let count = model.databases[index].count
-            #expect(keyspace.count >= count && keyspace.count <= count + late[index], "\(history)")
-            let withDeadline = model.databases[index].values.filter { $0.deadline != noDeadline }.count
-            #expect(keyspace.deadlineCount - withDeadline == keyspace.count - count, "\(history)")
-        }
+        #expect(model.wronglyExpired.isEmpty, "\(model.wronglyExpired)\n\(history)")
+        if generator.next(below: shape.checkInterval) == 0 { store.checkInvariants() }
+        if generator.next(below: shape.compareInterval) == 0 { compareAll() }
     }
 
     /// Compares everything, by a walk and by SCAN with random counts.
     mutating func compareAll() {
         store.checkInvariants()
         model.dropDue()
+        #expect(store.usedByteCount == store.memoryStatistics().usedByteCount, "\(history)")
+        #expect(store.statistics().expired == UInt64(model.expiredCount), "\(history)")
         for index in model.databases.indices {
             let keyspace = store.keyspace(index, nowMilliseconds: model.now)
             var walked: [[UInt8]: ModelValue] = [:]
             keyspace.forEachEntry {
                 walked[$0.key.bytes] = ModelValue(bytes: storedBytes($0), deadline: $0.deadlineMilliseconds)
             }
-            #expect(walked == model.databases[index], "\(history)")
+            #expect(walked.count == model.databases[index].count, "\(history)")
+            // A failed comparison of the dictionaries would print all of both.
+            let isEqual = walked == model.databases[index]
+            #expect(isEqual, "the walk found something else\n\(history)")
             var scanned: [[UInt8]] = []
             var cursor: UInt64 = 0
             repeat {
@@ -280,15 +245,8 @@ struct ModelWalk {
                     scanned.append($0.key.bytes)
                 }
             } while cursor != 0
-            #expect(scanned.count == walked.count && Set(scanned) == Set(walked.keys), "\(history)")
-        }
-    }
-}
-
-extension StoreModel {
-    mutating func dropDue(_ database: Int, _ key: [UInt8]) {
-        if let value = databases[database][key], value.deadline != noDeadline, value.deadline <= now {
-            databases[database][key] = nil
+            let isScanned = scanned.count == walked.count && Set(scanned) == Set(walked.keys)
+            #expect(isScanned, "\(scanned.count) scanned of \(walked.count)\n\(history)")
         }
     }
 }

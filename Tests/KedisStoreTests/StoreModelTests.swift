@@ -2,23 +2,50 @@
 // a SCAN gives exactly the live keys. The seed is printed.
 
 import KedisStore
+import KedisTestSupport
 import KedisUtilities
 import Testing
 
 @Suite("Store against a model")
 struct StoreModelTests {
-    @Test("Random operations", arguments: [(3, 6, 4000), (20, 3, 6000), (300, 1, 6000), (5000, 2, 30_000)])
-    func randomOperations(keyCount: Int, databaseCount: Int, stepCount: Int) throws {
-        let seed = systemEntropy()
-        print("store model with \(keyCount) keys: seed \(seed)")
-        var walk = ModelWalk(seed: seed, databaseCount: databaseCount, keyCount: keyCount)
-        var choice = RandomGenerator(seed: seed ^ 1)
-        for step in 0..<stepCount {
-            try walk.step()
-            if choice.next(below: 200) == 0 { walk.passTime(expires: choice.next(below: 2) == 0) }
-            if step < 200 || choice.next(below: keyCount > 1000 ? 3000 : 100) == 0 { walk.compareAll() }
-        }
+    @Test(
+        "Random operations",
+        arguments: [
+            ModelShape(keyCount: 3, databaseCount: 6),
+            ModelShape(keyCount: 20, databaseCount: 3),
+            ModelShape(keyCount: 300, databaseCount: 2, checkInterval: 2),
+            ModelShape(
+                keyCount: 20_000, databaseCount: 2, checkInterval: 500, compareInterval: 5000, hasLargeThings: false),
+        ])
+    func randomOperations(shape: ModelShape) throws {
+        var walk = ModelWalk(generator: .forTest("store model with \(shape)"), shape: shape)
+        for _ in 0..<(shape.keyCount < 1000 ? 3000 : 30_000) { try walk.step() }
         walk.compareAll()
+    }
+
+    @Test("Random operations on stores of all shapes, for KEDIS_MODEL_SECONDS (2 when it is not set)")
+    func randomOperationsForLong() throws {
+        let seconds = TestFiles.environment("KEDIS_MODEL_SECONDS").flatMap { UInt64($0) } ?? 2
+        let start = monotonicNanoseconds()
+        var generator = testGenerator("store model for \(seconds) s")
+        var (steps, walks) = (0, 0)
+        while monotonicNanoseconds() - start < seconds * 1_000_000_000 {
+            let keyCount = 1 + generator.next(below: 1 << (1 + generator.next(below: 14)))
+            let shape = ModelShape(
+                keyCount: keyCount, databaseCount: 1 + generator.next(below: 4), checkInterval: 1 + keyCount / 100,
+                compareInterval: 100 + keyCount, hasLargeThings: keyCount < 3000)
+            let seed = generator.next()
+            print("store model: \(keyCount) keys, seed of this walk \(seed)")
+            var walk = ModelWalk(generator: RandomGenerator(seed: seed), shape: shape)
+            for step in 0..<2000 + 4 * keyCount {
+                try walk.step()
+                if step % 64 == 0, monotonicNanoseconds() - start > seconds * 1_000_000_000 { break }
+            }
+            walk.compareAll()
+            steps += walk.stepCount
+            walks += 1
+        }
+        print("store model: \(steps) steps in \(walks) walks")
     }
 
     @Test("The observer is told of every expired key exactly once, however it is met")

@@ -21,12 +21,14 @@ package final class KedisProcess {
         return TestFiles.program("\(folder)/kedis")
     }()
 
-    /// Starts a server and waits until it answers.
-    package init(folder: String, directives: [String]) throws {
+    /// Starts a server and waits until it answers. With `addressSpaceKilobytes` the system refuses it more than that.
+    package init(folder: String, directives: [String], addressSpaceKilobytes: Int? = nil) throws {
         guard let program = Self.program else { throw OracleError(description: "no kedis beside the tests") }
         for _ in 0..<8 {
             let port = try LoopbackSocket.freePort()
-            let process = try spawnProcess([
+            // The shell becomes the server: the process number stays.
+            let limit = addressSpaceKilobytes.map { ["/bin/sh", "-c", "ulimit -v \($0); exec \"$0\" \"$@\""] } ?? []
+            let process = try spawnProcess(limit + [
                 program, "server", "--port", "\(port)", "--bind", "127.0.0.1", "--dir", folder,
                 "--logfile", "\(folder)/kedis.log", "--threads", "2",
             ] + directives)
@@ -56,6 +58,14 @@ package final class KedisProcess {
         waitpid(process, &status, 0)
         process = 0
         return status & 0x7F == 0 ? (status >> 8) & 0xFF : nil
+    }
+
+    /// Whether it runs; what a crash leaves is not.
+    package var isRunning: Bool {
+        guard process > 0 else { return false }
+        if waitpid(process, nil, WNOHANG) == 0 { return true }
+        process = 0
+        return false
     }
 
     package func target(protocolVersion: Int) -> RespTarget {
