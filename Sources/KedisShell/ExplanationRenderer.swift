@@ -125,14 +125,19 @@ private struct Picture {
         guard !stage.elements.isEmpty else { return ["no key"] }
         return stage.elements.flatMap { key -> [String] in
             let facts = (key["place"]?.pairs ?? []).filter { $0.name != "hash" && $0.name != "stripe" }
+            let (buckets, others) = (facts.filter(isBucket), facts.filter { !isBucket($0) })
             var rows = flowed(
-                [key["key"]?.shortText ?? ""] + facts.map { "\($0.name): \($0.value.shortText)" }, width: inner)
+                [key["key"]?.shortText ?? ""] + others.map { "\($0.name): \($0.value.shortText)" }, width: inner)
+            // One line for each cache line.
+            rows += buckets.map { "\(rightPadded($0.name, to: 9)) │\($0.value.shortText)" }
             guard let entry = key["entry"], entry != .null else { return rows + ["no entry"] }
             rows.append("\(entry["type"]?.shortText ?? ""), encoded as \(entry["encoding"]?.shortText ?? ""), "
                 + "\(entry["bytes"]?.shortText ?? "?") bytes:")
             return rows + fieldRows(entry["fields"]?.elements ?? [])
         }
     }
+
+    private func isBucket(_ fact: (name: String, value: Reply)) -> Bool { fact.name.hasPrefix("bucket ") }
 
     /// A table of the entry's memory: offset, length, name, bytes, meaning.
     private func fieldRows(_ fields: [Reply]) -> [String] {

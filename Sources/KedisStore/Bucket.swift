@@ -143,6 +143,12 @@ struct Segment {
         return Int(truncatingIfNeeded: (bits &* UInt64(homeCount)) &>> 16)
     }
 
+    /// The number of one of this segment's buckets.
+    @inline(__always)
+    func index(of bucket: Bucket) -> Int {
+        Int(truncatingIfNeeded: UInt(bitPattern: bucket.address) &- UInt(bitPattern: page)) / Bucket.byteCount
+    }
+
     /// Taken slots. O(64 cache lines).
     var count: Int {
         var sum = 0

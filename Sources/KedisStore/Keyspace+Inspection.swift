@@ -62,8 +62,12 @@ extension Keyspace {
         add("home bucket", "\(home) of \(Segment.homeCount)")
         add("tag", String(hexadecimal(key.hash).suffix(2)))
         let found = table.pointee.find(key)
-        add("bucket", segment.bucket(home).drawing(marking: found))
-        add("neighbour", segment.neighbour(ofHome: home).drawing(marking: found))
+        add("bucket \(home)", segment.bucket(home).drawing(marking: found))
+        let neighbour = segment.neighbour(ofHome: home)
+        add("bucket \(segment.index(of: neighbour))", neighbour.drawing(marking: found))
+        if let found, segment.index(of: found.bucket) >= Segment.homeCount {
+            add("bucket \(segment.index(of: found.bucket))", found.bucket.drawing(marking: found))
+        }
         guard let entry, let found else {
             add("slot", "none")
             return KeyInspection(place: place, entry: nil)
@@ -82,17 +86,17 @@ extension Bucket {
         for slot in 0..<Bucket.slotCount {
             let bit: UInt32 = 1 << UInt32(slot)
             guard taken & bit != 0 else {
-                slots.append("·")
+                slots.append("  · ")
                 continue
             }
             let tag = String(hexadecimal(UInt64(tag(slot))).suffix(2))
             let isMarked = place?.bucket.address == address && place?.slot == slot
-            slots.append(isMarked ? "[\(tag)]" : tag)
+            slots.append(isMarked ? "[\(tag)]" : " \(tag) ")
         }
-        var text = slots.joined(separator: " ")
+        var text = slots.joined()
         let displacedCount = displaced.nonzeroBitCount
-        if displacedCount > 0 { text += "; \(displacedCount) of the home before" }
-        if overflowCount > 0 { text += "; \(overflowCount) in the stash" }
+        if displacedCount > 0 { text += "│ \(displacedCount) of the home before" }
+        if overflowCount > 0 { text += "│ \(overflowCount) in the stash" }
         return text
     }
 }

@@ -19,7 +19,7 @@ private let explanation: Reply = {
     }
     let key = map(("key", text("name")), ("hash", text("0x53b1c9bbe145fe8a")), ("stripe", .integer(2)))
     let place = map(
-        ("database", text("0")), ("table", text("1 key in 8 slots")), ("home slot", text("6")),
+        ("database", text("0")), ("table", text("1 key in 1 segment of 768 slots")), ("home bucket", text("6 of 60")),
         ("slot", text("9 (3 from home)")))
     let entry = map(
         ("type", text("string")), ("encoding", text("embstr")), ("bytes", .integer(56)),
