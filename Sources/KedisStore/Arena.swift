@@ -17,7 +17,7 @@
 // empties them. A free cell's first 2 bytes link to the next free cell of its slab.
 //
 // Ownership: the stripe's; guarded by its lock. Invariants: see `checkInvariants()`. Memory that was never carved is
-// never touched, so it is not resident. Cost: 16 bytes for each slab of 64 KiB; allocate and free are O(1).
+// never touched, so it is not resident. Cost: 20 bytes for each slab of 64 KiB; allocate and free are O(1).
 
 import CKedis
 import KedisUtilities
