@@ -1,7 +1,8 @@
 // Whether a million keys go when they are due, what others wait meanwhile, and what deadlines cost that are far away.
 //
-// A database with its own background and the real clock. How late the latest removal was is told by DBSIZE: at each
-// look the keys that are left are taken to be those with the latest deadlines.
+// The work first: how long removing takes that has a processor to itself, by a clock that is moved by hand. Then a
+// database with its own background and the real clock, beside a thread that reads and writes. How late the latest
+// removal was is told by DBSIZE: at each look the keys that are left are taken to be those with the latest deadlines.
 
 import ArgumentParser
 import BenchmarkSupport
@@ -33,6 +34,7 @@ struct ExpiryCommand: ParsableCommand {
     }
 
     func run() {
+        measureWork()
         let report = Report(
             "expiry",
             ["keys:9", "over ms", "latest ms:9", "goal:14", "early", "wait before:11", "wait ms", "wait own",
@@ -40,6 +42,46 @@ struct ExpiryCommand: ParsableCommand {
             isJSON: output.isJSON)
         for spread in [1000, 0] { expire(spread: spread, report) }
         if farKeys > 0 { measureFarDeadlines() }
+    }
+
+    // MARK: Work
+
+    /// Removes keys as the background does, in ticks of 10 ms.
+    private func measureWork() {
+        let report = Report(
+            "expiry-work", ["keys:9", "over ms", "ns a key", "ms in all:9", "longest tick ms:15", "its keys",
+             "longest call ms:15"],
+            isJSON: output.isJSON)
+        for spread in [1000, 1] {
+            let store = makeStore(), scratch = ItemScratch()
+            let now = wallClockMilliseconds(), first = now + 3_600_000
+            for index in 0..<keys {
+                let deadline = DeadlineUpdate.set(first + Int64(index * spread / keys))
+                let isStored = store.handle.set(scratch.key(index), scratch.value(index), now: now, deadline: deadline)
+                precondition(isStored, "no memory")
+            }
+            var total: UInt64 = 0, longest: (duration: UInt64, keyCount: Int) = (0, 0), longestCall: UInt64 = 0
+            let keyspace = store.keyspace(0, nowMilliseconds: first)
+            for clock in stride(from: first - 10, through: first + Int64(spread) + 20, by: 10) {
+                let before = keyspace.count
+                var duration: UInt64 = 0, hasMore = true
+                while hasMore {
+                    let watch = Stopwatch()
+                    hasMore = store.expireDue(nowMilliseconds: clock, limit: 64) >= 64
+                    let call = watch.nanoseconds
+                    duration += call
+                    longestCall = max(longestCall, call)
+                }
+                total += duration
+                if duration > longest.duration { longest = (duration, before - keyspace.count) }
+            }
+            let left = keyspace.count
+            precondition(left == 0, "\(left) keys are left")
+            report.row([
+                .count(keys), .count(spread), .decimal(Double(total) / Double(keys), digits: 1), milliseconds(total),
+                milliseconds(longest.duration), .count(longest.keyCount), milliseconds(longestCall),
+            ])
+        }
     }
 
     // MARK: Due

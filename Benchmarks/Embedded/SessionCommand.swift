@@ -68,9 +68,9 @@ struct SessionCommand: ParsableCommand {
     }
 
     private func duration(_ body: () -> Void) -> Double {
-        let start = monotonicNanoseconds()
+        let watch = Stopwatch()
         body()
-        return Double(monotonicNanoseconds() - start)
+        return Double(watch.nanoseconds)
     }
 }
 
@@ -140,9 +140,9 @@ struct SessionDriver: ~Copyable {
     init(store: Store) { session = Session(engine: Engine(store: store, seed: systemEntropy())) }
 
     mutating func nanosecondsPerKey(_ stream: RequestStream) -> Double {
-        let start = monotonicNanoseconds()
+        let watch = Stopwatch()
         feed(stream)
-        return Double(monotonicNanoseconds() - start) / Double(stream.operationCount)
+        return Double(watch.nanoseconds) / Double(stream.operationCount)
     }
 
     mutating func feed(_ stream: RequestStream) {

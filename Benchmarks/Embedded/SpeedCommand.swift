@@ -6,6 +6,7 @@
 // dictionary takes over an array that was made before the clock ran, so SET shows it without the allocation that a
 // program would need.
 // Rounds of all sides and thread counts take turns; ratios are medians over the rounds, each taken within its round.
+// Times leave out what a thread waited for a processor, as the scheduler tells, but not what it waited for a lock.
 
 import ArgumentParser
 

@@ -108,11 +108,11 @@ final class EngineSubject: SpeedSubject {
     func get(_ items: Items) -> UInt64 {
         let handle = store.handle, keys = items.keys, now = wallClockMilliseconds()
         var sum: UInt64 = 0
-        let start = monotonicNanoseconds()
+        let watch = Stopwatch()
         for position in 0..<keys.count {
             sum &+= handle.withKey(keys[position], now: now) { keyspace, key in firstByte(keyspace.read(key)) }
         }
-        let duration = monotonicNanoseconds() - start
+        let duration = watch.nanoseconds
         use(sum)
         return duration
     }
@@ -121,11 +121,11 @@ final class EngineSubject: SpeedSubject {
         let handle = store.handle, now = wallClockMilliseconds()
         let keys = items.keys, values = items.values
         var isStored = true
-        let start = monotonicNanoseconds()
+        let watch = Stopwatch()
         for position in range {
             isStored = handle.set(keys[position], values[position], now: now) && isStored
         }
-        let duration = monotonicNanoseconds() - start
+        let duration = watch.nanoseconds
         precondition(isStored, "no memory")
         return duration
     }
@@ -133,11 +133,11 @@ final class EngineSubject: SpeedSubject {
     func remove(_ items: Items, _ range: Range<Int>) -> UInt64 {
         let handle = store.handle, keys = items.keys, now = wallClockMilliseconds()
         var removedCount = 0
-        let start = monotonicNanoseconds()
+        let watch = Stopwatch()
         for position in range {
             if handle.withKey(keys[position], now: now, { keyspace, key in keyspace.remove(key) }) { removedCount += 1 }
         }
-        let duration = monotonicNanoseconds() - start
+        let duration = watch.nanoseconds
         precondition(removedCount == range.count, "a key was lost")
         return duration
     }
@@ -153,7 +153,7 @@ final class EngineSubject: SpeedSubject {
         defer { keys.deallocate() }
         keys.initialize(repeating: Key(bytes[0], seed: handle.seed))
         var sum: UInt64 = 0
-        let start = monotonicNanoseconds()
+        let watch = Stopwatch()
         for first in stride(from: 0, to: bytes.count, by: size) {
             let count = min(size, bytes.count - first)
             var stripes = StripeSet()
@@ -171,7 +171,7 @@ final class EngineSubject: SpeedSubject {
             }
             handle.unlock(stripes)
         }
-        let duration = monotonicNanoseconds() - start
+        let duration = watch.nanoseconds
         use(sum)
         return duration
     }
@@ -192,32 +192,32 @@ final class DictionarySubject: SpeedSubject {
 
     func get(_ items: Items) -> UInt64 {
         var sum: UInt64 = 0
-        let start = monotonicNanoseconds()
+        let watch = Stopwatch()
         for key in items.keyArrays {
             if let value = dictionary.withLock({ $0[key] }) { sum &+= UInt64(value[0]) }
         }
-        let duration = monotonicNanoseconds() - start
+        let duration = watch.nanoseconds
         use(sum)
         return duration
     }
 
     func set(_ items: Items, _ range: Range<Int>) -> UInt64 {
-        let start = monotonicNanoseconds()
+        let watch = Stopwatch()
         for position in range {
             let key = items.keyArrays[position], value = items.valueArrays[position]
             dictionary.withLock { $0[key] = value }
         }
-        return monotonicNanoseconds() - start
+        return watch.nanoseconds
     }
 
     func remove(_ items: Items, _ range: Range<Int>) -> UInt64 {
         var removedCount = 0
-        let start = monotonicNanoseconds()
+        let watch = Stopwatch()
         for position in range {
             let key = items.keyArrays[position]
             if dictionary.withLock({ $0.removeValue(forKey: key) }) != nil { removedCount += 1 }
         }
-        let duration = monotonicNanoseconds() - start
+        let duration = watch.nanoseconds
         precondition(removedCount == range.count)
         return duration
     }

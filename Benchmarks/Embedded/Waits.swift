@@ -7,6 +7,18 @@
 import BenchmarkSupport
 import KedisUtilities
 
+/// A duration of the calling thread, without the time in which it waited for a processor.
+struct Stopwatch {
+    private let delay = benchmark_thread_delay_nanoseconds()
+    // Last: reading the delay takes longer than reading the clock.
+    private let start = monotonicNanoseconds()
+
+    var nanoseconds: UInt64 {
+        let elapsed = monotonicNanoseconds() - start
+        return elapsed - min(elapsed, UInt64(max(0, benchmark_thread_delay_nanoseconds() - delay)))
+    }
+}
+
 /// Counts of durations in nanoseconds, in buckets at most 1/16 wide; the maximum is exact.
 struct Histogram: Sendable {
     private var counts = [UInt64](repeating: 0, count: 64 * 16)
