@@ -90,8 +90,11 @@ public final class KedisDatabase: Sendable {
 
     /// Makes an empty database in memory.
     public convenience init(options: Options = Options()) {
+        let configuration = KedisDatabase.makeConfiguration(options)
         self.init(
-            store: KedisDatabase.makeStore(options), options: options, snapshotPath: nil, summary: nil, lock: nil)
+            store: KedisDatabase.makeStore(options, configuration), configuration: configuration, snapshotPath: nil,
+            summary: nil, lock: nil
+        )
     }
 
     /// Opens the database of a directory: loads its snapshot when there is one. The directory must exist, and no other
@@ -101,7 +104,8 @@ public final class KedisDatabase: Sendable {
     ///   new or unreadable; the file is left alone.
     /// - Complexity: O(size of the snapshot)
     public static func open(directory: String, options: Options = Options()) throws(KedisError) -> KedisDatabase {
-        let store = makeStore(options)
+        let configuration = makeConfiguration(options)
+        let store = makeStore(options, configuration)
         let path = (directory.isEmpty ? "." : directory) + "/" + options.snapshotName
         let lock: SnapshotLock?
         do {
@@ -115,28 +119,36 @@ public final class KedisDatabase: Sendable {
         } catch {
             throw .snapshot("\(error)")
         }
-        return KedisDatabase(store: store, options: options, snapshotPath: path, summary: summary, lock: lock)
+        return KedisDatabase(
+            store: store, configuration: configuration, snapshotPath: path, summary: summary, lock: lock)
     }
 
-    private static func makeStore(_ options: Options) -> Store {
-        Store(
+    private static func makeConfiguration(_ options: Options) -> Configuration {
+        let configuration = Configuration()
+        configuration.settle("maxmemory", String(max(0, options.memoryByteCountMax)))
+        configuration.settle("maxmemory-policy", options.evictionPolicy.rawValue)
+        return configuration
+    }
+
+    private static func makeStore(_ options: Options, _ configuration: Configuration) -> Store {
+        let store = Store(
             databaseCount: min(max(options.databaseCount, 1), 16_384), seed: HashSeed(systemEntropy(), systemEntropy())
         )
+        // Before a snapshot is loaded: its keys get the clocks that the policy reads.
+        store.setAccessTracking(configuration.accessTracking)
+        return store
     }
 
     private init(
-        store: Store, options: Options, snapshotPath: String?, summary: LoadSummary?, lock: SnapshotLock?
+        store: Store, configuration: Configuration, snapshotPath: String?, summary: LoadSummary?, lock: SnapshotLock?
     ) {
         self.lock = lock
         let keeper = SnapshotKeeper(store: store, nowMilliseconds: wallClockMilliseconds())
         self.keeper = keeper
         loadedKeyCount = summary?.keyCount ?? 0
-        let snapshotOptions = SnapshotOptions(functions: summary?.functions ?? [])
-        let request = snapshotPath.map { SnapshotRequest(path: $0, options: snapshotOptions) }
+        let options = SnapshotOptions(functions: summary?.functions ?? [])
+        let request = snapshotPath.map { SnapshotRequest(path: $0, options: options) }
         self.request = request
-        let configuration = Configuration()
-        configuration.settle("maxmemory", String(max(0, options.memoryByteCountMax)))
-        configuration.settle("maxmemory-policy", options.evictionPolicy.rawValue)
         engine = Engine(
             store: store, configuration: configuration, host: KedisDatabase.host(keeper: keeper, request: request),
             seed: systemEntropy()

@@ -17,9 +17,8 @@ final class Ticks: Sendable {
     private let expiry = SlicedWork()
     private let eviction = SlicedWork()
     private let maintenance = SlicedWork()
-    /// What maintenance may still take before the next tick, and whether it had work; only the loop changes them.
+    /// What maintenance may still take before the next tick; only the loop changes it.
     private let maintenanceNanosecondsLeft = Atomic<UInt64>(0)
-    private let isMaintaining = Atomic<Bool>(true)
     private let tickCount = Atomic<UInt64>(0)
 
     init(engine: Engine, state: ServerState) {
@@ -42,7 +41,7 @@ final class Ticks: Sendable {
         if isTurn { engine.memory.note(usedByteCount: engine.store.usedByteCount) }
         expiry.start(on: loop) { [self] in expire() }
         eviction.start(on: loop) { [self] in engine.evictInBackground(nanosecondsMax: Self.sliceNanoseconds) }
-        guard isTurn || isMaintaining.load(ordering: .relaxed) else { return }
+        guard isTurn || engine.memory.isMaintaining.load(ordering: .relaxed) else { return }
         maintenanceNanosecondsLeft.store(Self.maintenanceNanosecondsMax, ordering: .relaxed)
         maintenance.start(on: loop) { [self] in maintain() }
     }
@@ -62,9 +61,7 @@ final class Ticks: Sendable {
     /// A slice of maintenance; true when there is work left and time for it before the next tick.
     private func maintain() -> Bool {
         let start = monotonicNanoseconds()
-        let hasMore = engine.maintain(nanosecondsMax: Self.sliceNanoseconds)
-        isMaintaining.store(hasMore, ordering: .relaxed)
-        guard hasMore else { return false }
+        guard engine.maintain(nanosecondsMax: Self.sliceNanoseconds) else { return false }
         let elapsed = monotonicNanoseconds() &- start
         let left = maintenanceNanosecondsLeft.load(ordering: .relaxed)
         maintenanceNanosecondsLeft.store(left > elapsed ? left - elapsed : 0, ordering: .relaxed)

@@ -266,6 +266,21 @@ struct EvictionTests {
                 == "+OK\r\n+OK\r\n+OK\r\n\(refusal)$1\r\n1\r\n\(refusal)$1\r\n1\r\n+OK\r\n+OK\r\n$1\r\n1\r\n")
     }
 
+    @Test("A write in a pipeline is not refused for memory that the commands before it free",
+        arguments: ["UNLINK", "GETDEL", "DEL"])
+    func freedInPipeline(command: String) throws {
+        let test = Evicting()
+        try test.fill(0..<100)
+        try test.limit(belowUsed: 5000)
+        let requests =
+            [["SET", "a", "1"]] + (0..<10).map { [command, "key:\($0)"] } + [["SET", "a", "2"], ["GET", "a"]]
+        let text = String(
+            decoding: test.session.send(requests.flatMap { encodeRequest($0.map { Array($0.utf8) }) }), as: UTF8.self)
+        #expect(text.hasPrefix("-OOM command not allowed when used memory > 'maxmemory'.\r\n"))
+        #expect(text.hasSuffix("+OK\r\n$1\r\n2\r\n"), "\(text.suffix(80))")
+        #expect(try test.session.call("EXISTS", "key:9", "key:10") == .integer(1))
+    }
+
     @Test("EXPLAIN shows the check that refuses")
     func explain() throws {
         let test = Evicting()

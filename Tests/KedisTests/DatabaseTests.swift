@@ -258,6 +258,27 @@ struct DatabaseTests {
         #expect(try database.count() == 0)
     }
 
+    @Test("Keys of a snapshot count accesses from the start, as new keys do, when frequency decides what is evicted")
+    func loadedFrequency() throws {
+        try withFolder { folder in
+            let database = try KedisDatabase.open(directory: folder)
+            try database.set("a", to: "text")
+            let new = KedisDatabase(options: Self.frequencyOptions)
+            try new.set("a", to: "text")
+            try database.close()
+            let loaded = try KedisDatabase.open(directory: folder, options: Self.frequencyOptions)
+            #expect(loaded.execute("OBJECT", "FREQ", "a") == new.execute("OBJECT", "FREQ", "a"))
+            #expect(loaded.execute("OBJECT", "FREQ", "a") == .integer(5))
+            try loaded.close()
+        }
+    }
+
+    private static var frequencyOptions: KedisDatabase.Options {
+        var options = KedisDatabase.Options()
+        options.evictionPolicy = .leastFrequentlyUsed
+        return options
+    }
+
     private func withFolder(_ body: (String) throws -> Void) throws {
         let folder = try #require(TestFiles.makeTemporaryFolder())
         defer { TestFiles.removeTemporaryFolder(folder) }

@@ -26,8 +26,9 @@ package final class MemoryGauge: Sendable {
     /// Nanoseconds above the limit up to the last time that room was made; and since when it has been too much, or 0.
     private let exceededNanoseconds = Atomic<UInt64>(0)
     private let exceededSinceNanoseconds = Atomic<UInt64>(0)
-    /// Time spent in maintenance, and whether the last slice left work behind.
+    /// Time spent in maintenance, in all and since there was last nothing to do, and whether work is left.
     fileprivate let maintenanceNanoseconds = Atomic<UInt64>(0)
+    fileprivate let currentMaintenanceNanoseconds = Atomic<UInt64>(0)
     package let isMaintaining = Atomic<Bool>(false)
     /// Set at first: what was loaded may be too much.
     fileprivate let isEvictionRequested = Atomic<Bool>(true)
@@ -56,7 +57,9 @@ package final class MemoryGauge: Sendable {
 
     fileprivate func noteFits(nowNanoseconds: UInt64) {
         let since = exceededSinceNanoseconds.exchange(0, ordering: .relaxed)
-        if since > 0 { exceededNanoseconds.wrappingAdd(nowNanoseconds &- since, ordering: .relaxed) }
+        // Another thread may have looked at the clock later than this one.
+        guard since > 0, nowNanoseconds > since else { return }
+        exceededNanoseconds.wrappingAdd(nowNanoseconds - since, ordering: .relaxed)
     }
 
     fileprivate var isExceeded: Bool { exceededSinceNanoseconds.load(ordering: .relaxed) != 0 }
@@ -68,7 +71,13 @@ package final class MemoryGauge: Sendable {
         return ((exceededNanoseconds.load(ordering: .relaxed) &+ current) / 1_000_000, current / 1_000_000)
     }
 
-    var maintenanceMilliseconds: UInt64 { maintenanceNanoseconds.load(ordering: .relaxed) / 1_000_000 }
+    /// Milliseconds spent in maintenance: in all, and on the work that goes on now.
+    var maintenanceMilliseconds: (total: UInt64, current: UInt64) {
+        (
+            maintenanceNanoseconds.load(ordering: .relaxed) / 1_000_000,
+            currentMaintenanceNanoseconds.load(ordering: .relaxed) / 1_000_000
+        )
+    }
 
     /// CONFIG RESETSTAT
     func resetStatistics() {
@@ -103,9 +112,6 @@ extension Engine {
         return outcome
     }
 
-    /// Keys that go between two looks at the clock.
-    private static let evictionRunCount = 8
-
     @inline(never)
     private func evictSlowly(
         downTo limit: Int, using generator: inout RandomGenerator, nanosecondsMax: UInt64
@@ -115,14 +121,13 @@ extension Engine {
         let sampleCount = configuration.evictionSampleCount.load(ordering: .relaxed)
         let nowMilliseconds = clock.wallMilliseconds
         let began = clock.monotonicNanoseconds()
-        var evictedCount = 0
         while store.usedByteCount > limit {
             guard
                 store.evictOne(
                     policy, sampleCount: sampleCount, nowMilliseconds: nowMilliseconds, using: &generator)
             else { return store.usedByteCount > limit ? .impossible : .fits }
-            evictedCount += 1
-            if evictedCount % Self.evictionRunCount == 0, clock.monotonicNanoseconds() &- began >= nanosecondsMax {
+            // After each key: one whose policy has few candidates can take long to find.
+            if clock.monotonicNanoseconds() &- began >= nanosecondsMax {
                 return store.usedByteCount > limit ? .unfinished : .fits
             }
         }
@@ -150,6 +155,11 @@ extension Engine {
             elapsed = clock.monotonicNanoseconds() &- began
         } while hasMore && elapsed < nanosecondsMax
         memory.maintenanceNanoseconds.wrappingAdd(elapsed, ordering: .relaxed)
+        if hasMore {
+            memory.currentMaintenanceNanoseconds.wrappingAdd(elapsed, ordering: .relaxed)
+        } else {
+            memory.currentMaintenanceNanoseconds.store(0, ordering: .relaxed)
+        }
         memory.isMaintaining.store(hasMore, ordering: .relaxed)
         return hasMore
     }

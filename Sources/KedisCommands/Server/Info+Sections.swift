@@ -97,13 +97,13 @@ extension InfoCommand {
         text.add("pubsub_channels", 0)
         text.add("pubsub_patterns", 0)
         let memory = source.engine.store.memoryStatistics()
-        let isMaintaining = source.engine.memory.isMaintaining.load(ordering: .relaxed)
+        let maintenance = source.engine.memory.maintenanceMilliseconds
         text.add("active_defrag_hits", memory.movedCellCount)
         text.add("active_defrag_misses", 0)
         text.add("active_defrag_key_hits", memory.movedCellCount)
         text.add("active_defrag_key_misses", 0)
-        text.add("total_active_defrag_time", source.engine.memory.maintenanceMilliseconds)
-        text.add("current_active_defrag_time", isMaintaining ? source.engine.memory.maintenanceMilliseconds : 0)
+        text.add("total_active_defrag_time", maintenance.total)
+        text.add("current_active_defrag_time", maintenance.current)
         text.add("total_error_replies", counters.errorReplies.load(ordering: .relaxed))
         HostFacts("stats", source).writeRest(&text)
     }

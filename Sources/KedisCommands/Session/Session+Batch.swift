@@ -58,7 +58,7 @@ extension Session {
             entry = try resolve(list, in: names)
             if !entry.pointee.isBatchable || isInline { executeBatch() }
             if batch.count == 0 { makeRoom() }
-            if let refusal = admit(entry, under: batch.conditions.union(client.pointee.conditions)) { throw refusal }
+            if let refusal = admission(of: entry) { throw refusal }
         } catch {
             executeBatch()
             reject(error, list)
@@ -74,6 +74,23 @@ extension Session {
         batch.count += 1
         batch.stripes.formUnion(stripes)
         if batch.count == Batch.capacity || !entry.pointee.isBatchable || isInline { flush() }
+    }
+
+    /// Why `entry` may not run; nil admits. What waits in the batch may free the memory that this command lacks, so it
+    /// is executed before memory is the reason.
+    @inline(__always)
+    private mutating func admission(of entry: UnsafePointer<CommandEntry>) -> CommandError? {
+        let conditions = batch.conditions.union(client.pointee.conditions)
+        guard let refusal = admit(entry, under: conditions) else { return nil }
+        guard batch.count > 0, conditions.contains(.memoryExhausted) else { return refusal }
+        return admissionAfterBatchSlowly(of: entry)
+    }
+
+    @inline(never)
+    private mutating func admissionAfterBatchSlowly(of entry: UnsafePointer<CommandEntry>) -> CommandError? {
+        executeBatch()
+        makeRoom()
+        return admit(entry, under: batch.conditions.union(client.pointee.conditions))
     }
 
     /// Executes the batch and forgets its arguments; those of an incomplete request behind it stay.
