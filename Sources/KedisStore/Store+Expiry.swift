@@ -36,9 +36,10 @@ extension Store {
         let held = StripeSet(mask: 1 << UInt64(index))
         stripe.pointee.forEachTable { databaseIndex, table in
             let keyspace = keyspace(databaseIndex, nowMilliseconds: nowMilliseconds, held: held)
-            while visited < limit, let fingerprint = table.pointee.popDue(nowMilliseconds: nowMilliseconds) {
-                visited += 1
-                keyspace.fire(fingerprint, in: table, of: stripe)
+            while visited < limit {
+                let count = keyspace.fireSome(min(Keyspace.fireCount, limit - visited), in: table, of: stripe)
+                guard count > 0 else { break }
+                visited += count
             }
             earliest = min(earliest, table.pointee.expiry.nextDueMilliseconds)
         }
@@ -48,6 +49,26 @@ extension Store {
 }
 
 extension Keyspace {
+    /// Entries of the wheel that are looked at together.
+    fileprivate static let fireCount = 16
+
+    /// Takes up to `limit` entries that are due and looks at their keys, whose cache misses overlap; returns how many.
+    fileprivate func fireSome(
+        _ limit: Int, in table: UnsafeMutablePointer<Table>, of stripe: UnsafeMutablePointer<Stripe>
+    ) -> Int {
+        withUnsafeTemporaryAllocation(of: UInt32.self, capacity: limit) { due in
+            var count = 0
+            while count < limit, let fingerprint = table.pointee.popDue(nowMilliseconds: nowMilliseconds) {
+                due[count] = fingerprint
+                count += 1
+                table.pointee.prefetchBuckets(Table.lowestHash(of: fingerprint))
+            }
+            for index in 0..<count { table.pointee.prefetchCell(Table.lowestHash(of: due[index])) }
+            for index in 0..<count { fire(due[index], in: table, of: stripe) }
+            return count
+        }
+    }
+
     /// Looks at every key with the fingerprint of a wheel's entry that fired: its real deadline decides.
     fileprivate func fire(
         _ fingerprint: UInt32, in table: UnsafeMutablePointer<Table>, of stripe: UnsafeMutablePointer<Stripe>

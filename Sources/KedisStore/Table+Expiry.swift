@@ -45,12 +45,18 @@ extension Table {
         UInt32(truncatingIfNeeded: hash &>> 34) &<< 8 | UInt32(tag(of: hash))
     }
 
+    /// The smallest hash with a fingerprint, without the stripe's bits, and with its tag.
+    @inline(__always)
+    static func lowestHash(of fingerprint: UInt32) -> UInt64 {
+        UInt64(fingerprint &>> 8) &<< 34 | UInt64(fingerprint & 0xFF)
+    }
+
     /// Calls `body` with every place whose key has this fingerprint or, at times, another one with the same home and
     /// tag; `body` answers false to stop, and must when it changed the table.
     func forEachCandidate(_ fingerprint: UInt32, _ body: (Place) -> Bool) {
         guard let directory else { return }
-        let lowest = UInt64(fingerprint &>> 8) &<< 34
-        let tag = UInt8(truncatingIfNeeded: fingerprint)
+        let lowest = Table.lowestHash(of: fingerprint)
+        let tag = Table.tag(of: lowest)
         let segment = segment(of: lowest, in: directory)
         // In tables of more than 256 segments the 24 bits leave some homes open.
         let homes = segment.home(of: lowest)...segment.home(of: lowest | (1 << 34 - 1))

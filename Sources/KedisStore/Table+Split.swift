@@ -11,10 +11,10 @@ import KedisUtilities
 
 extension Table {
     /// Two segments merge when they hold no more keys than this: below what one takes, 660 to 740.
-    static let mergedCountMax = 620
+    static let mergedCountMax = 650
     /// Segments merge while they hold fewer keys than this on average. A fresh split leaves more, so a table must lose
     /// keys after it has grown before it shrinks, and the other way round.
-    private static let thinCount = 300
+    private static let thinCount = 325
 
     /// Splits the segment of `hash`; false when memory or bits are exhausted.
     @inline(never)
