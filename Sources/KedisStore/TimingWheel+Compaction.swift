@@ -1,7 +1,7 @@
 // Giving back the memory of a wheel that has shrunk: the blocks that are left move out of thinly used chunks.
 //
 // A walk over all slots, in slices between which the wheel may change: entries are pushed into blocks of their own or
-// into the ring's head, and only whole slots leave (TimingWheel.moveToDue resets the cursor for that).
+// into the ring's head, and only whole slots leave (TimingWheel.move resets the cursor for that).
 // Cost: 64 bytes copied for each block that moves; afterwards at least about three quarters of the memory are in use.
 
 extension TimingWheel {
@@ -35,8 +35,8 @@ extension TimingWheel {
     private mutating func compactOne() -> Bool {
         guard let levels, compaction.level < Self.levelCount else { return false }
         let level = compaction.level
-        let slots = levels[level].occupied >> UInt64(truncatingIfNeeded: compaction.slot)
-        guard compaction.slot < 64, slots != 0, let tails = levels[level].tails else {
+        let slots = levels[level].occupied >> UInt128(truncatingIfNeeded: compaction.slot)
+        guard compaction.slot < Int(Self.slotCount), slots != 0, let tails = levels[level].tails else {
             compaction.level += 1
             compaction.slot = 0
             compaction.block = WheelBlockPool.none

@@ -4,23 +4,28 @@ import CKedis
 
 extension TimingWheel {
     /// Every block in use is in exactly one ring, no block of a ring is empty, only a slot's head is partly filled, no
-    /// slot lies behind the wheel's position, and the counts agree.
+    /// slot of a higher level is as near as the next one, and the counts agree.
     func checkInvariants() {
         pool.checkInvariants()
         guard count > 0 else {
-            precondition(levels == nil && dueTail == WheelBlockPool.none, "an empty wheel holds memory")
+            precondition(
+                levels == nil && dueTail == WheelBlockPool.none && earlyTail == WheelBlockPool.none,
+                "an empty wheel holds memory")
             return
         }
         var found = 0
         var blockCount = 0
-        if dueTail != WheelBlockPool.none { countRing(dueTail, isSlot: false, &found, &blockCount) }
+        for list in [dueTail, earlyTail] where list != WheelBlockPool.none {
+            countRing(list, isSlot: false, &found, &blockCount)
+        }
         for level in 0..<Self.levelCount {
             guard let levels, levels[level].occupied != 0 else { continue }
             guard let tails = levels[level].tails else { preconditionFailure("an occupied level without slots") }
-            let index = position >> UInt64(level * 6) & 63
-            let behind: UInt64 = level == 0 ? (1 << index) - 1 : .max >> (63 - index)
-            precondition(levels[level].occupied & behind == 0, "a slot behind the wheel's position has entries")
-            for slot in 0..<64 where levels[level].occupied >> UInt64(slot) & 1 != 0 {
+            for near in 0..<UInt64(level == 0 ? 0 : 2) {
+                let slot = UInt128((position >> UInt64(level * 6) + near) & (Self.slotCount - 1))
+                precondition(levels[level].occupied >> slot & 1 == 0, "a slot that is near was not spread")
+            }
+            for slot in 0..<Int(Self.slotCount) where levels[level].occupied >> UInt128(slot) & 1 != 0 {
                 countRing(tails[slot], isSlot: true, &found, &blockCount)
             }
         }

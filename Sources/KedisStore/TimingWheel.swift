@@ -1,28 +1,30 @@
 // The deadlines of one table: a hierarchical timing wheel that holds a fingerprint for each and no deadline.
 //
-//      level 0   64 slots of 16 ms      │ the rest of the current 1,024 ms
-//      level 1   64 slots of 1,024 ms   │ the rest of the current 65.5 s
-//      level 2   64 slots of 65.5 s     │ the rest of the current 70 minutes
+//      level 0     128 slots of 16 ms       the next 2 s
+//      level 1     128 slots of 1,024 ms    the next 2 minutes
+//      level 2     128 slots of 65.5 s      the next 2 hours
 //      …
-//      level 9   64 slots of 9 million years
-//      due list  what popDue gives next
+//      level 9     128 slots of 9 million years
+//      due list    what popDue gives next: slots of level 0 that have ended
+//      early list  what it gives then: slots of higher levels, to be spread over finer ones
 //
-//      slot      tail block ─▶ head block ─▶ … ─▶ tail block      a ring, so that two rings join in O(1)
+//      slot        tail block ─▶ head block ─▶ … ─▶ tail block      a ring, so that two rings join in O(1)
 //
-// Time is cut into ticks of 16 ms, and `position` is the tick that has not ended. A deadline's tick goes to the highest
-// group of 6 bits in which it differs from `position`; that group is its slot. When time goes on, slots of level 0 that
-// have ended and slots of higher levels that have begun move to the due list as they are. The wheel never knows more
-// than the table: whoever takes a fingerprint looks up the keys that have it, and their real deadlines decide: gone,
-// stale, or pushed again, which puts them into a finer slot. An entry of level 0 is given at most 16 ms late.
+// Time is cut into ticks of 16 ms, and `position` is the tick that has not ended. A deadline goes to the finest level
+// that reaches it; a level's slots are used in turn, 128 of them, where 64 make one of the level above. So a slot of a
+// higher level is spread a whole slot before it begins: what is due is never behind a million entries that must be
+// looked at first. The wheel never knows more than the table: whoever takes a fingerprint looks up the keys that have
+// it, and their real deadlines decide: gone, stale, or pushed again, which puts them into a finer slot. An entry of
+// level 0 is given at most 16 ms late.
 //
 // When the clock goes back, nothing happens until a deadline is pushed that lies ahead of the clock and behind
-// `position`. Then `position` goes back too, and slots whose meaning depends on the time in between join the due list:
-// they are given early, which the caller's look at the deadline makes harmless.
+// `position`. Then `position` goes back too, and slots that its levels no longer reach join the early list: given
+// early, which the caller's look at the deadline makes harmless.
 //
 // Ownership: the wheel owns its memory (WheelBlockPool). Guarded by the stripe's lock.
 // Invariants: see TimingWheel+Invariants.swift.
-// Cost: 4.4 to 4.75 bytes an entry in wheels of 16,000, 256 bytes for each level in use, nothing when empty; push and
-// popDue are O(1), the first one after time has passed O(levels · 64) however much it was.
+// Cost: 4.4 to 5.3 bytes an entry in wheels of 16,000, 512 bytes for each level in use, nothing when empty; push and
+// popDue are O(1), the first one after time has passed O(levels · 128) however much it was.
 
 import CKedis
 
@@ -37,8 +39,8 @@ import Darwin
 struct TimingWheel: ~Copyable {
     struct Level {
         /// A bit for each slot that has entries.
-        var occupied: UInt64 = 0
-        /// 64 tail blocks, made when the level is first used.
+        var occupied: UInt128 = 0
+        /// 128 tail blocks, made when the level is first used.
         var tails: UnsafeMutablePointer<UInt32>?
     }
 
@@ -52,12 +54,14 @@ struct TimingWheel: ~Copyable {
     static let tickMillisecondsLog2: UInt64 = 4
     /// Ten levels of 6 bits hold any Int64 of milliseconds, so there is nothing beyond the top level.
     static let levelCount = 10
+    static let slotCount: UInt64 = 128
 
     var pool: WheelBlockPool
     var levels: UnsafeMutablePointer<Level>?
     private(set) var position: UInt64 = 0
     private(set) var count = 0
     var dueTail = WheelBlockPool.none
+    var earlyTail = WheelBlockPool.none
     private var levelByteCount = 0
     var compaction = CompactionCursor()
 
@@ -69,19 +73,29 @@ struct TimingWheel: ~Copyable {
     /// All memory of the wheel, in bytes as the allocator counts them. O(1).
     var allocatedByteCount: Int { pool.allocatedByteCount + levelByteCount }
 
-    /// The earliest time at which `popDue` may give something: no entry comes earlier. `Int64.min` while the due list
-    /// has entries, `Int64.max` when there are none. O(levels).
+    /// The earliest time at which `popDue` may give something: no entry comes earlier. `Int64.min` while the lists have
+    /// entries, `Int64.max` when there are none. O(levels).
     var nextDueMilliseconds: Int64 {
         guard count > 0 else { return .max }
-        guard dueTail == WheelBlockPool.none else { return .min }
+        guard dueTail == WheelBlockPool.none, earlyTail == WheelBlockPool.none else { return .min }
         guard let levels else { return .max }
+        var earliest = UInt64.max
         for level in 0..<Self.levelCount where levels[level].occupied != 0 {
-            let shift = UInt64(truncatingIfNeeded: level * 6)
-            let slot = UInt64(truncatingIfNeeded: levels[level].occupied.trailingZeroBitCount)
-            let start = ((position >> (shift + 6)) << 6 | slot) << shift
-            return Self.milliseconds(ofTick: level == 0 ? start + 1 : start)
+            let shift = Self.shift(level)
+            let first = position >> shift
+            let ahead = UInt64(Self.inTurn(levels[level].occupied, from: first).trailingZeroBitCount)
+            // Level 0 when the slot has ended, the others a slot before it begins.
+            earliest = min(earliest, level == 0 ? first + ahead + 1 : (first + ahead - 1) << shift)
         }
-        return .max
+        return earliest == .max ? .max : Self.milliseconds(ofTick: earliest)
+    }
+
+    private static func shift(_ level: Int) -> UInt64 { UInt64(truncatingIfNeeded: level &* 6) }
+
+    /// The bits of a level's slots so that the slot `first` is the lowest and those after it follow.
+    private static func inTurn(_ slots: UInt128, from first: UInt64) -> UInt128 {
+        let count = UInt128(first & (slotCount - 1))
+        return count == 0 ? slots : slots >> count | slots << (128 - count)
     }
 
     // MARK: Adding
@@ -95,13 +109,14 @@ struct TimingWheel: ~Copyable {
             count += 1
             return true
         }
-        let tick = Self.tick(of: deadlineMilliseconds)
+        // The last tick ends with the end of time.
+        let tick = min(Self.tick(of: deadlineMilliseconds), Self.tick(of: .max) - 1)
         if tick < position { rewindSlowly(to: Self.tick(of: nowMilliseconds)) }
-        let difference = tick ^ position
-        let level = difference == 0 ? 0 : (63 - difference.leadingZeroBitCount) / 6
-        let slot = Int(truncatingIfNeeded: tick >> UInt64(truncatingIfNeeded: level * 6) & 63)
+        var level = 0
+        while (tick >> Self.shift(level)) &- (position >> Self.shift(level)) >= Self.slotCount { level += 1 }
+        let slot = Int(truncatingIfNeeded: (tick >> Self.shift(level)) & (Self.slotCount - 1))
         guard let tails = levels?[level].tails ?? makeLevelSlowly(level), let levels else { return false }
-        let bit: UInt64 = 1 << UInt64(truncatingIfNeeded: slot)
+        let bit: UInt128 = 1 << UInt128(truncatingIfNeeded: slot)
         var tail = levels[level].occupied & bit == 0 ? WheelBlockPool.none : tails[slot]
         guard pool.append(fingerprint, to: &tail) else { return false }
         tails[slot] = tail
@@ -112,32 +127,38 @@ struct TimingWheel: ~Copyable {
 
     // MARK: Taking
 
-    /// Takes one entry that is due or whose slot must be spread over finer ones; nil when there is none. An entry that
+    /// Takes one entry that is due or else one whose slot must be spread over finer ones; nil when there is none. An entry that
     /// the caller pushes again, because it is not due yet, is not given a second time at the same `now` (once more when
     /// the clock has gone back). O(1), plus passing the time since the last call.
     mutating func popDue(nowMilliseconds: Int64) -> UInt32? {
         guard count > 0 else { return nil }
         passTime(to: nowMilliseconds)
-        guard dueTail != WheelBlockPool.none else { return nil }
-        let head = pool.next(dueTail)
+        let fingerprint: UInt32
+        if dueTail != WheelBlockPool.none {
+            (fingerprint, dueTail) = take(from: dueTail)
+        } else if earlyTail != WheelBlockPool.none {
+            (fingerprint, earlyTail) = take(from: earlyTail)
+        } else {
+            return nil
+        }
+        if count == 0 { removeAll() }
+        return fingerprint
+    }
+
+    @inline(__always)
+    private mutating func take(from tail: UInt32) -> (fingerprint: UInt32, tail: UInt32) {
+        let head = pool.next(tail)
         let words = pool.words(head)
         let entryCount = Int(words[15] >> 28)
         assert(entryCount > 0, "a block without entries in a ring")
         let fingerprint = words[entryCount - 1]
         words[15] &-= 1 << 28
         count -= 1
-        if entryCount == 1 { dropHead(head) }
-        if count == 0 { removeAll() }
-        return fingerprint
-    }
-
-    private mutating func dropHead(_ head: UInt32) {
-        if head == dueTail {
-            dueTail = WheelBlockPool.none
-        } else {
-            pool.setNext(dueTail, pool.next(head))
-        }
+        guard entryCount == 1 else { return (fingerprint, tail) }
+        let isLast = head == tail
+        if !isLast { pool.setNext(tail, pool.next(head)) }
         pool.give(head)
+        return (fingerprint, isLast ? WheelBlockPool.none : tail)
     }
 
     // MARK: Time
@@ -163,18 +184,18 @@ struct TimingWheel: ~Copyable {
         }
     }
 
-    /// Moves the slots that have ended (level 0) or begun (above) to the due list.
+    /// Moves the slots that have ended (level 0) to the due list, and those that begin with the next one (above) to the
+    /// early list.
     private mutating func advance(to tick: UInt64) {
         for level in 0..<Self.levelCount {
-            let shift = UInt64(truncatingIfNeeded: level * 6)
-            guard position >> (shift + 6) == tick >> (shift + 6) else {
-                moveToDue(level, .max)
+            let (from, to) = (position >> Self.shift(level), tick >> Self.shift(level))
+            if level == 0 {
+                dueTail = move(level, distances: 0..<min(Self.slotCount, to - from), to: dueTail)
                 continue
             }
-            let index = tick >> shift & 63
-            moveToDue(level, level == 0 ? (1 << index) - 1 : .max >> (63 - index))
-            // Above, both lie in the same slot: nothing has begun there.
-            break
+            // Above, both lie in the same slot: nothing new is near.
+            guard to > from else { break }
+            earlyTail = move(level, distances: 0..<min(Self.slotCount, to + 2 - from), to: earlyTail)
         }
         position = tick
     }
@@ -182,30 +203,37 @@ struct TimingWheel: ~Copyable {
     @inline(never)
     private mutating func rewindSlowly(to tick: UInt64) {
         for level in 0..<Self.levelCount {
-            let shift = UInt64(truncatingIfNeeded: level * 6 + 6)
-            guard position >> shift != tick >> shift else { break }
-            moveToDue(level, .max)
+            let back = (position >> Self.shift(level)) - (tick >> Self.shift(level))
+            // Its last slots are now too far ahead.
+            let kept = Self.slotCount - min(Self.slotCount, back)
+            earlyTail = move(level, distances: kept..<Self.slotCount, to: earlyTail)
         }
         position = tick
     }
 
-    /// Joins the rings of the slots in `mask` to the due list, earliest first.
-    private mutating func moveToDue(_ level: Int, _ mask: UInt64) {
-        guard let levels, let tails = levels[level].tails else { return }
-        var moving = levels[level].occupied & mask
-        levels[level].occupied &= ~mask
+    /// Joins the rings of the slots that lie so far ahead of the position to the list that ends with `end`, nearest
+    /// first; returns the list's new end.
+    private mutating func move(_ level: Int, distances: Range<UInt64>, to end: UInt32) -> UInt32 {
+        guard let levels, let tails = levels[level].tails, !distances.isEmpty else { return end }
+        var list = end
+        let first = position >> Self.shift(level)
+        let mask: UInt128 = distances.count == 128 ? .max : (1 << UInt128(distances.count) - 1)
+        var moving = Self.inTurn(levels[level].occupied, from: first) & (mask << UInt128(distances.lowerBound))
         while moving != 0 {
-            let slot = moving.trailingZeroBitCount
+            let distance = UInt64(moving.trailingZeroBitCount)
             moving &= moving &- 1
+            let slot = Int(truncatingIfNeeded: (first + distance) & (Self.slotCount - 1))
+            levels[level].occupied &= ~(1 << UInt128(truncatingIfNeeded: slot))
             let tail = tails[slot]
-            if dueTail != WheelBlockPool.none {
-                let head = pool.next(dueTail)
-                pool.setNext(dueTail, pool.next(tail))
+            if list != WheelBlockPool.none {
+                let head = pool.next(list)
+                pool.setNext(list, pool.next(tail))
                 pool.setNext(tail, head)
             }
-            dueTail = tail
+            list = tail
             if compaction.level == level, compaction.slot == slot { compaction.block = WheelBlockPool.none }
         }
+        return list
     }
 
     // MARK: Memory
@@ -219,7 +247,7 @@ struct TimingWheel: ~Copyable {
             levels = made
             levelByteCount += kedis_allocated_size(memory)
         }
-        guard let levels, let memory = malloc(64 * MemoryLayout<UInt32>.stride) else { return nil }
+        guard let levels, let memory = malloc(Int(Self.slotCount) * MemoryLayout<UInt32>.stride) else { return nil }
         levels[level].tails = memory.assumingMemoryBound(to: UInt32.self)
         levelByteCount += kedis_allocated_size(memory)
         return levels[level].tails
@@ -244,6 +272,7 @@ struct TimingWheel: ~Copyable {
         levelByteCount = 0
         count = 0
         dueTail = WheelBlockPool.none
+        earlyTail = WheelBlockPool.none
         compaction = CompactionCursor()
     }
 
