@@ -51,6 +51,8 @@ public final class KedisDatabase: Sendable {
         public var memoryByteCountMax = 0
         /// What happens when the limit is reached. `CONFIG SET maxmemory-policy` changes it.
         public var evictionPolicy = EvictionPolicy.refuseWrites
+        /// Whether DEBUG is allowed: it shows tables (`DEBUG HTSTATS 0`) and can stop all threads (`DEBUG SLEEP`).
+        public var allowsDebug = false
 
         /// Which keys go when memory is short.
         public enum EvictionPolicy: String, Sendable, CaseIterable {
@@ -127,6 +129,7 @@ public final class KedisDatabase: Sendable {
         let configuration = Configuration()
         configuration.settle("maxmemory", String(max(0, options.memoryByteCountMax)))
         configuration.settle("maxmemory-policy", options.evictionPolicy.rawValue)
+        if options.allowsDebug { configuration.settle("enable-debug-command", "yes") }
         return configuration
     }
 

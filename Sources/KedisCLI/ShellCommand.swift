@@ -24,8 +24,9 @@ struct StoreOptions: ParsableArguments {
 
     /// Opens the store, or ends the program with a message.
     func open() throws -> KedisDatabase {
-        guard let dir else { return KedisDatabase() }
         var options = KedisDatabase.Options()
+        options.allowsDebug = true
+        guard let dir else { return KedisDatabase(options: options) }
         options.snapshotName = dbfilename
         do {
             return try KedisDatabase.open(directory: dir, options: options)

@@ -23,6 +23,7 @@ enum ConfigurationPage {
             let standard = spec.defaultValue.isEmpty ? "empty" : "`\(spec.defaultValue)`"
             text += "| \(names) | \(value(spec.kind)) | \(standard) | \(change(spec.mutability)) | \(spec.summary) |\n"
         }
+        text += limitOfMemory
         text += "\n## Not there yet\n\nDirectives of Redis that many files have, and what to do instead: leave the line out.\n\n"
         text += "| directive | |\n|---|---|\n"
         for (names, meaning) in missing {
@@ -30,6 +31,19 @@ enum ConfigurationPage {
         }
         return text
     }
+
+    private static let limitOfMemory = """
+
+        ## A limit of memory
+
+            kedis server --maxmemory 2gb --maxmemory-policy allkeys-lru
+
+        `maxmemory` is about the data: keys, values, tables and deadlines, which INFO shows as `used_memory`. The process itself (some 20 MB), buffers of
+        clients and free memory between cells come on top, so leave room. With `noeviction`, commands that need memory get the error `OOM …` at the limit and
+        all others work; with another policy keys go first. `evicted_keys` of INFO tells how many went, and MEMORY DOCTOR says what is odd.
+        When and how often keys were used is not in snapshots: after a restart all of them count as just used.
+
+        """
 
     /// What Redis has and Kedis refuses, by subject.
     static let missing: [(names: [String], meaning: String)] = [
@@ -43,6 +57,11 @@ enum ConfigurationPage {
         (["rename-command"], "Commands keep their names."),
         (["loadmodule"], "There are no modules."),
         (["pidfile", "supervised", "syslog-enabled"], "Kedis stays in the foreground and logs to standard output or `logfile`."),
+        (["maxmemory-clients"], "Each client's buffers have limits: `client-query-buffer-limit` and `client-output-buffer-limit`."),
+        (
+            ["activerehashing", "active-defrag-cycle-max", "jemalloc-bg-thread"],
+            "Tables and memory are tended in the background, without settings."
+        ),
         (["hash-max-listpack-entries", "set-max-intset-entries"], "There are strings only."),
     ]
 

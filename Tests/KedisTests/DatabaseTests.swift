@@ -273,6 +273,14 @@ struct DatabaseTests {
         }
     }
 
+    @Test("DEBUG is refused unless the options allow it")
+    func debug() {
+        #expect(KedisDatabase().execute("DEBUG", "HTSTATS", "0").description.contains("DEBUG command not allowed"))
+        var options = KedisDatabase.Options()
+        options.allowsDebug = true
+        #expect(KedisDatabase(options: options).execute("DEBUG", "HTSTATS", "0").description.contains("segments"))
+    }
+
     private static var frequencyOptions: KedisDatabase.Options {
         var options = KedisDatabase.Options()
         options.evictionPolicy = .leastFrequentlyUsed

@@ -9,12 +9,22 @@ import KedisUtilities
 import Synchronization
 
 enum DebugCommand {
-    static let spec = CommandSpec(
-        "DEBUG", summary: "Groups the tools for debugging and tests.", since: "1.0.0", group: .server,
-        complexity: "That of the subcommand", arity: -2, flags: [.admin, .noScript, .loading, .stale],
-        locks: .allStripes,
-        replies: [.any("that of the subcommand")], handler: run
-    )
+    static let spec: CommandSpec = {
+        var spec = CommandSpec(
+            "DEBUG", summary: "Groups the tools for debugging and tests.", since: "1.0.0", group: .server,
+            complexity: "That of the subcommand", arity: -2, flags: [.admin, .noScript, .loading, .stale],
+            locks: .allStripes,
+            replies: [.any("that of the subcommand")], handler: run
+        )
+        spec.untoldArguments = [
+            ArgumentSpec("subcommand", .string), ArgumentSpec("arg", .string, isOptional: true, isMultiple: true),
+        ]
+        let usages = subcommands.map { "`\($0.usage)`" }.joined(separator: ", ")
+        spec.differences = [
+            "There are \(usages). The shell on its own store allows them; a server does with `enable-debug-command`."
+        ]
+        return spec
+    }()
 
     static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         guard isAllowed(call) else { throw refusal }
