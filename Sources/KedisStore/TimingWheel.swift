@@ -128,8 +128,8 @@ struct TimingWheel: ~Copyable {
     // MARK: Taking
 
     /// Takes one entry that is due or else one whose slot must be spread over finer ones; nil when there is none. An
-    /// entry that the caller pushes again, because it is not due yet, is not given a second time at the same `now` (once
-    /// more when the clock has gone back). O(1), plus passing the time since the last call.
+    /// entry that the caller pushes again, because it is not due yet, is not given a second time at the same `now`
+    /// (once more when the clock has gone back). O(1), plus passing the time since the last call.
     mutating func popDue(nowMilliseconds: Int64) -> UInt32? {
         guard count > 0 else { return nil }
         passTime(to: nowMilliseconds)
