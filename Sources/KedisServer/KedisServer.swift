@@ -105,6 +105,7 @@ package final class KedisServer: Service {
             limitClients()
             try lockSnapshot()
             try load()
+            engine.warnAboutLimit()
             try await listen(ephemeralPort: ephemeralPort)
         } catch {
             running.withLock { $0.snapshotLock = nil }

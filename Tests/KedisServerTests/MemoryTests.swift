@@ -63,6 +63,20 @@ struct MemoryTests {
             #expect(isGivenBack, "\(store.memoryStatistics())")
         }
     }
+
+    @Test("A limit below what is used is warned of at the start, and when it is set")
+    func warning() async throws {
+        try await TestServer.with(["--maxmemory", "100"]) { server in
+            #expect(server.log.contains("maxmemory is 100, less than the"))
+            #expect(server.log.contains("commands that need memory are refused"))
+            let socket = try server.connect()
+            socket.send("CONFIG SET maxmemory 200 maxmemory-policy allkeys-lru\r\n")
+            #expect(socket.read(5) == "+OK\r\n")
+            #expect(server.log.contains("maxmemory is 200, less than the"))
+            #expect(server.log.contains("keys are evicted by allkeys-lru"))
+        }
+    }
+
     @Test("After keys went in the order of SCAN, the background comes to an end and has given memory back")
     func keysDeletedInScanOrder() async throws {
         try await TestServer.with { server in

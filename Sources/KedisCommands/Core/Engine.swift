@@ -76,14 +76,15 @@ package final class Engine: Sendable {
         return nil
     }
 
-    private func warnAboutLimit() {
+    /// Logs a limit that is below what is used: at the start, and when it is set.
+    package func warnAboutLimit() {
         let limit = configuration.memoryByteCountMax.load(ordering: .relaxed)
         let used = store.usedByteCount
         guard limit > 0, used > limit else { return }
         let consequence =
             configuration.evictionPolicy == .noEviction
             ? "commands that need memory are refused" : "keys are evicted by \(configuration.evictionPolicy.name)"
-        host.log(.warning, "maxmemory is now \(limit), less than the \(used) bytes in use: \(consequence)")
+        host.log(.warning, "maxmemory is \(limit), less than the \(used) bytes in use: \(consequence)")
     }
 
     /// States in which some commands are refused.
