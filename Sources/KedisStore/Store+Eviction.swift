@@ -1,13 +1,14 @@
 // Eviction: one key at a time goes, the best of a sample and of what earlier samples left (EvictionPool.swift).
 //
 // Keys are spread over stripes by their hash, so the best of a stripe is nearly the best of all. The stripe is the
-// fuller of two drawn at random, which keeps them even.
+// fuller of two drawn at random, which keeps them even. Where few keys have a deadline and only those may go, the
+// timing wheel says which they are; a walk over the tables is the last resort.
 
 package import KedisUtilities
 
 extension Store {
     /// Removes the key that `policy` finds best among at least `sampleCount` candidates; false when there is none.
-    /// Locks by itself: call it without any stripe held. O(samples).
+    /// Locks by itself: call it without any stripe held. O(samples), as long as there are candidates to be met.
     package func evictOne(
         _ policy: EvictionPolicy, sampleCount: Int, nowMilliseconds: Int64, using generator: inout RandomGenerator
     ) -> Bool {
@@ -26,6 +27,14 @@ extension Store {
             let index = (first + offset) % Store.stripeCount
             if evict(inStripe: index, policy, sampleCount, nowMilliseconds, &generator) { return true }
         }
+        for offset in 0..<Store.stripeCount {
+            var walk = EvictionWalk(
+                stripeIndex: (first + offset) % Store.stripeCount,
+                start: generator.next() & ~Table.stripeMask)
+            while !walk.isAtEnd {
+                if evict(on: &walk, policy, sampleCount, nowMilliseconds, &generator) { return true }
+            }
+        }
         return false
     }
 
@@ -35,11 +44,57 @@ extension Store {
     ) -> Bool {
         var isEvicted = false
         withStripe(index, held: StripeSet()) { stripe in
-            var evictor = Evictor(
+            let evictor = Evictor(
                 store: self, stripe: stripe, policy: policy, sampleCount: sampleCount, nowMilliseconds: nowMilliseconds)
             isEvicted = evictor.evict(using: &generator)
         }
         return isEvicted
+    }
+
+    /// A slice of a walk, under the lock.
+    private func evict(
+        on walk: inout EvictionWalk, _ policy: EvictionPolicy, _ sampleCount: Int, _ nowMilliseconds: Int64,
+        _ generator: inout RandomGenerator
+    ) -> Bool {
+        var isEvicted = false
+        withStripe(walk.stripeIndex, held: StripeSet()) { stripe in
+            let evictor = Evictor(
+                store: self, stripe: stripe, policy: policy, sampleCount: sampleCount, nowMilliseconds: nowMilliseconds)
+            isEvicted = evictor.evict(on: &walk, using: &generator)
+        }
+        return isEvicted
+    }
+}
+
+/// A walk over a stripe in search of candidates: from a random threshold to the end of each table, then all of each.
+private struct EvictionWalk {
+    let stripeIndex: Int
+    private let start: UInt64
+    private var isSecondRound = false
+    private(set) var databaseIndex = 0
+    /// Without the stripe's bits.
+    private(set) var threshold: UInt64
+    private(set) var isAtEnd = false
+
+    init(stripeIndex: Int, start: UInt64) {
+        self.stripeIndex = stripeIndex
+        self.start = start
+        threshold = start
+    }
+
+    /// Goes on at a threshold of the same table or, for nil, at the next table.
+    mutating func goOn(at next: UInt64?, databaseCount: Int) {
+        if let next {
+            threshold = next & ~Table.stripeMask
+            return
+        }
+        databaseIndex += 1
+        if databaseIndex == databaseCount {
+            isAtEnd = isSecondRound
+            isSecondRound = true
+            databaseIndex = 0
+        }
+        threshold = isSecondRound ? 0 : start
     }
 }
 
@@ -51,25 +106,32 @@ private struct Evictor {
     let sampleCount: Int
     let nowMilliseconds: Int64
 
-    /// Draws of a bucket before the table is walked instead.
+    /// Draws of a bucket, or of a block of the wheel, in one sample.
     private static let drawCountMax = 8
-    /// Keys that a walk in search of a candidate looks at, for each eviction.
-    private static let walkCountMax = 2000
 
-    mutating func evict(using generator: inout RandomGenerator) -> Bool {
+    func evict(using generator: inout RandomGenerator) -> Bool {
         stripe.pointee.evictionPool.prepare(for: policy)
         for _ in 0..<4 {
             sample(using: &generator)
-            while let candidate = stripe.pointee.evictionPool.takeBest() {
-                if remove(candidate) { return true }
-            }
+            if removeBest() { return true }
         }
         return false
     }
 
+    private func removeBest() -> Bool {
+        while let candidate = stripe.pointee.evictionPool.takeBest() {
+            if remove(candidate) { return true }
+        }
+        return false
+    }
+
+    private func hasCandidates(_ table: UnsafeMutablePointer<Table>) -> Bool {
+        (policy.isVolatile ? table.pointee.deadlineCount : table.pointee.count) > 0
+    }
+
     private func sample(using generator: inout RandomGenerator) {
         stripe.pointee.forEachTable { databaseIndex, table in
-            guard (policy.isVolatile ? table.pointee.deadlineCount : table.pointee.count) > 0 else { return }
+            guard hasCandidates(table) else { return }
             var found = 0
             // Buckets come whole, so more are looked at than were asked for, for the same cache misses.
             for _ in 0..<Self.drawCountMax where found < 2 * max(1, sampleCount) {
@@ -79,33 +141,39 @@ private struct Evictor {
                     found += offer(place, databaseIndex, table, using: &generator)
                 }
             }
-            guard found == 0 else { return }
-            walk(table, databaseIndex, using: &generator)
+            guard policy.isVolatile else { return }
+            for _ in 0..<Self.drawCountMax where found < max(1, sampleCount) {
+                table.pointee.expiry.forEachInRandomBlock(using: &generator) { fingerprint, generator in
+                    table.pointee.forEachCandidate(fingerprint) { place in
+                        found += offer(place, databaseIndex, table, using: &generator)
+                        return true
+                    }
+                }
+            }
         }
     }
 
-    /// Looks for candidates from a random place on: they are few.
-    private func walk(
-        _ table: UnsafeMutablePointer<Table>, _ databaseIndex: Int, using generator: inout RandomGenerator
-    ) {
-        let stripeBits = table.pointee.stripeBits
-        var threshold = stripeBits | generator.next() >> UInt64(Table.stripeBitCount)
+    /// Looks for candidates in a slice of a walk: they are few.
+    func evict(on walk: inout EvictionWalk, using generator: inout RandomGenerator) -> Bool {
+        guard let table = tableWithCandidates(on: &walk) else { return false }
         var found = 0
-        var budget = Table.ScanBudget(keyCount: Self.walkCountMax, homeCount: .max)
-        // From the random place to the end, and from the beginning on.
-        for _ in 0..<2 {
-            while found == 0 {
-                budget = Table.ScanBudget(keyCount: Self.walkCountMax, homeCount: .max)
-                let next = table.pointee.scan(from: threshold, budget: &budget) { cell, hash in
-                    guard found < Self.drawCountMax, let place = table.pointee.place(of: Entry(cell: cell, hash: hash))
-                    else { return }
-                    found += offer(place, databaseIndex, table, using: &generator)
-                }
-                guard let next else { break }
-                threshold = next
-            }
-            threshold = stripeBits
+        var budget = Table.ScanBudget(keyCount: 500, homeCount: 2000)
+        let threshold = table.pointee.stripeBits | walk.threshold
+        let next = table.pointee.scan(from: threshold, budget: &budget) { cell, hash in
+            guard found < Self.drawCountMax, let place = table.pointee.place(of: Entry(cell: cell, hash: hash))
+            else { return }
+            found += offer(place, walk.databaseIndex, table, using: &generator)
         }
+        walk.goOn(at: next, databaseCount: store.databaseCount)
+        return removeBest()
+    }
+
+    private func tableWithCandidates(on walk: inout EvictionWalk) -> UnsafeMutablePointer<Table>? {
+        while !walk.isAtEnd {
+            if let table = stripe.pointee.table(walk.databaseIndex), hasCandidates(table) { return table }
+            walk.goOn(at: nil, databaseCount: store.databaseCount)
+        }
+        return nil
     }
 
     /// Offers a key to the pool; 1 when it is a candidate, else 0.
