@@ -15,19 +15,18 @@ extension Arena {
     /// A class is worth a walk over the tables when more than an eighth of its carved cells is free.
     private static let wasteShare = 8
 
-    /// Chooses the slabs to empty, so that the cells of all fit what stays; true when there are any. O(slabs).
-    mutating func planEvacuation() -> Bool {
-        var classes = [Int: (carved: Int, live: Int)]()
+    /// Chooses the slabs to empty, so that the cells of all fit what stays, and frees those without cells. O(slabs).
+    mutating func planEvacuation() {
+        var classes = [(carved: Int, live: Int)](repeating: (0, 0), count: SizeClass.count)
         forEachUsedSlab { _, record in
             let sizeClass = Int(record.pointee.sizeClass)
-            classes[sizeClass, default: (0, 0)].carved += Int(record.pointee.carvedCount)
-            classes[sizeClass, default: (0, 0)].live += Int(record.pointee.liveCount)
+            classes[sizeClass].carved += Int(record.pointee.carvedCount)
+            classes[sizeClass].live += Int(record.pointee.liveCount)
         }
-        for (sizeClass, sum) in classes where (sum.carved - sum.live) * Self.wasteShare > sum.carved {
+        for (sizeClass, sum) in classes.enumerated() where (sum.carved - sum.live) * Self.wasteShare > sum.carved {
             let wasted = (sum.carved - sum.live) * SizeClass.units(ofClass: sizeClass)
             if wasted >= Arena.unitsPerSlab / 4 { planEvacuation(ofClass: sizeClass) }
         }
-        return evacuatingSlabCount > 0
     }
 
     /// Marks the thinnest slabs of a class for as long as their cells fit the free cells of the others, and one more
@@ -104,33 +103,34 @@ extension Arena {
         guard index > 0, chunk.freeSlabs.nonzeroBitCount == chunk.slabCount, let base = chunk.base,
             let records = chunk.records, !(0..<chunk.slabCount).contains(where: { records[$0].isSpare })
         else { return }
-        records.deallocate()
+        releaseRecords(ofChunk: index)
         source.pointee.unmap(base, chunk.byteCount)
         chunks[index] = Chunk()
     }
 
-    /// Makes one full half of a chunk a huge page, which saves most misses of the address cache; false when there is
-    /// none to make. Only full halves: so it costs no resident memory.
-    mutating func collapseFullHalf() -> Bool {
+    /// The address of a full half of a chunk, 2 MiB, that is worth a huge page, which saves most misses of the address
+    /// cache; nil when there is none. Only full halves: so it costs no resident memory. Each is given once, as a system
+    /// that refuses is not asked again.
+    mutating func takeFullHalf() -> UnsafeMutableRawPointer? {
         for index in 0..<chunkCount where chunks[index].slabCount == Arena.slabsPerChunk {
             for half in 0..<2 where chunks[index].collapsedHalves & (1 << UInt8(half)) == 0 {
                 guard isFull(chunks[index], half: half), let base = chunks[index].base else { continue }
-                // Once: a system that refuses is not asked again.
                 chunks[index].collapsedHalves |= 1 << UInt8(half)
-                let byteCount = MemorySource.hugePageByteCount
-                return kedis_collapse(base + half * byteCount, byteCount) != 0
+                return base + half * MemorySource.hugePageByteCount
             }
         }
-        return false
+        return nil
     }
 
+    /// Whether all slabs are carved, but for less than a page each.
     private func isFull(_ chunk: Chunk, half: Int) -> Bool {
         guard let records = chunk.records else { return false }
         return (half * 32..<half * 32 + 32).allSatisfy { slab in
             let record = records[slab]
             guard record.sizeClass != SlabRecord.free else { return false }
             let units = SizeClass.units(ofClass: Int(record.sizeClass))
-            return (Int(record.carvedCount) + 1) * units > Arena.unitsPerSlab
+            let restByteCount = (Arena.unitsPerSlab - Int(record.carvedCount) * units) * SizeClass.unitByteCount
+            return restByteCount < MemorySource.pageByteCount
         }
     }
 
@@ -139,15 +139,13 @@ extension Arena {
         let partByteCount = 1 << 20
         for index in 0..<chunkCount {
             guard let base = chunks[index].base else { continue }
+            releaseRecords(ofChunk: index)
             let rest = chunks[index].byteCount
             let part = min(partByteCount, rest)
             // From the end, so that what is left is a shorter chunk.
             source.pointee.unmap(base + rest - part, part)
             chunks[index].slabCount -= part / Arena.slabByteCount
-            if chunks[index].slabCount == 0 {
-                chunks[index].records?.deallocate()
-                chunks[index] = Chunk()
-            }
+            if chunks[index].slabCount == 0 { chunks[index] = Chunk() }
             return false
         }
         return true

@@ -69,6 +69,7 @@ struct Arena: ~Copyable {
     let seed: HashSeed
     var chunks: UnsafeMutablePointer<Chunk>
     var chunkCount = 0
+    /// 0 while there is none.
     private var chunkCapacity = 0
     /// For each class the slab numbers plus 1 of its first and last slab with free cells; 0 for none.
     private let firstListed: UnsafeMutablePointer<UInt32>
@@ -90,8 +91,7 @@ struct Arena: ~Copyable {
     init(source: UnsafeMutablePointer<MemorySource>, seed: HashSeed) {
         self.source = source
         self.seed = seed
-        chunks = .allocate(capacity: 1)
-        chunkCapacity = 1
+        chunks = Arena.noChunks
         firstListed = .allocate(capacity: SizeClass.count)
         firstListed.initialize(repeating: 0, count: SizeClass.count)
         lastListed = .allocate(capacity: SizeClass.count)
@@ -100,10 +100,10 @@ struct Arena: ~Copyable {
 
     deinit {
         for index in 0..<chunkCount {
-            chunks[index].records?.deallocate()
+            releaseRecords(ofChunk: index)
             if let base = chunks[index].base { source.pointee.unmap(base, chunks[index].byteCount) }
         }
-        chunks.deallocate()
+        if chunkCapacity > 0 { source.pointee.deallocate(chunks, count: chunkCapacity) }
         firstListed.deallocate()
         lastListed.deallocate()
     }
@@ -264,9 +264,13 @@ struct Arena: ~Copyable {
         let index = reused ?? chunkCount
         guard index < Arena.chunkCountMax else { return false }
         let slabCount = min(Arena.slabsPerChunk, 4 << (2 * min(index, 2)))
-        guard let base = source.pointee.map(slabCount * Arena.slabByteCount) else { return false }
-        if index == chunkCapacity { growChunkTable() }
-        let records = UnsafeMutablePointer<SlabRecord>.allocate(capacity: slabCount)
+        guard index < chunkCapacity || growChunkTable(),
+            let records = source.pointee.allocate(SlabRecord.self, count: slabCount)
+        else { return false }
+        guard let base = source.pointee.map(slabCount * Arena.slabByteCount) else {
+            source.pointee.deallocate(records, count: slabCount)
+            return false
+        }
         records.initialize(repeating: SlabRecord(), count: slabCount)
         var chunk = Chunk(
             base: base, records: records, slabCount: slabCount,
@@ -279,18 +283,34 @@ struct Arena: ~Copyable {
         return true
     }
 
-    private mutating func growChunkTable() {
-        let moved = UnsafeMutablePointer<Chunk>.allocate(capacity: chunkCapacity * 2)
+    private mutating func growChunkTable() -> Bool {
+        let capacity = max(1, chunkCapacity * 2)
+        guard let moved = source.pointee.allocate(Chunk.self, count: capacity) else { return false }
         moved.moveInitialize(from: chunks, count: chunkCount)
-        chunks.deallocate()
+        if chunkCapacity > 0 { source.pointee.deallocate(chunks, count: chunkCapacity) }
         chunks = moved
-        chunkCapacity *= 2
+        chunkCapacity = capacity
+        return true
+    }
+
+    /// Where the chunk table lies before it has any entry: never read.
+    private static var noChunks: UnsafeMutablePointer<Chunk> {
+        UnsafeMutablePointer(bitPattern: MemoryLayout<Chunk>.alignment).unsafelyUnwrapped
     }
 
     // MARK: For Arena+Evacuation.swift
 
+    /// Frees the records of a chunk that has its slabs.
+    func releaseRecords(ofChunk index: Int) {
+        guard let records = chunks[index].records else { return }
+        source.pointee.deallocate(records, count: chunks[index].slabCount)
+        chunks[index].records = nil
+    }
+
+    /// Marks a slab that is in the list of its class; one without cells is free at once.
     mutating func beginEvacuation(of slab: UInt32) {
         let record = record(ofSlab: slab)
+        guard record.pointee.liveCount > 0 else { return release(slab) }
         unlist(slab, Int(record.pointee.sizeClass))
         record.pointee.isEvacuating = true
         evacuatingSlabCount += 1

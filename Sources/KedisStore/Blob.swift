@@ -1,9 +1,11 @@
-// A run of bytes outside the arena: strings from 16 KiB, keys from 16 KiB. A cell holds its address.
+// A run of bytes outside the arena: strings from 16 KiB, keys from 1 KiB. A cell holds its address.
 //
-//      0            8            16           24
-//      ┌────────────┬────────────┬────────────┬──────────── … ┐
-//      │ references │ bytes      │ capacity   │ content       │
-//      └────────────┴────────────┴────────────┴──────────── … ┘
+//      0            8            16           24           32
+//      ┌────────────┬────────────┬────────────┬────────────┬──────────── … ┐
+//      │ references │ bytes      │ capacity   │ hash       │ content       │
+//      └────────────┴────────────┴────────────┴────────────┴──────────── … ┘
+//
+// The hash is a key's: what splits a segment hashes all its keys again, which must not take longer with long keys.
 //
 // Ownership: counted, because copies of a key share its blob until one of them is changed (`isUnique`). The count is
 // atomic: two stripes can hold the same blob. The content is changed only by the one holder, under its stripe's lock.
@@ -26,27 +28,32 @@ struct Blob {
         let references: Atomic<Int>
         var byteCount: Int
         var capacity: Int
+        var hash: UInt64
     }
 
-    private static let headerByteCount = 24
-    /// From this size on a value or a key is a blob.
-    static let byteCountMin = 16 << 10
+    private static let headerByteCount = 32
+    /// From this size on a value is a blob, and a key.
+    static let valueByteCountMin = 16 << 10
+    static let keyByteCountMin = 1 << 10
 
     let address: UnsafeMutableRawPointer
 
     init(_ address: UnsafeMutableRawPointer) { self.address = address }
 
-    /// A blob with one reference, its content undefined; nil when memory is exhausted.
-    static func make(byteCount: Int, capacity: Int, from source: UnsafeMutablePointer<MemorySource>) -> Blob? {
+    /// A blob with one reference, its content undefined or zero; nil when memory is exhausted. Zeroes cost nothing in
+    /// large ones: they come so from the system.
+    static func make(
+        byteCount: Int, capacity: Int, isZeroed: Bool = false, from source: UnsafeMutablePointer<MemorySource>
+    ) -> Blob? {
         assert(capacity >= byteCount)
         let (total, overflow) = capacity.addingReportingOverflow(headerByteCount)
         guard !overflow, source.pointee.reserve(total) else { return nil }
-        guard let address = malloc(total) else {
+        guard let address = isZeroed ? calloc(1, total) : malloc(total) else {
             source.pointee.release(total)
             return nil
         }
         address.assumingMemoryBound(to: Header.self)
-            .initialize(to: Header(references: Atomic(1), byteCount: byteCount, capacity: capacity))
+            .initialize(to: Header(references: Atomic(1), byteCount: byteCount, capacity: capacity, hash: 0))
         return Blob(address)
     }
 
@@ -58,6 +65,12 @@ struct Blob {
     }
 
     var capacity: Int { header.pointee.capacity }
+
+    /// Of a blob that is a key.
+    var hash: UInt64 {
+        get { header.pointee.hash }
+        nonmutating set { header.pointee.hash = newValue }
+    }
 
     var content: UnsafeMutableRawPointer { address + Blob.headerByteCount }
 

@@ -68,8 +68,9 @@ struct CellHeader {
     var bits: UInt64
 
     static let byteCount = 8
-    /// Longer keys and values lie outside.
-    static let inlineByteCountMax = Blob.byteCountMin - 1
+    /// Longer values, and longer keys, lie outside.
+    static let inlineByteCountMax = Blob.valueByteCountMin - 1
+    static let inlineKeyByteCountMax = Blob.keyByteCountMin - 1
 
     private static let deadlineBit: UInt64 = 1 << 8
     private static let valueOutsideBit: UInt64 = 1 << 9
@@ -86,7 +87,7 @@ struct CellHeader {
     /// A header without a deadline. The counts are those of the fields in the cell.
     @inline(__always)
     init(type: ValueType, encoding: ValueEncoding, keyFieldByteCount: Int, valueFieldByteCount: Int) {
-        assert(keyFieldByteCount <= CellHeader.inlineByteCountMax)
+        assert(keyFieldByteCount <= CellHeader.inlineKeyByteCountMax)
         assert(valueFieldByteCount <= CellHeader.inlineByteCountMax)
         bits =
             UInt64(type.rawValue) | UInt64(encoding.rawValue) << 4

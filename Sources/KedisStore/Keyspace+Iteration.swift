@@ -41,15 +41,37 @@ extension Keyspace {
         for index in 0..<Store.stripeCount { forEachEntry(inStripe: index, body) }
     }
 
-    /// Calls `body` with every live entry of one stripe. O(n / stripes).
+    /// Calls `body` with every live entry of one stripe, which is unlocked in between unless it is held: what comes or
+    /// goes meanwhile may be given or not. O(n / stripes).
     package func forEachEntry(inStripe stripeIndex: Int, _ body: (Entry) -> Void) {
+        guard !held.contains(stripeIndex) else { return forEachEntry(inHeldStripe: stripeIndex, body) }
+        var lower: UInt64? = UInt64(truncatingIfNeeded: stripeIndex) << 58
+        while let threshold = lower {
+            var budget = Keyspace.walkSlice
+            lower = scan(stripeIndex, from: threshold, budget: &budget, body)
+        }
+    }
+
+    private func forEachEntry(inHeldStripe stripeIndex: Int, _ body: (Entry) -> Void) {
+        guard let table = stripes[stripeIndex].table(databaseIndex) else { return }
+        table.pointee.forEachSlot { bucket, slot in
+            give(table.pointee.cell(bucket, slot), hash: table.pointee.hash(ofCell: bucket.reference(slot)), to: body)
+        }
+    }
+
+    /// What a walk looks at before it gives the lock to others.
+    private static let walkSlice = Table.ScanBudget(keyCount: 1000, homeCount: 2000)
+
+    /// One slice of a walk over a stripe; nil at its end, else the threshold to go on from.
+    private func scan(
+        _ stripeIndex: Int, from threshold: UInt64, budget: inout Table.ScanBudget, _ body: (Entry) -> Void
+    ) -> UInt64? {
+        var next: UInt64?
         store.withStripe(stripeIndex, held: held) { stripe in
             guard let table = stripe.pointee.table(databaseIndex) else { return }
-            table.pointee.forEachSlot { bucket, slot in
-                let cell = table.pointee.cell(bucket, slot)
-                give(cell, hash: table.pointee.hash(ofCell: bucket.reference(slot)), to: body)
-            }
+            next = table.pointee.scan(from: threshold, budget: &budget) { give($0, hash: $1, to: body) }
         }
+        return next
     }
 
     /// One step of SCAN: calls `body` with the live entries between `cursor` and the returned cursor, about `count` of
@@ -62,14 +84,18 @@ extension Keyspace {
         var budget = Table.ScanBudget(keyCount: wanted, homeCount: min(wanted, 1 << 20) * 20 + 2000)
         var stripeIndex = Int(truncatingIfNeeded: lower >> 58)
         while stripeIndex < Store.stripeCount {
-            var next: UInt64?
-            store.withStripe(stripeIndex, held: held) { stripe in
-                guard let table = stripe.pointee.table(databaseIndex) else { return }
-                next = table.pointee.scan(from: lower, budget: &budget) { give($0, hash: $1, to: body) }
+            let granted = Table.ScanBudget(
+                keyCount: min(budget.keyCount, Keyspace.walkSlice.keyCount),
+                homeCount: min(budget.homeCount, Keyspace.walkSlice.homeCount))
+            var rest = granted
+            if let next = scan(stripeIndex, from: lower, budget: &rest, body) {
+                lower = next
+            } else {
+                stripeIndex += 1
+                lower = UInt64(truncatingIfNeeded: stripeIndex) << 58
             }
-            if let next { return next >> 16 }
-            stripeIndex += 1
-            lower = UInt64(truncatingIfNeeded: stripeIndex) << 58
+            budget.keyCount -= granted.keyCount - rest.keyCount
+            budget.homeCount -= granted.homeCount - rest.homeCount
             if budget.isSpent { return lower >> 16 }
         }
         return 0

@@ -67,6 +67,11 @@ extension Keyspace {
         }
     }
 
+    /// Tables that may wait to be freed: two flushes of everything, or a thousand.
+    private var pendingCountMax: Int { max(1000, 2 * Store.stripeCount * handle.databaseCount) }
+    /// More than a table with one key needs.
+    private static let helpCount = 8
+
     /// Removes every key of this database and returns how many there were. All stripes are locked. O(stripes): the
     /// memory is given back in the background, and not counted as used any more.
     package func removeAll() -> Int {
@@ -76,6 +81,10 @@ extension Keyspace {
             guard let detached = stripes[index].detachTable(databaseIndex) else { continue }
             removed += detached.table.pointee.count
             shared.pointee.reclaimer.add(.table(detached))
+            // Who flushes faster than the background frees does a part of that work.
+            for _ in 0..<Keyspace.helpCount where shared.pointee.reclaimer.pendingCount > pendingCountMax {
+                store.reclaimSome(held: held)
+            }
         }
         return removed
     }

@@ -49,10 +49,11 @@ extension Keyspace {
 
     // MARK: Putting
 
-    private func makeBlob(byteCount: Int, capacity: Int) throws(StoreError) -> Blob {
-        guard let blob = Blob.make(byteCount: byteCount, capacity: capacity, from: shared.pointee.source) else {
-            throw .outOfMemory
-        }
+    private func makeBlob(byteCount: Int, capacity: Int, isZeroed: Bool = false) throws(StoreError) -> Blob {
+        guard
+            let blob = Blob.make(
+                byteCount: byteCount, capacity: capacity, isZeroed: isZeroed, from: shared.pointee.source)
+        else { throw .outOfMemory }
         return blob
     }
 
@@ -131,6 +132,7 @@ extension Keyspace {
             // The key that was overwritten was due: it expired here.
             store.expiryObserver?(databaseIndex, place.cell.key)
             stripe.pointee.statistics.expired &+= 1
+            stripe.pointee.statistics.changes &+= 1
         }
         if after != noDeadline {
             place.cell.deadlineMilliseconds = after
@@ -163,8 +165,7 @@ extension Keyspace {
 
     private func makeZeroString(_ key: Key, _ byteCount: Int) throws(StoreError) -> UnsafeMutableRawBufferPointer {
         if byteCount > CellHeader.inlineByteCountMax {
-            let blob = try makeBlob(byteCount: byteCount, capacity: byteCount)
-            memset(blob.content, 0, byteCount)
+            let blob = try makeBlob(byteCount: byteCount, capacity: byteCount, isZeroed: true)
             try putBlob(key, blob, deadline: .clear)
             return UnsafeMutableRawBufferPointer(start: blob.content, count: byteCount)
         }
@@ -183,7 +184,7 @@ extension Keyspace {
         }
     }
 
-    /// The value as an unshared blob of `byteCount` bytes; returns its bytes and how many of them are old.
+    /// The value as an unshared blob of `byteCount` bytes; returns its bytes and how many of them are set.
     private func resizeToBlob(
         _ place: inout Place, _ byteCount: Int, in table: UnsafeMutablePointer<Table>
     ) throws(StoreError) -> (UnsafeMutableRawPointer, Int) {
@@ -196,11 +197,9 @@ extension Keyspace {
             return (grown.content, before)
         }
         let oldBlob = place.cell.valueBlob
-        let made = try makeBlob(byteCount: byteCount, capacity: byteCount + spare)
-        let before = withBytes(of: place.cell) { bytes in
-            let kept = min(bytes.count, byteCount)
-            made.content.copyMemory(from: bytes.base, byteCount: kept)
-            return kept
+        let made = try makeBlob(byteCount: byteCount, capacity: byteCount + spare, isZeroed: true)
+        withBytes(of: place.cell) { bytes in
+            made.content.copyMemory(from: bytes.base, byteCount: min(bytes.count, byteCount))
         }
         var header = place.cell.header
         header.valueFieldByteCount = MemoryLayout<UInt>.size
@@ -213,7 +212,7 @@ extension Keyspace {
         place.cell.valueAddress.storeBytes(of: made.address, as: UnsafeMutableRawPointer.self)
         if let oldBlob { table.pointee.release(oldBlob, to: shared.pointee.reclaimer) }
         table.pointee.noteBlob(made.allocatedByteCount)
-        return (made.content, before)
+        return (made.content, byteCount)
     }
 
     /// A blob of one holder with room for `byteCount`.

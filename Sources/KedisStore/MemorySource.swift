@@ -7,6 +7,14 @@
 import CKedis
 import Synchronization
 
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
 struct MemorySource: ~Copyable {
     static let pageByteCount = 4096
     /// What a chunk is once it is large, and its alignment then: a multiple of the huge page.
@@ -52,6 +60,25 @@ struct MemorySource: ~Copyable {
         if lead > 0 { kedis_unmap(start, lead) }
         if lead < hugePageByteCount { kedis_unmap(start + lead + byteCount, hugePageByteCount - lead) }
         return start + lead
+    }
+
+    // MARK: Blocks
+
+    /// Room for `count` values, not initialised; nil when memory is exhausted. For directories and the tables of chunks
+    /// and slabs, whose growth must not trap.
+    borrowing func allocate<Element>(_ type: Element.Type, count: Int) -> UnsafeMutablePointer<Element>? {
+        let byteCount = count * MemoryLayout<Element>.stride
+        guard reserve(byteCount) else { return nil }
+        guard let memory = malloc(byteCount) else {
+            release(byteCount)
+            return nil
+        }
+        return memory.bindMemory(to: Element.self, capacity: count)
+    }
+
+    borrowing func deallocate<Element>(_ memory: UnsafeMutablePointer<Element>, count: Int) {
+        free(memory)
+        release(count * MemoryLayout<Element>.stride)
     }
 
     // MARK: Pages

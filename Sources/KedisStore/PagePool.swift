@@ -99,7 +99,7 @@ struct PagePool {
             }
             index -= 1
         }
-        return false
+        return rest <= 0 && spareCount > keptCount
     }
 
     private mutating func discardSpare(of index: Int, keeping keptCount: Int, rest: inout Int) {

@@ -2,8 +2,9 @@
 // slices, so that no command waits for it.
 //
 // Ownership: the store's; it owns what waits. Threads: any; its lock is held for moments, and never while another lock
-// is taken. Limit: when more waits than `pendingByteCountMax`, who adds frees the oldest at once.
-// What waits is no longer counted as used.
+// is taken. Order: first in, first out, so that the tables of an arena are gone before the one that owns it.
+// Limit: when more waits than `pendingByteCountMax`, who adds a blob frees the oldest ones at once; who adds tables
+// faster than they go frees some of them (`Keyspace.removeAll`). What waits is no longer counted as used.
 
 import Synchronization
 
@@ -57,19 +58,27 @@ struct Reclaimer: ~Copyable {
 
     /// Takes over an item.
     borrowing func add(_ item: Item) {
-        let excess: Item? = state.withLock { state in
+        state.withLock { state in
             state.items.append(item)
             state.byteCount += item.byteCount
-            guard state.byteCount > Self.pendingByteCountMax,
-                let index = state.items.firstIndex(where: { $0.isBlob })
-            else { return nil }
-            let oldest = state.items.remove(at: index)
-            state.byteCount -= oldest.byteCount
-            state.reclaimedCount &+= 1
-            return oldest
         }
-        pendingCounter.wrappingAdd(excess == nil ? 1 : 0, ordering: .relaxed)
-        if case .blob(let blob, _) = excess { blob.deallocate(to: source) }
+        pendingCounter.wrappingAdd(1, ordering: .relaxed)
+        while let blob = takeExcess() {
+            let byteCount = blob.allocatedByteCount
+            blob.deallocate(to: source)
+            done(byteCount: byteCount)
+        }
+    }
+
+    /// The oldest blob, now the caller's, while more waits than may.
+    private borrowing func takeExcess() -> Blob? {
+        let item: Item? = state.withLock { state in
+            guard state.byteCount > Self.pendingByteCountMax, let index = state.items.firstIndex(where: { $0.isBlob })
+            else { return nil }
+            return state.items.remove(at: index)
+        }
+        guard case .blob(let blob, _) = item else { return nil }
+        return blob
     }
 
     /// Frees a blob whose last reference is gone, or lets the background do it.

@@ -7,10 +7,11 @@
 
 enum SizeClass {
     static let unitByteCount = 8
-    /// The largest cell: header, deadline, and a key and a value of 16 KiB less a byte each, 4,099 units, rounded up.
-    static let unitCountMax = 4608
+    /// The largest cell: header, deadline, a key of 1 KiB and a value of 16 KiB less a byte each, 2,178 units, rounded
+    /// up.
+    static let unitCountMax = 2304
     private static let fineUnitCount = 64
-    static let count = 64 + 49
+    static let count = 64 + 41
 
     /// The class of a cell of `units`, 1 to ``unitCountMax``.
     @inline(__always)

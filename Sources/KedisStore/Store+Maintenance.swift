@@ -4,6 +4,7 @@
 // is left. A slice holds one stripe's lock for less than about 100 microseconds. Without any work a call costs a look
 // at each stripe, about 3 microseconds.
 
+import CKedis
 import KedisUtilities
 import Synchronization
 
@@ -18,13 +19,20 @@ struct StripeMaintenance {
 extension Store {
     /// One bounded slice of background work; true when there is more to do. Locks one stripe at a time.
     package func maintain(nowMilliseconds: Int64) -> Bool {
-        if shared.pointee.reclaimer.pendingCount > 0 { return reclaimSome() || hasWork }
+        if shared.pointee.reclaimer.pendingCount > 0, reclaimSome() { return true }
         let first = shared.pointee.nextStripe.load(ordering: .relaxed)
         for offset in 0..<Store.stripeCount {
             let index = (first + offset) & (Store.stripeCount - 1)
             var hasWorked = false
+            var fullHalf: UnsafeMutableRawPointer?
             withStripe(index, held: StripeSet()) {
                 hasWorked = $0.pointee.maintain(nowMilliseconds: nowMilliseconds, to: shared.pointee.reclaimer)
+                if !hasWorked { fullHalf = $0.pointee.arena?.pointee.takeFullHalf() }
+            }
+            if let fullHalf {
+                // Without the lock, because the system copies 2 MiB for it. Whatever has become of the addresses
+                // meanwhile, their content stays as it is.
+                hasWorked = kedis_collapse(fullHalf, MemorySource.hugePageByteCount) != 0
             }
             guard hasWorked else { continue }
             // Stay with the stripe: its lines are in the cache.
@@ -37,20 +45,21 @@ extension Store {
     /// Free pages that are kept for the next splits.
     private static let sparePageCount = 16
 
-    private var hasWork: Bool { shared.pointee.reclaimer.pendingCount > 0 }
-
-    /// Gives back what memory is kept for reuse (MEMORY PURGE). Locks one stripe at a time.
+    /// Gives back what memory is kept for reuse (MEMORY PURGE). Locks one stripe at a time, for one slab at a time.
     package func purge() {
-        withEachStripe(held: StripeSet()) { stripe in
-            guard let arena = stripe.pointee.arena else { return }
-            while arena.pointee.discardSpareSlab() {}
+        for index in 0..<Store.stripeCount {
+            var hasMore = true
+            while hasMore {
+                withStripe(index, held: StripeSet()) { hasMore = $0.pointee.arena?.pointee.discardSpareSlab() ?? false }
+            }
         }
-        while shared.pointee.source.pointee.trimPages(limit: 1024, keeping: 0) {}
+        while shared.pointee.source.pointee.trimPages(limit: 64, keeping: 0) {}
     }
 
-    /// Frees a slice of what was removed; false when nothing waits, or another thread is at it.
+    /// Frees a slice of what was removed; false when nothing waits, or another thread is at it. Locks a stripe unless it
+    /// is in `held`.
     @discardableResult
-    func reclaimSome() -> Bool {
+    func reclaimSome(held: StripeSet = StripeSet()) -> Bool {
         let isFree = shared.pointee.isReclaiming.compareExchange(
             expected: false, desired: true, ordering: .acquiringAndReleasing)
         guard isFree.exchanged else { return false }
@@ -65,7 +74,7 @@ extension Store {
                 shared.pointee.reclaimer.done(byteCount: byteCount)
             }
         case .table(let detached):
-            if reclaimSome(of: detached) {
+            if reclaimSome(of: detached, held: held) {
                 shared.pointee.reclaimer.done(byteCount: detached.byteCount)
             } else {
                 shared.pointee.reclaimer.putBack(item)
@@ -75,7 +84,7 @@ extension Store {
     }
 
     /// Frees a segment of a table, or a part of its arena; true when all of it is gone.
-    private func reclaimSome(of detached: DetachedTable) -> Bool {
+    private func reclaimSome(of detached: DetachedTable, held: StripeSet) -> Bool {
         if let arena = detached.ownedArena {
             guard detached.table.pointee.isReleased else {
                 _ = detached.table.pointee.releaseSome(withCells: false, to: shared.pointee.reclaimer)
@@ -89,7 +98,7 @@ extension Store {
         }
         // Its cells lie in the stripe's arena.
         var isReleased = false
-        withStripe(detached.stripeIndex, held: StripeSet()) { _ in
+        withStripe(detached.stripeIndex, held: held) { _ in
             isReleased = detached.table.pointee.releaseSome(withCells: true, to: shared.pointee.reclaimer)
         }
         if isReleased { free(detached.table) }
@@ -108,8 +117,7 @@ extension Stripe {
         guard let arena else { return false }
         if evacuateSome(arena) || shrinkSome(nowMilliseconds) { return true }
         if arena.pointee.discardSpareSlab() { return true }
-        if planEvacuation(arena) { return true }
-        return arena.pointee.collapseFullHalf()
+        return planEvacuation(arena)
     }
 
     private mutating func shrinkSome(_ nowMilliseconds: Int64) -> Bool {
@@ -133,9 +141,9 @@ extension Stripe {
             return false
         }
         maintenance.lastPlan = (live, carved)
-        guard arena.pointee.planEvacuation() else { return false }
-        maintenance.evacuation = (0, 0)
-        return true
+        arena.pointee.planEvacuation()
+        if arena.pointee.evacuatingSlabCount > 0 { maintenance.evacuation = (0, 0) }
+        return maintenance.evacuation != nil || arena.pointee.spareSlabCount > 0
     }
 
     private mutating func evacuateSome(_ arena: UnsafeMutablePointer<Arena>) -> Bool {

@@ -44,12 +44,7 @@ extension Store {
         stripeIndex: Int, held: StripeSet = StripeSet()
     ) -> (cellCount: UInt64, byteCount: UInt64) {
         var sum = SlowPathWork()
-        withStripe(stripeIndex, held: held) { stripe in
-            stripe.pointee.forEachTable { _, table in
-                sum.cellCount &+= table.pointee.work.cellCount
-                sum.byteCount &+= table.pointee.work.byteCount
-            }
-        }
+        withStripe(stripeIndex, held: held) { sum = $0.pointee.slowPathWork }
         return (sum.cellCount, sum.byteCount)
     }
 
@@ -64,14 +59,18 @@ extension Store {
 }
 
 extension Stripe {
+    var slowPathWork: SlowPathWork {
+        var sum = former.slowPaths
+        forEachTable { _, table in sum.add(table.pointee.work) }
+        return sum
+    }
+
     func add(to sum: inout MemoryStatistics) {
         var (cells, blobs, segments, wheels, rest) = (0, 0, 0, 0, 0)
         forEachTable { _, table in
             sum.keyCount += table.pointee.count
             sum.deadlineCount += table.pointee.deadlineCount
             sum.blobCount += table.pointee.outsideCount
-            sum.slowPathCellCount &+= table.pointee.work.cellCount
-            sum.slowPathByteCount &+= table.pointee.work.byteCount
             cells += table.pointee.cellByteCount
             blobs += table.pointee.blobByteCount
             segments += table.pointee.segmentCount
@@ -83,6 +82,11 @@ extension Stripe {
         sum.segmentCount += segments
         sum.wheelByteCount += wheels
         sum.tableByteCount += rest - cells - blobs - wheels
+        let work = slowPathWork
+        sum.slowPathCellCount &+= work.cellCount
+        sum.slowPathByteCount &+= work.byteCount
+        sum.movedCellCount &+= former.movedCellCount
+        sum.releasedSlabCount &+= former.releasedSlabCount
         guard let arena else { return }
         let footprint = arena.pointee.footprint
         sum.arenaMappedByteCount += footprint.mappedByteCount

@@ -29,6 +29,13 @@ package struct StripeStatistics: Sendable {
     }
 }
 
+/// Counters of tables and arenas that a stripe no longer has.
+struct FormerWork {
+    var slowPaths = SlowPathWork()
+    var movedCellCount: UInt64 = 0
+    var releasedSlabCount: UInt64 = 0
+}
+
 struct Stripe: ~Copyable {
     /// First: the thread sanitizer takes a change of any field for an access to the first bytes of the stripe, and
     /// those must not be what other threads use without the lock.
@@ -48,6 +55,10 @@ struct Stripe: ~Copyable {
     /// One table for each database, made when the database is first used here.
     private let tables: UnsafeMutablePointer<UnsafeMutablePointer<Table>?>
     let databaseCount: Int
+    /// How many of them are there.
+    private var tableCount = 0
+    /// What was counted in tables and arenas that are gone.
+    private(set) var former = FormerWork()
     let index: Int
     private let source: UnsafeMutablePointer<MemorySource>
     private let seed: HashSeed
@@ -95,6 +106,7 @@ struct Stripe: ~Copyable {
         table.initialize(
             to: Table(arena: arenaPointer.unsafelyUnwrapped, stripeIndex: index, stripeByteCount: usedByteCount))
         tables[databaseIndex] = table
+        tableCount += 1
         return table
     }
 
@@ -106,17 +118,20 @@ struct Stripe: ~Copyable {
     mutating func detachTable(_ databaseIndex: Int) -> DetachedTable? {
         guard let table = tables[databaseIndex] else { return nil }
         tables[databaseIndex] = nil
+        tableCount -= 1
         let byteCount = table.pointee.byteCount
         table.pointee.detach()
-        var isAlone = true
-        forEachTable { _, _ in isAlone = false }
-        // Slabs that were to be emptied take cells again: a walk begins anew when it is worth it.
-        arenaPointer?.pointee.endEvacuation()
+        former.slowPaths.add(table.pointee.work)
         maintenance = StripeMaintenance()
         var detached = DetachedTable(table: table, ownedArena: nil, stripeIndex: index, byteCount: byteCount)
-        if isAlone {
+        if tableCount == 0 {
             detached.ownedArena = arenaPointer
+            former.movedCellCount &+= arenaPointer?.pointee.movedCellCount ?? 0
+            former.releasedSlabCount &+= arenaPointer?.pointee.releasedSlabCount ?? 0
             arenaPointer = nil
+        } else {
+            // Slabs that were to be emptied take cells again: a walk begins anew when it is worth it.
+            arenaPointer?.pointee.endEvacuation()
         }
         return detached
     }
@@ -138,6 +153,7 @@ struct Stripe: ~Copyable {
             table.deallocate()
             tables[index] = nil
         }
+        tableCount = 0
         arenaPointer?.deinitialize(count: 1)
         arenaPointer?.deallocate()
         arenaPointer = nil
@@ -154,13 +170,16 @@ struct Stripe: ~Copyable {
     func checkInvariants() {
         var byteCount = 0
         var cellByteCount = 0
+        var count = 0
         forEachTable { _, table in
+            count += 1
             table.pointee.checkInvariants()
             byteCount += table.pointee.byteCount
             cellByteCount += table.pointee.cellByteCount
             precondition(
                 table.pointee.expiry.nextDueMilliseconds >= earliestDeadlineMilliseconds.load(ordering: .relaxed))
         }
+        precondition(count == tableCount)
         precondition(byteCount == usedByteCount.pointee.current, "the sum of bytes is that of the tables")
         guard let arena else { return }
         arena.pointee.checkInvariants()

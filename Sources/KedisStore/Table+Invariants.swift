@@ -1,5 +1,7 @@
 // What must hold in a table, looked at as a whole. For tests.
 
+import KedisUtilities
+
 extension Table {
     /// Walks the table and traps when something does not hold. O(n).
     func checkInvariants() {
@@ -51,6 +53,7 @@ extension Table {
             let cell = Cell(arena.pointee.address(reference))
             let header = cell.header
             let hash = hash(ofCell: reference)
+            precondition(hash == hashBytes(cell.key, seed: arena.pointee.seed), "a kept hash is that of the key")
             precondition(bucket.tag(slot) == Table.tag(of: hash))
             precondition(Int(hash >> UInt64(64 - Table.stripeBitCount)) == stripeIndex)
             guard let place = find(Key(cell.key, hash: hash)) else { preconditionFailure("a key is not found") }

@@ -57,9 +57,8 @@ extension Table {
     ) {
         func give(_ bucket: Bucket, _ mask: UInt32) {
             Bucket.forEachSlot(mask) { slot in
-                let cell = cell(bucket, slot)
-                let hash = hashBytes(cell.key, seed: arena.pointee.seed)
-                if hash >= lowerHash { body(cell, hash) }
+                let hash = hash(ofCell: bucket.reference(slot))
+                if hash >= lowerHash { body(cell(bucket, slot), hash) }
             }
         }
         let own = segment.bucket(home)
@@ -77,10 +76,13 @@ extension Table {
         }
     }
 
-    /// A taken slot, every one equally likely. The table is not empty. Expected O(slots / keys).
+    /// Draws of a slot before a thin table is walked instead.
+    private static let drawCountMax = 1000
+
+    /// A taken slot, every one equally likely. The table is not empty. Expected O(slots / keys), at most O(segments).
     func randomPlace(using generator: inout RandomGenerator) -> Place {
-        precondition(count > 0)
-        while let directory {
+        guard let directory, count > 0 else { preconditionFailure("a table with keys has a directory") }
+        for _ in 0..<Table.drawCountMax {
             let index = generator.next(below: 1 << depth)
             let segment = Segment(word: directory[index])
             // A segment with several entries in the directory counts for one of them only.
@@ -91,7 +93,30 @@ extension Table {
                 return Place(bucket: bucket, slot: slot, cell: cell(bucket, slot))
             }
         }
-        preconditionFailure("a table with keys has a directory")
+        return placeSlowly(ofRank: generator.next(below: count))
+    }
+
+    /// The place of the key before which a walk over the buckets meets `rank` others.
+    @inline(never)
+    func placeSlowly(ofRank rank: Int) -> Place {
+        var rest = rank
+        var index = 0
+        while let directory, index < 1 << depth {
+            let segment = Segment(word: directory[index])
+            for bucketIndex in 0..<Segment.bucketCount {
+                let bucket = segment.bucket(bucketIndex)
+                var taken = bucket.taken
+                guard rest < bucket.count else {
+                    rest -= bucket.count
+                    continue
+                }
+                for _ in 0..<rest { taken &= taken &- 1 }
+                let slot = taken.trailingZeroBitCount
+                return Place(bucket: bucket, slot: slot, cell: cell(bucket, slot))
+            }
+            index += 1 << (depth - segment.depth)
+        }
+        preconditionFailure("a rank is below the number of keys")
     }
 
     /// A bucket chosen at random, for sampling, its cells on their way into the cache. Not empty unless the table is

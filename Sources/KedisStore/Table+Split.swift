@@ -62,10 +62,11 @@ extension Table {
         Bucket.forEachSlot(bucket.taken) { kedis_prefetch(arena.pointee.address(bucket.reference($0))) }
     }
 
-    /// The hash of a cell's key, computed anew: cells do not store it.
+    /// The hash of a cell's key, computed anew: cells do not store it, only the blobs of long keys do.
     @inline(__always)
     func hash(ofCell reference: UInt32) -> UInt64 {
-        hashBytes(Cell(arena.pointee.address(reference)).key, seed: arena.pointee.seed)
+        let cell = Cell(arena.pointee.address(reference))
+        return cell.keyBlob?.hash ?? hashBytes(cell.key, seed: arena.pointee.seed)
     }
 
     /// Enters two segments where one was.
@@ -80,12 +81,13 @@ extension Table {
     private mutating func growDirectory() -> Bool {
         guard let directory, depth < Table.depthMax else { return false }
         let oldCount = 1 << depth
-        let grown = UnsafeMutablePointer<UInt>.allocate(capacity: 2 * oldCount)
+        let source = arena.pointee.source
+        guard let grown = source.pointee.allocate(UInt.self, count: 2 * oldCount) else { return false }
         for index in 0..<oldCount {
             (grown + 2 * index).initialize(to: directory[index])
             (grown + 2 * index + 1).initialize(to: directory[index])
         }
-        directory.deallocate()
+        source.pointee.deallocate(directory, count: oldCount)
         self.directory = grown
         depth += 1
         noteBytes(oldCount * MemoryLayout<UInt>.stride)
@@ -151,14 +153,15 @@ extension Table {
         return true
     }
 
-    /// Halves the directory while no segment needs its depth.
+    /// Halves the directory when no segment needs its depth.
     private mutating func shrinkDirectory() {
         guard let directory, depth > 0 else { return }
         let half = 1 << (depth - 1)
         for index in 0..<half where directory[2 * index] != directory[2 * index + 1] { return }
-        let shrunk = UnsafeMutablePointer<UInt>.allocate(capacity: half)
+        let source = arena.pointee.source
+        guard let shrunk = source.pointee.allocate(UInt.self, count: half) else { return }
         for index in 0..<half { (shrunk + index).initialize(to: directory[2 * index]) }
-        directory.deallocate()
+        source.pointee.deallocate(directory, count: 2 * half)
         self.directory = shrunk
         depth -= 1
         noteBytes(-half * MemoryLayout<UInt>.stride)

@@ -10,8 +10,8 @@
 //                  └───┤   │   └──▶ segment ─▶ 60 home buckets and 4 of stash (Bucket.swift)
 //                      ▼   ▼
 //
-// A segment that is full splits in two (Table+Split.swift), thin neighbours merge (Table+Merge.swift): growth and
-// shrinking touch one segment at a time. As all bits below the stripe's are used from the top, storage order is hash
+// A segment that is full splits in two (Table+Split.swift), thin neighbours merge: growth and shrinking touch one
+// segment at a time. As all bits below the stripe's are used from the top, storage order is hash
 // order, and SCAN's cursor is a threshold in hash space (Table+Scan.swift).
 //
 // Ownership: the table owns its segments, the cells that they refer to, and its wheels; cells live in the arena.
@@ -73,6 +73,7 @@ struct Table: ~Copyable {
     var mergeMissCount = 0
     /// The next entry of the directory to be freed, while the table is (Table+Background.swift).
     var releaseCursor = 0
+    var releaseBucketCursor = 0
 
     init(arena: UnsafeMutablePointer<Arena>, stripeIndex: Int, stripeByteCount: UnsafeMutablePointer<ByteCounter>) {
         self.arena = arena
@@ -222,7 +223,7 @@ struct Table: ~Copyable {
         key: ByteView, type: ValueType, encoding: ValueEncoding, valueFieldByteCount: Int, isValueOutside: Bool,
         hasDeadline: Bool
     ) -> (reference: UInt32, cell: Cell)? {
-        guard key.count <= CellHeader.inlineByteCountMax else {
+        guard key.count <= CellHeader.inlineKeyByteCountMax else {
             return makeOutsideKeyCellSlowly(
                 key: key, type: type, encoding: encoding, valueFieldByteCount: valueFieldByteCount,
                 isValueOutside: isValueOutside, hasDeadline: hasDeadline)
@@ -259,6 +260,7 @@ struct Table: ~Copyable {
             return nil
         }
         blob.content.copyMemory(from: key.base, byteCount: key.count)
+        blob.hash = hashBytes(key, seed: arena.pointee.seed)
         let cell = Cell(arena.pointee.address(reference))
         cell.header = header
         (cell.address + header.keyOffset).storeBytes(of: blob.address, as: UnsafeMutableRawPointer.self)
@@ -381,7 +383,10 @@ struct Table: ~Copyable {
 
     private mutating func makeDirectory() -> Bool {
         guard let segment = makeSegment(depth: 0) else { return false }
-        let made = UnsafeMutablePointer<UInt>.allocate(capacity: 1)
+        guard let made = arena.pointee.source.pointee.allocate(UInt.self, count: 1) else {
+            release(segment)
+            return false
+        }
         made.initialize(to: segment.word)
         directory = made
         depth = 0
@@ -427,6 +432,11 @@ struct SlowPathWork {
     mutating func add(cells: Int, bytes: Int) {
         cellCount &+= UInt64(truncatingIfNeeded: cells)
         byteCount &+= UInt64(truncatingIfNeeded: bytes)
+    }
+
+    mutating func add(_ other: SlowPathWork) {
+        cellCount &+= other.cellCount
+        byteCount &+= other.byteCount
     }
 }
 
