@@ -56,8 +56,8 @@ extension Store {
         while shared.pointee.source.pointee.trimPages(limit: 64, keeping: 0) {}
     }
 
-    /// Frees a slice of what was removed; false when nothing waits, or another thread is at it. Locks a stripe unless it
-    /// is in `held`.
+    /// Frees a slice of what was removed; false when nothing waits, or another thread is at it. Locks a stripe, unless
+    /// it is in `held`.
     @discardableResult
     func reclaimSome(held: StripeSet = StripeSet()) -> Bool {
         let isFree = shared.pointee.isReclaiming.compareExchange(
