@@ -26,7 +26,7 @@ enum CopyCommand {
         let (source, destination) = (call.key(0), call.key(1))
         if options.databaseIndex == keyspace.databaseIndex && source.bytes == destination.bytes { throw .sameObject }
         let target = keyspace.selecting(options.databaseIndex)
-        if !options.replaces, target.peek(destination) != nil {
+        if !options.replaces, target.write(destination) != nil {
             // Looked up for the statistics and the access clock only.
             _ = keyspace.read(source)
             return reply.integer(0)
@@ -76,7 +76,12 @@ enum MoveCommand {
         let key = call.key
         guard databaseIndex != keyspace.databaseIndex else { throw .sameObject }
         let target = keyspace.selecting(databaseIndex)
-        guard keyspace.write(key) != nil, target.write(key) == nil else { return reply.integer(0) }
+        // Moving counts as one access, so the look before it counts none.
+        guard keyspace.peek(key) != nil else { return reply.integer(0) }
+        guard target.write(key) == nil else {
+            _ = keyspace.write(key)
+            return reply.integer(0)
+        }
         _ = try storing { () throws(StoreError) in try keyspace.move(key, to: target) }
         call.effects.noteChanges(1)
         call.notified(key, "move_from")

@@ -29,10 +29,11 @@ enum TouchCommand {
     )
 
     static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        let keyspace = call.untouchingKeyspace
         var foundCount = 0
         for index in 0..<call.keyCount {
-            guard let entry = call.keyspace.read(call.keyInLoop(index)) else { continue }
-            // Touching is what was asked for, also of a client that otherwise leaves no trace.
+            guard let entry = keyspace.read(call.keyInLoop(index)) else { continue }
+            // Touching is what was asked for, once, also of a client that otherwise leaves no trace.
             call.keyspace.touch(entry)
             foundCount += 1
         }

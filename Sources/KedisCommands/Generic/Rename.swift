@@ -20,9 +20,12 @@ enum RenameCommand {
     static func rename(_ call: inout CommandCall, replaces: Bool) throws(CommandError) -> Bool {
         let keyspace = call.keyspace
         let (source, destination) = (call.key(0), call.key(1))
-        guard keyspace.write(source) != nil else { throw .noSuchKey }
-        if source.bytes == destination.bytes { return false }
-        if !replaces, keyspace.write(destination) != nil { return false }
+        // Renaming counts as one access, so the look before it counts none.
+        guard keyspace.peek(source) != nil else { throw .noSuchKey }
+        if source.bytes == destination.bytes || !replaces && keyspace.write(destination) != nil {
+            _ = keyspace.write(source)
+            return false
+        }
         _ = try storing { () throws(StoreError) in try keyspace.rename(source, to: destination) }
         call.effects.noteChanges(1)
         call.notified(source, "rename_from")

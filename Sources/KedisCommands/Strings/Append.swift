@@ -17,7 +17,7 @@ enum AppendCommand {
         let key = call.key
         let added = call.arguments[2]
         var byteCount = added.count
-        if let entry = call.keyspace.write(key) {
+        if let entry = call.keyspace.peek(key) {
             let before = try entry.stringValue().byteCount
             byteCount = try call.stringByteCount(before, adding: added.count)
             let keyspace = call.keyspace

@@ -30,7 +30,7 @@ enum IncrementByFloatCommand {
 
     /// The key's number, 0 where there is none.
     private static func number(at key: Key, in keyspace: Keyspace) throws(CommandError) -> LongDouble {
-        guard let entry = keyspace.write(key) else { return LongDouble(0 as Int64) }
+        guard let entry = keyspace.peek(key) else { return LongDouble(0 as Int64) }
         switch try entry.stringValue() {
         case .integer(let integer): return LongDouble(integer)
         case .bytes(let bytes):

@@ -58,9 +58,12 @@ enum SetRangeCommand {
         let offset = Int(clamping: try call.integer(at: 2))
         guard offset >= 0 else { throw .literal("ERR offset is out of range") }
         let value = call.arguments[3]
-        let entry = call.keyspace.write(key)
+        let entry = call.keyspace.peek(key)
         let before = try entry?.stringValue().byteCount ?? 0
-        guard value.count > 0 else { return reply.integer(before) }
+        guard value.count > 0 else {
+            if let entry { call.keyspace.touch(entry) }
+            return reply.integer(before)
+        }
         let byteCount = max(before, try call.stringByteCount(offset, adding: value.count))
         let keyspace = call.keyspace
         let bytes = try storing { () throws(StoreError) in try keyspace.resizeString(key, to: byteCount) }

@@ -164,14 +164,15 @@ private struct SetOptions {
 }
 
 extension SetOptions.Condition {
-    /// Whether the key is as the client wants it. Comparing with another type than a string is an error.
+    /// Whether the key is as the client wants it. Comparing with another type than a string is an error. What is set
+    /// then counts as one access, so the look before it counts none.
     func isMet(in call: borrowing CommandCall) throws(CommandError) -> Bool {
         switch self {
         case .none: return true
         case .isAbsent: return call.keyspace.write(call.key) == nil
-        case .isPresent: return call.keyspace.write(call.key) != nil
+        case .isPresent: return call.keyspace.peek(call.key) != nil
         case .equals(let bytes):
-            guard let entry = call.keyspace.write(call.key) else { return false }
+            guard let entry = call.keyspace.peek(call.key) else { return false }
             return try entry.stringValue().equals(bytes)
         }
     }
