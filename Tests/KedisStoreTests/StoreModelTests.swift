@@ -31,13 +31,17 @@ struct StoreModelTests {
         var (steps, walks) = (0, 0)
         while monotonicNanoseconds() - start < seconds * 1_000_000_000 {
             let keyCount = 1 + generator.next(below: 1 << (1 + generator.next(below: 14)))
+            // Half of the walks look at everything all the time, the others get further.
+            let isClose = generator.next(below: 2) == 0
             let shape = ModelShape(
-                keyCount: keyCount, databaseCount: 1 + generator.next(below: 4), checkInterval: 1 + keyCount / 100,
-                compareInterval: 100 + keyCount, hasLargeThings: keyCount < 3000)
+                keyCount: keyCount, databaseCount: 1 + generator.next(below: 4),
+                checkInterval: isClose ? 1 + keyCount / 100 : 100 + keyCount / 4,
+                compareInterval: (isClose ? 100 : 2000) + keyCount,
+                hasLargeThings: isClose && keyCount < 3000)
             let seed = generator.next()
             print("store model: \(keyCount) keys, seed of this walk \(seed)")
             var walk = ModelWalk(generator: RandomGenerator(seed: seed), shape: shape)
-            for step in 0..<2000 + 4 * keyCount {
+            for step in 0..<(isClose ? 2000 : 20_000) + 4 * keyCount {
                 try walk.step()
                 if step % 64 == 0, monotonicNanoseconds() - start > seconds * 1_000_000_000 { break }
             }
