@@ -74,7 +74,7 @@ extension Keyspace {
         _ fingerprint: UInt32, in table: UnsafeMutablePointer<Table>, of stripe: UnsafeMutablePointer<Stripe>
     ) {
         var due: Place?
-        var later = Int64.max
+        var later: Int64?
         table.pointee.forEachCandidate(fingerprint) { place in
             let deadline = place.cell.deadlineMilliseconds
             guard deadline != noDeadline else { return true }
@@ -83,7 +83,7 @@ extension Keyspace {
                 return false
             }
             // Another key's entry is not this one's.
-            if deadline < later,
+            if deadline < later ?? .max || later == nil,
                 Table.fingerprint(of: table.pointee.hash(ofCell: place.reference)) == fingerprint
             {
                 later = deadline
@@ -96,6 +96,6 @@ extension Keyspace {
             return fire(fingerprint, in: table, of: stripe)
         }
         // One entry for one that fired: keys that share their bits have as many as they are.
-        if later != .max { table.pointee.schedule(later, fingerprint: fingerprint, nowMilliseconds: nowMilliseconds) }
+        if let later { table.pointee.schedule(later, fingerprint: fingerprint, nowMilliseconds: nowMilliseconds) }
     }
 }

@@ -124,8 +124,11 @@ extension Stripe {
         var hasWorked = false
         forEachTable { _, table in
             guard !hasWorked else { return }
-            hasWorked =
-                table.pointee.mergeSome() || table.pointee.compactScheduleSome(nowMilliseconds: nowMilliseconds)
+            hasWorked = table.pointee.mergeSome()
+            guard !hasWorked else { return }
+            hasWorked = table.pointee.compactScheduleSome(nowMilliseconds: nowMilliseconds)
+            // A rebuilt wheel may have its slots elsewhere.
+            if hasWorked { noteDeadline(table.pointee.expiry.nextDueMilliseconds) }
         }
         return hasWorked
     }

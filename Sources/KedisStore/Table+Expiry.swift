@@ -16,6 +16,12 @@ struct ExpirySchedule: ~Copyable {
     var retired: TimingWheel
     /// How far the walk is, in hash space with the stripe's bits; nil while there is none.
     var rebuiltUpTo: UInt64?
+    /// Deadlines for which there was no memory, at most: their keys expire when they are met, until a rebuild that
+    /// begins once there is memory again.
+    private(set) var lostCount = 0
+    private var lostCountBeforeRebuild = 0
+    /// The last deadline found no memory.
+    var isWithoutMemory = false
 
     init(source: UnsafeMutablePointer<MemorySource>) {
         wheel = TimingWheel(source: source)
@@ -27,6 +33,28 @@ struct ExpirySchedule: ~Copyable {
 
     /// The earliest time at which something may be due, or `Int64.max`.
     var nextDueMilliseconds: Int64 { min(wheel.nextDueMilliseconds, retired.nextDueMilliseconds) }
+
+    mutating func push(_ deadlineMilliseconds: Int64, fingerprint: UInt32, nowMilliseconds: Int64) {
+        let isPushed = wheel.push(
+            deadlineMilliseconds: deadlineMilliseconds, fingerprint: fingerprint, nowMilliseconds: nowMilliseconds)
+        isWithoutMemory = !isPushed
+        if !isPushed { lostCount += 1 }
+    }
+
+    /// Whether keys without an entry can have one now.
+    var canFindLost: Bool { lostCount > 0 && !isWithoutMemory }
+
+    mutating func beginRebuild(from threshold: UInt64) {
+        swap(&wheel, &retired)
+        rebuiltUpTo = threshold
+        lostCountBeforeRebuild = lostCount
+    }
+
+    mutating func endRebuild() {
+        rebuiltUpTo = nil
+        lostCount -= lostCountBeforeRebuild
+        lostCountBeforeRebuild = 0
+    }
 
     mutating func popDue(nowMilliseconds: Int64) -> UInt32? {
         wheel.popDue(nowMilliseconds: nowMilliseconds) ?? retired.popDue(nowMilliseconds: nowMilliseconds)
@@ -87,12 +115,11 @@ extension Table {
     /// Enters a deadline. Without memory for it the key expires when it is met.
     mutating func schedule(_ deadlineMilliseconds: Int64, fingerprint: UInt32, nowMilliseconds: Int64) {
         let before = expiry.byteCount
-        _ = expiry.wheel.push(
-            deadlineMilliseconds: deadlineMilliseconds, fingerprint: fingerprint, nowMilliseconds: nowMilliseconds)
+        expiry.push(deadlineMilliseconds, fingerprint: fingerprint, nowMilliseconds: nowMilliseconds)
         if expiry.rebuiltUpTo != nil || expiry.retired.allocatedByteCount > 0 {
             rebuildSome(nowMilliseconds: nowMilliseconds)
-        } else if hasStaleSchedule {
-            beginRebuild()
+        } else if hasStaleSchedule || expiry.canFindLost {
+            expiry.beginRebuild(from: stripeBits)
         }
         noteBytes(expiry.byteCount - before)
     }
@@ -111,11 +138,6 @@ extension Table {
     /// Whether stale entries outnumber live ones, by so much that a walk over the table is worth it.
     private var hasStaleSchedule: Bool { expiry.count > 2 * deadlineCount + count / 8 + 64 }
 
-    private mutating func beginRebuild() {
-        swap(&expiry.wheel, &expiry.retired)
-        expiry.rebuiltUpTo = stripeBits
-    }
-
     /// A step of the rebuild: some keys of the walk, or some memory of the old wheel.
     private mutating func rebuildSome(nowMilliseconds: Int64) {
         guard let threshold = expiry.rebuiltUpTo else {
@@ -129,11 +151,10 @@ extension Table {
             if deadline != noDeadline { found.append((deadline, Table.fingerprint(of: hash))) }
         }
         for entry in found {
-            _ = expiry.wheel.push(
-                deadlineMilliseconds: entry.deadline, fingerprint: entry.fingerprint, nowMilliseconds: nowMilliseconds)
+            expiry.push(entry.deadline, fingerprint: entry.fingerprint, nowMilliseconds: nowMilliseconds)
         }
         work.add(cells: Table.rebuildStepCount - min(0, budget.keyCount), bytes: 0)
-        expiry.rebuiltUpTo = next
+        if let next { expiry.rebuiltUpTo = next } else { expiry.endRebuild() }
     }
 
     /// Background work on the wheels: memory of a retired one, chunks that are nearly empty; false when there is none.
@@ -145,8 +166,12 @@ extension Table {
             if expiry.rebuiltUpTo == nil { _ = expiry.retired.releaseSome(limit: 64) }
             return true
         }
-        if hasStaleSchedule {
-            beginRebuild()
+        if expiry.lostCount > 0, expiry.isWithoutMemory, let page = arena.pointee.source.pointee.takePage() {
+            arena.pointee.source.pointee.returnPage(page)
+            expiry.isWithoutMemory = false
+        }
+        if hasStaleSchedule || expiry.canFindLost {
+            expiry.beginRebuild(from: stripeBits)
             return true
         }
         return expiry.wheel.wantsCompaction && expiry.wheel.compactSome(limit: 64)
@@ -155,7 +180,7 @@ extension Table {
     /// Frees the wheels; true when done, for slices.
     mutating func releaseSchedule(limit: Int) -> Bool {
         let before = expiry.byteCount
-        expiry.rebuiltUpTo = nil
+        expiry.endRebuild()
         let isDone = !expiry.wheel.releaseSome(limit: limit) && !expiry.retired.releaseSome(limit: limit)
         noteBytes(expiry.byteCount - before)
         return isDone

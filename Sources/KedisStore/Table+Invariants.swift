@@ -19,7 +19,7 @@ extension Table {
         precondition(sum.blobs == outsideCount && sum.blobBytes == blobByteCount)
         let rest = segmentCount * MemorySource.pageByteCount + MemoryLayout<UInt>.stride << depth
         precondition(byteCount == cellByteCount + blobByteCount + rest + expiry.byteCount)
-        precondition(expiry.count >= deadlineCount, "a deadline without an entry in the wheel")
+        precondition(expiry.count + expiry.lostCount >= deadlineCount, "a deadline without an entry in the wheel")
         expiry.wheel.checkInvariants()
         expiry.retired.checkInvariants()
     }

@@ -127,6 +127,25 @@ struct ExpiryTests {
         store.checkInvariants()
     }
 
+    @Test("A deadline at the end of time, set after an earlier one, stays known when the earlier one comes")
+    func endOfTime() throws {
+        let expired = ExpiryCounter()
+        let start = start
+        let store = try filledStore(100, expired: expired) { start + Int64($0) }
+        store.lock(.all)
+        for index in 0..<100 {
+            let name = Array("key:\(index)".utf8)
+            try put(store, name, [1], deadline: .set(.max - Int64(index % 2)), now: start - 500)
+        }
+        store.unlock(.all)
+        _ = tick(store, at: start + 1000, limit: 64)
+        #expect(expired.count == 0 && store.earliestDeadlineMilliseconds > start + 1000)
+        store.checkInvariants()
+        _ = tick(store, at: .max, limit: 64)
+        #expect(expired.count == 100)
+        store.checkInvariants()
+    }
+
     @Test("The clock goes back: keys wait for their deadline, new ones go on time")
     func clockBack() throws {
         let expired = ExpiryCounter()

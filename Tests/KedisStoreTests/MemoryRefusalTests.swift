@@ -136,6 +136,38 @@ struct MemoryRefusalTests {
         try withView(name) { (view) throws(StoreError) in try body(keyspace.key(view)) }
     }
 
+    @Test("Deadlines that found no memory in the wheels are entered when there is some again, and their keys go on time")
+    func deadlines() throws {
+        let start: Int64 = 1_700_000_000_000
+        let count = reducedWhenSanitized(64_000)
+        let store = Store(databaseCount: 1, seed: HashSeed(systemEntropy(), systemEntropy()))
+        store.lock(.all)
+        for index in 0..<count {
+            try put(store, Array("\(index)".utf8), [1], deadline: .set(start + 1_000_000_000), now: start)
+        }
+        store.unlock(.all)
+        while store.maintain(nowMilliseconds: start) {}
+        store.purge()
+        store.setMemoryByteCountMax(0)
+        store.lock(.all)
+        // An earlier deadline needs a place of its own in the wheel.
+        for index in 0..<count {
+            try put(store, Array("\(index)".utf8), [1], deadline: .set(start + Int64(index % 60_000)), now: start - 1)
+        }
+        store.unlock(.all)
+        store.checkInvariants()
+        #expect(store.expireDue(nowMilliseconds: start - 1, limit: 1000) <= count)
+        #expect(store.keyspace(0, nowMilliseconds: start).count == count)
+        store.setMemoryByteCountMax(.max)
+        var sliceCount = 0
+        while store.maintain(nowMilliseconds: start - 1), sliceCount < 100_000 { sliceCount += 1 }
+        #expect(sliceCount > 100 && sliceCount < 100_000)
+        store.checkInvariants()
+        while store.expireDue(nowMilliseconds: start + 60_050, limit: 1000) > 0 {}
+        #expect(store.keyspace(0, nowMilliseconds: start + 60_050).count == 0, "keys were left to expire when met")
+        store.checkInvariants()
+    }
+
     @Test("A store is opened and closed without memory")
     func opened() {
         for limit in [0, 1, 4096, 65_536] {

@@ -63,7 +63,7 @@ struct ScanMaintenanceTests {
 
     /// Draws from `keyCount` keys and expects each to come equally often.
     private func expectFairness(_ store: Store, keyCount: Int, _ generator: inout RandomGenerator) {
-        let perKey = isSanitized ? 8 : 25
+        let perKey = 10
         let keyspace = store.keyspace(0, nowMilliseconds: 1000)
         var counts: [[UInt8]: Int] = [:]
         for _ in 0..<keyCount * perKey {

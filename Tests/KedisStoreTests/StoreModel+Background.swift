@@ -7,6 +7,8 @@ import Testing
 
 extension ModelWalk {
     mutating func runBackground() {
+        // What looks at every key of the model comes less often when there are many.
+        if shape.keyCount > 1000, generator.next(below: 8) != 0 { return maintain() }
         switch generator.next(below: 100) {
         case 0..<10: passTime(expires: generator.next(below: 2) == 0)
         case 10..<35: maintain()
@@ -52,6 +54,7 @@ extension ModelWalk {
     }
 
     private mutating func track() {
+        note("access tracking")
         var tracking = AccessTracking()
         tracking.countsFrequency = generator.next(below: 2) == 0
         tracking.decayMinutes = generator.next(below: 3)

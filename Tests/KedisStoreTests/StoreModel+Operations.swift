@@ -192,6 +192,7 @@ extension ModelWalk {
     }
 
     private mutating func pickRandom(in database: Int, _ keyspace: Keyspace) {
+        note("random key of \(database)")
         var name: [UInt8]?
         let isGiven = keyspace.withRandomEntry(using: &generator) { name = $0.key.bytes }
         #expect(isGiven == (name != nil))

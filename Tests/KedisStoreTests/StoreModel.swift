@@ -164,8 +164,12 @@ struct ModelWalk {
     /// The last operations, newest last: what a failure shows.
     var history: String { "step \(stepCount)\n" + recent.joined(separator: "\n") }
 
+    /// KEDIS_MODEL_TRACE=1 prints every operation: what led to a trap.
+    private static let isTracing = TestFiles.environment("KEDIS_MODEL_TRACE") == "1"
+
     mutating func note(_ text: String) {
         recent.append(text)
+        if ModelWalk.isTracing { print("\(shape.keyCount) \(stepCount) \(model.now): \(text)") }
         if recent.count > 12 { recent.removeFirst() }
     }
 

@@ -15,11 +15,11 @@ struct StoreModelTests {
             ModelShape(keyCount: 20, databaseCount: 3),
             ModelShape(keyCount: 300, databaseCount: 2, checkInterval: 2),
             ModelShape(
-                keyCount: 20_000, databaseCount: 2, checkInterval: 500, compareInterval: 5000, hasLargeThings: false),
+                keyCount: 20_000, databaseCount: 2, checkInterval: 500, compareInterval: 10_000, hasLargeThings: false),
         ])
     func randomOperations(shape: ModelShape) throws {
         var walk = ModelWalk(generator: .forTest("store model with \(shape)"), shape: shape)
-        for _ in 0..<(shape.keyCount < 1000 ? 3000 : 30_000) { try walk.step() }
+        for _ in 0..<(shape.keyCount < 1000 ? 2000 : 30_000) { try walk.step() }
         walk.compareAll()
     }
 
