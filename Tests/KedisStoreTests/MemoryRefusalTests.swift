@@ -139,7 +139,8 @@ struct MemoryRefusalTests {
     @Test("Deadlines that found no memory in the wheels are entered when there is some again, and their keys go on time")
     func deadlines() throws {
         let start: Int64 = 1_700_000_000_000
-        let count = reducedWhenSanitized(64_000)
+        // Enough for each wheel to need pages.
+        let count = 64_000
         let store = Store(databaseCount: 1, seed: HashSeed(systemEntropy(), systemEntropy()))
         store.lock(.all)
         for index in 0..<count {
