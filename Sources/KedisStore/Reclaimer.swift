@@ -3,7 +3,7 @@
 //
 // Ownership: the store's; it owns what waits. Threads: any; its lock is held for moments, and never while another lock
 // is taken. Order: first in, first out, so that the tables of an arena are gone before the one that owns it.
-// Limit: when more waits than `pendingByteCountMax`, who adds a blob frees the oldest ones at once; who adds tables
+// Limit: when more blobs wait than `pendingByteCountMax`, who adds one frees the oldest at once; who adds tables
 // faster than they go frees some of them (`Keyspace.removeAll`). What waits is no longer counted as used.
 
 import Synchronization
@@ -31,16 +31,55 @@ struct Reclaimer: ~Copyable {
         }
     }
 
+    /// A queue. Items before `first` were taken; their places are given back when they are half of all.
     struct State: Sendable {
-        var items: [Item] = []
+        private var items: [Item] = []
+        private var first = 0
         var byteCount = 0
+        /// That of blobs alone.
+        var blobByteCount = 0
         var reclaimedCount: UInt64 = 0
+
+        var count: Int { items.count - first }
+
+        mutating func append(_ item: Item) {
+            items.append(item)
+            byteCount += item.byteCount
+            if item.isBlob { blobByteCount += item.byteCount }
+        }
+
+        mutating func takeFirst() -> Item? {
+            if first >= 64, first * 2 >= items.count {
+                items.removeFirst(first)
+                first = 0
+            }
+            guard first < items.count else { return nil }
+            first += 1
+            return items[first - 1]
+        }
+
+        /// The item that was taken last is the first again.
+        mutating func putBack(_ item: Item) {
+            first -= 1
+            items[first] = item
+        }
+
+        mutating func takeFirstBlob() -> Item? {
+            items[first...].firstIndex { $0.isBlob }.map { items.remove(at: $0) }
+        }
+
+        mutating func noteFreed(byteCount: Int, isBlob: Bool) {
+            self.byteCount -= byteCount
+            if isBlob { blobByteCount -= byteCount }
+            reclaimedCount &+= 1
+        }
     }
 
-    /// Blobs up to this size are freed at once: it takes a few microseconds.
+    /// Blobs up to this size are freed at once: it takes some tens of microseconds.
     static let immediateByteCountMax = 1 << 20
     /// What one slice discards.
     private static let sliceByteCount = 1 << 20
+    /// Of blobs that wait.
     static let pendingByteCountMax = 1 << 30
 
     let source: UnsafeMutablePointer<MemorySource>
@@ -53,29 +92,24 @@ struct Reclaimer: ~Copyable {
     var pendingCount: Int { pendingCounter.load(ordering: .relaxed) }
 
     var figures: (count: Int, byteCount: Int, reclaimedCount: UInt64) {
-        state.withLock { ($0.items.count, $0.byteCount, $0.reclaimedCount) }
+        state.withLock { ($0.count, $0.byteCount, $0.reclaimedCount) }
     }
 
     /// Takes over an item.
     borrowing func add(_ item: Item) {
-        state.withLock { state in
-            state.items.append(item)
-            state.byteCount += item.byteCount
-        }
+        state.withLock { $0.append(item) }
         pendingCounter.wrappingAdd(1, ordering: .relaxed)
         while let blob = takeExcess() {
             let byteCount = blob.allocatedByteCount
             blob.deallocate(to: source)
-            done(byteCount: byteCount)
+            done(byteCount: byteCount, isBlob: true)
         }
     }
 
     /// The oldest blob, now the caller's, while more waits than may.
     private borrowing func takeExcess() -> Blob? {
-        let item: Item? = state.withLock { state in
-            guard state.byteCount > Self.pendingByteCountMax, let index = state.items.firstIndex(where: { $0.isBlob })
-            else { return nil }
-            return state.items.remove(at: index)
+        let item: Item? = state.withLock {
+            $0.blobByteCount > Self.pendingByteCountMax ? $0.takeFirstBlob() : nil
         }
         guard case .blob(let blob, _) = item else { return nil }
         return blob
@@ -91,21 +125,19 @@ struct Reclaimer: ~Copyable {
         }
     }
 
-    /// The oldest item, now the caller's, who puts it back with ``putBack(_:)`` or says ``done(_:)``.
+    /// The oldest item, now the caller's, who puts it back with ``putBack(_:)`` or says ``done(byteCount:isBlob:)``
+    /// before anybody takes the next one.
     borrowing func takeOldest() -> Item? {
         guard pendingCount > 0 else { return nil }
-        return state.withLock { $0.items.isEmpty ? nil : $0.items.removeFirst() }
+        return state.withLock { $0.takeFirst() }
     }
 
     borrowing func putBack(_ item: Item) {
-        state.withLock { $0.items.insert(item, at: 0) }
+        state.withLock { $0.putBack(item) }
     }
 
-    borrowing func done(byteCount: Int) {
-        state.withLock {
-            $0.byteCount -= byteCount
-            $0.reclaimedCount &+= 1
-        }
+    borrowing func done(byteCount: Int, isBlob: Bool) {
+        state.withLock { $0.noteFreed(byteCount: byteCount, isBlob: isBlob) }
         pendingCounter.wrappingSubtract(1, ordering: .relaxed)
     }
 

@@ -71,11 +71,11 @@ extension Store {
             if let rest = shared.pointee.reclaimer.releaseSome(blob, discardedUpTo: offset) {
                 shared.pointee.reclaimer.putBack(rest)
             } else {
-                shared.pointee.reclaimer.done(byteCount: byteCount)
+                shared.pointee.reclaimer.done(byteCount: byteCount, isBlob: true)
             }
         case .table(let detached):
             if reclaimSome(of: detached, held: held) {
-                shared.pointee.reclaimer.done(byteCount: detached.byteCount)
+                shared.pointee.reclaimer.done(byteCount: detached.byteCount, isBlob: false)
             } else {
                 shared.pointee.reclaimer.putBack(item)
             }

@@ -55,8 +55,9 @@ struct Stripe: ~Copyable {
     /// One table for each database, made when the database is first used here.
     private let tables: UnsafeMutablePointer<UnsafeMutablePointer<Table>?>
     let databaseCount: Int
-    /// How many of them are there.
+    /// How many of them are there, and the number behind the last one that ever was.
     private var tableCount = 0
+    private var tableEnd = 0
     /// What was counted in tables and arenas that are gone.
     private(set) var former = FormerWork()
     let index: Int
@@ -107,10 +108,12 @@ struct Stripe: ~Copyable {
             to: Table(arena: arenaPointer.unsafelyUnwrapped, stripeIndex: index, stripeByteCount: usedByteCount))
         tables[databaseIndex] = table
         tableCount += 1
+        tableEnd = max(tableEnd, databaseIndex + 1)
         return table
     }
 
-    func swapTables(_ first: Int, _ second: Int) {
+    mutating func swapTables(_ first: Int, _ second: Int) {
+        tableEnd = max(tableEnd, max(first, second) + 1)
         (tables[first], tables[second]) = (tables[second], tables[first])
     }
 
@@ -139,7 +142,8 @@ struct Stripe: ~Copyable {
     var arena: UnsafeMutablePointer<Arena>? { arenaPointer }
 
     func forEachTable(_ body: (Int, UnsafeMutablePointer<Table>) -> Void) {
-        for index in 0..<databaseCount {
+        guard tableCount > 0 else { return }
+        for index in 0..<tableEnd {
             if let table = tables[index] { body(index, table) }
         }
     }

@@ -164,8 +164,44 @@ struct EngineRegressionTests {
         #expect(reclaimer.figures.byteCount <= Reclaimer.pendingByteCountMax)
         #expect(reclaimer.figures.count == reclaimer.pendingCount)
         while case .blob(let blob, _) = reclaimer.takeOldest() {
-            reclaimer.done(byteCount: blob.allocatedByteCount)
+            reclaimer.done(byteCount: blob.allocatedByteCount, isBlob: true)
             blob.deallocate(to: source)
+        }
+        #expect(reclaimer.figures.byteCount == 0 && reclaimer.pendingCount == 0)
+    }
+
+    @Test("Every slice moved all that waited")
+    func reclaimerOrder() throws {
+        let source = UnsafeMutablePointer<MemorySource>.allocate(capacity: 1)
+        source.initialize(to: MemorySource())
+        defer {
+            source.deinitialize(count: 1)
+            source.deallocate()
+        }
+        let reclaimer = Reclaimer(source: source)
+        func add(_ number: Int) throws {
+            let blob = try #require(Blob.make(byteCount: 8, capacity: 8, from: source))
+            blob.hash = UInt64(number)
+            reclaimer.add(.blob(blob, discardedUpTo: 0))
+        }
+        for number in 0..<100_000 { try add(number) }
+        for number in 0..<200_000 {
+            // Each is looked at twice, as slices do, and others come meanwhile.
+            for isLast in [false, true] {
+                guard let item = reclaimer.takeOldest(), case .blob(let blob, _) = item else {
+                    Issue.record("nothing waits")
+                    return
+                }
+                #expect(blob.hash == UInt64(number))
+                guard isLast else {
+                    if number < 100_000 { try add(100_000 + number) }
+                    reclaimer.putBack(item)
+                    continue
+                }
+                let byteCount = item.byteCount
+                blob.deallocate(to: source)
+                reclaimer.done(byteCount: byteCount, isBlob: true)
+            }
         }
         #expect(reclaimer.figures.byteCount == 0 && reclaimer.pendingCount == 0)
     }
@@ -224,6 +260,9 @@ struct EngineRegressionTests {
             #expect(isGiven)
         }
         #expect(drawn.count == 3 && drawn.values.allSatisfy { $0 > 130 }, "\(drawn.values)")
+        for rest in [true, true, true, false] {
+            #expect(store.evictOne(.allKeysLRU, sampleCount: 5, nowMilliseconds: now, using: &generator) == rest)
+        }
     }
 
     @Test("To find the one key that may go, eviction walked the whole stripe under its lock")
