@@ -88,14 +88,31 @@ struct Arena: ~Copyable {
     private(set) var spareSlabCount = 0
     private(set) var evacuatingSlabCount = 0
 
-    init(source: UnsafeMutablePointer<MemorySource>, seed: HashSeed) {
+    /// An arena without chunks; nil when memory is exhausted.
+    static func make(source: UnsafeMutablePointer<MemorySource>, seed: HashSeed) -> UnsafeMutablePointer<Arena>? {
+        guard let lists = source.pointee.allocate(UInt32.self, count: 2 * SizeClass.count) else { return nil }
+        guard let arena = source.pointee.allocate(Arena.self, count: 1) else {
+            source.pointee.deallocate(lists, count: 2 * SizeClass.count)
+            return nil
+        }
+        lists.initialize(repeating: 0, count: 2 * SizeClass.count)
+        arena.initialize(to: Arena(source: source, seed: seed, lists: lists))
+        return arena
+    }
+
+    private init(source: UnsafeMutablePointer<MemorySource>, seed: HashSeed, lists: UnsafeMutablePointer<UInt32>) {
         self.source = source
         self.seed = seed
         chunks = Arena.noChunks
-        firstListed = .allocate(capacity: SizeClass.count)
-        firstListed.initialize(repeating: 0, count: SizeClass.count)
-        lastListed = .allocate(capacity: SizeClass.count)
-        lastListed.initialize(repeating: 0, count: SizeClass.count)
+        firstListed = lists
+        lastListed = lists + SizeClass.count
+    }
+
+    /// Frees what ``make(source:seed:)`` made.
+    static func release(_ arena: UnsafeMutablePointer<Arena>) {
+        let source = arena.pointee.source
+        arena.deinitialize(count: 1)
+        source.pointee.deallocate(arena, count: 1)
     }
 
     deinit {
@@ -104,8 +121,7 @@ struct Arena: ~Copyable {
             if let base = chunks[index].base { source.pointee.unmap(base, chunks[index].byteCount) }
         }
         if chunkCapacity > 0 { source.pointee.deallocate(chunks, count: chunkCapacity) }
-        firstListed.deallocate()
-        lastListed.deallocate()
+        source.pointee.deallocate(firstListed, count: 2 * SizeClass.count)
     }
 
     // MARK: Addresses

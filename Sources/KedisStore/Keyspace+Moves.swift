@@ -35,7 +35,7 @@ extension Keyspace {
 
     private func duplicate(_ entry: Entry, as key: Key, in target: Keyspace) throws(StoreError) {
         let stripe = target.stripe(of: key)
-        let table = stripe.pointee.tableForWriting(target.databaseIndex)
+        guard let table = stripe.pointee.tableForWriting(target.databaseIndex) else { throw .outOfMemory }
         let header = entry.cell.header
         // A key that is due there expires first, and its slot is free.
         let replaced = target.peek(key) != nil ? table.pointee.find(key) : nil

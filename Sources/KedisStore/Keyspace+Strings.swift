@@ -64,7 +64,7 @@ extension Keyspace {
                 key, valueFieldByteCount: MemoryLayout<UInt>.size, encoding: .raw, isValueOutside: true,
                 deadline: deadline)
             cell.valueAddress.storeBytes(of: blob.address, as: UnsafeMutableRawPointer.self)
-            stripe(of: key).pointee.tableForWriting(databaseIndex).pointee.noteBlob(blob.allocatedByteCount)
+            stripe(of: key).pointee.table(databaseIndex)?.pointee.noteBlob(blob.allocatedByteCount)
         } catch {
             shared.pointee.reclaimer.release(blob)
             throw error
@@ -78,7 +78,7 @@ extension Keyspace {
         deadline: DeadlineUpdate
     ) throws(StoreError) -> Cell {
         let stripe = stripe(of: key)
-        let table = stripe.pointee.tableForWriting(databaseIndex)
+        guard let table = stripe.pointee.tableForWriting(databaseIndex) else { throw .outOfMemory }
         if let place = table.pointee.find(key) {
             return try replaceValue(
                 at: place, hash: key.hash, in: table, of: stripe, valueFieldByteCount: valueFieldByteCount,
@@ -148,7 +148,7 @@ extension Keyspace {
     /// the growth.
     package func resizeString(_ key: Key, to byteCount: Int) throws(StoreError) -> UnsafeMutableRawBufferPointer {
         let stripe = stripe(of: key)
-        let table = stripe.pointee.tableForWriting(databaseIndex)
+        guard let table = stripe.pointee.tableForWriting(databaseIndex) else { throw .outOfMemory }
         guard write(key) != nil, var place = table.pointee.find(key) else {
             return try makeZeroString(key, byteCount)
         }

@@ -64,9 +64,9 @@ struct MemorySource: ~Copyable {
 
     // MARK: Blocks
 
-    /// Room for `count` values, not initialised; nil when memory is exhausted. For directories and the tables of chunks
-    /// and slabs, whose growth must not trap.
-    borrowing func allocate<Element>(_ type: Element.Type, count: Int) -> UnsafeMutablePointer<Element>? {
+    /// Room for `count` values, not initialised; nil when memory is exhausted. For tables, directories and what describes
+    /// arenas: making or growing one must not trap.
+    borrowing func allocate<Element: ~Copyable>(_ type: Element.Type, count: Int) -> UnsafeMutablePointer<Element>? {
         let byteCount = count * MemoryLayout<Element>.stride
         guard reserve(byteCount) else { return nil }
         guard let memory = malloc(byteCount) else {
@@ -76,7 +76,7 @@ struct MemorySource: ~Copyable {
         return memory.bindMemory(to: Element.self, capacity: count)
     }
 
-    borrowing func deallocate<Element>(_ memory: UnsafeMutablePointer<Element>, count: Int) {
+    borrowing func deallocate<Element: ~Copyable>(_ memory: UnsafeMutablePointer<Element>, count: Int) {
         free(memory)
         release(count * MemoryLayout<Element>.stride)
     }

@@ -91,9 +91,8 @@ extension Store {
                 return false
             }
             guard arena.pointee.unmapSome() else { return false }
-            free(detached.table)
-            arena.deinitialize(count: 1)
-            arena.deallocate()
+            Table.release(detached.table, to: shared.pointee.source)
+            Arena.release(arena)
             return true
         }
         // Its cells lie in the stripe's arena.
@@ -101,13 +100,8 @@ extension Store {
         withStripe(detached.stripeIndex, held: held) { _ in
             isReleased = detached.table.pointee.releaseSome(withCells: true, to: shared.pointee.reclaimer)
         }
-        if isReleased { free(detached.table) }
+        if isReleased { Table.release(detached.table, to: shared.pointee.source) }
         return isReleased
-    }
-
-    private func free(_ table: UnsafeMutablePointer<Table>) {
-        table.deinitialize(count: 1)
-        table.deallocate()
     }
 }
 

@@ -90,22 +90,18 @@ struct Stripe: ~Copyable {
         return tables[databaseIndex]
     }
 
-    /// The table of a database, made now when there is none.
+    /// The table of a database, made now when there is none; nil when memory is exhausted.
     @inline(__always)
-    mutating func tableForWriting(_ databaseIndex: Int) -> UnsafeMutablePointer<Table> {
+    mutating func tableForWriting(_ databaseIndex: Int) -> UnsafeMutablePointer<Table>? {
         tables[databaseIndex] ?? makeTableSlowly(databaseIndex)
     }
 
     @inline(never)
-    private mutating func makeTableSlowly(_ databaseIndex: Int) -> UnsafeMutablePointer<Table> {
-        if arenaPointer == nil {
-            let made = UnsafeMutablePointer<Arena>.allocate(capacity: 1)
-            made.initialize(to: Arena(source: source, seed: seed))
-            arenaPointer = made
-        }
-        let table = UnsafeMutablePointer<Table>.allocate(capacity: 1)
-        table.initialize(
-            to: Table(arena: arenaPointer.unsafelyUnwrapped, stripeIndex: index, stripeByteCount: usedByteCount))
+    private mutating func makeTableSlowly(_ databaseIndex: Int) -> UnsafeMutablePointer<Table>? {
+        if arenaPointer == nil { arenaPointer = Arena.make(source: source, seed: seed) }
+        guard let arenaPointer,
+            let table = Table.make(arena: arenaPointer, stripeIndex: index, stripeByteCount: usedByteCount)
+        else { return nil }
         tables[databaseIndex] = table
         tableCount += 1
         tableEnd = max(tableEnd, databaseIndex + 1)
@@ -153,13 +149,11 @@ struct Stripe: ~Copyable {
         for index in 0..<databaseCount {
             guard let table = tables[index] else { continue }
             while !table.pointee.releaseSome(withCells: false, to: reclaimer) {}
-            table.deinitialize(count: 1)
-            table.deallocate()
+            Table.release(table, to: source)
             tables[index] = nil
         }
         tableCount = 0
-        arenaPointer?.deinitialize(count: 1)
-        arenaPointer?.deallocate()
+        if let arenaPointer { Arena.release(arenaPointer) }
         arenaPointer = nil
     }
 

@@ -75,7 +75,24 @@ struct Table: ~Copyable {
     var releaseCursor = 0
     var releaseBucketCursor = 0
 
-    init(arena: UnsafeMutablePointer<Arena>, stripeIndex: Int, stripeByteCount: UnsafeMutablePointer<ByteCounter>) {
+    /// An empty table; nil when memory is exhausted.
+    static func make(
+        arena: UnsafeMutablePointer<Arena>, stripeIndex: Int, stripeByteCount: UnsafeMutablePointer<ByteCounter>
+    ) -> UnsafeMutablePointer<Table>? {
+        let table = arena.pointee.source.pointee.allocate(Table.self, count: 1)
+        table?.initialize(to: Table(arena: arena, stripeIndex: stripeIndex, stripeByteCount: stripeByteCount))
+        return table
+    }
+
+    /// Frees what ``make(arena:stripeIndex:stripeByteCount:)`` made, when it is empty.
+    static func release(_ table: UnsafeMutablePointer<Table>, to source: UnsafeMutablePointer<MemorySource>) {
+        table.deinitialize(count: 1)
+        source.pointee.deallocate(table, count: 1)
+    }
+
+    private init(
+        arena: UnsafeMutablePointer<Arena>, stripeIndex: Int, stripeByteCount: UnsafeMutablePointer<ByteCounter>
+    ) {
         self.arena = arena
         self.stripeIndex = stripeIndex
         self.stripeByteCount = stripeByteCount

@@ -223,6 +223,26 @@ struct EngineRegressionTests {
         #expect(after.1.releasedSlabCount >= before.1.releasedSlabCount)
     }
 
+    @Test("The first key of a database trapped when the system refused memory for its table")
+    func refusedTable() throws {
+        let store = makeStore(databaseCount: 2)
+        let all = names(900, in: store)
+        for limit in stride(from: 0, to: 600 << 10, by: 1100) {
+            store.setMemoryByteCountMax(limit)
+            for database in 0...1 {
+                try? set(store, all, byteCount: 1, database: database)
+                store.checkInvariants()
+            }
+        }
+        store.setMemoryByteCountMax(.max)
+        for database in 0...1 { try set(store, all, byteCount: 1, database: database) }
+        store.checkInvariants()
+        flush(store)
+        flush(store, database: 1)
+        maintainToTheEnd(store)
+        #expect(store.memoryStatistics().arenaMappedByteCount == 0)
+    }
+
     // MARK: Pages
 
     @Test("Spare pages of the only chunk were given back a slice a tick")
