@@ -175,11 +175,13 @@ package final class KedisServer: Service {
 
     private func startTicks() {
         for loop in loops { loop.start() }
-        guard let first = loops.first?.loop else { return }
+        guard let first = loops.first else { return }
         let ticks = Ticks(engine: engine, state: state)
         let period = TimeAmount.milliseconds(Ticks.periodMilliseconds)
-        let work = first.scheduleRepeatedTask(initialDelay: period, delay: period) { _ in ticks.run(on: first) }
-        let rules = first.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(1)) { _ in
+        let work = first.loop.scheduleRepeatedTask(initialDelay: period, delay: period) { _ in
+            ticks.run(on: first.turns)
+        }
+        let rules = first.loop.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(1)) { _ in
             ticks.applySaveRules()
         }
         running.withLock { $0.tasks = [work, rules] }

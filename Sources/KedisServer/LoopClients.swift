@@ -11,6 +11,7 @@ final class LoopClients: @unchecked Sendable {
     // Sendable: everything but `loop` is touched only on the event loop.
 
     let loop: any EventLoop
+    let turns: LoopTurns
     private let server: ServerContext
     private var handlers: [SessionHandler] = []
     private var cursor = 0
@@ -20,6 +21,7 @@ final class LoopClients: @unchecked Sendable {
 
     init(loop: any EventLoop, server: ServerContext) {
         self.loop = loop
+        turns = LoopTurns(loop: loop)
         self.server = server
     }
 

@@ -194,7 +194,7 @@ final class SessionHandler: ChannelInboundHandler {
     /// Lets the other connections of this loop run, then goes on.
     private func yield(_ context: ChannelHandlerContext) {
         stopReading(context)
-        context.eventLoop.assumeIsolated().execute { [weak self] in
+        loop.turns.next { [weak self] in
             guard let self, let context = self.context else { return }
             self.pump(context)
         }

@@ -8,7 +8,6 @@
 import KedisCommands
 import KedisStore
 import KedisUtilities
-import NIOCore
 import Synchronization
 
 final class Ticks: Sendable {
@@ -36,14 +35,16 @@ final class Ticks: Sendable {
     private static let idleTickCount: UInt64 = 5
 
     /// Every 10 ms.
-    func run(on loop: any EventLoop) {
+    func run(on turns: LoopTurns) {
         let isTurn = tickCount.wrappingAdd(1, ordering: .relaxed).newValue % Self.idleTickCount == 0
         if isTurn { engine.memory.note(usedByteCount: engine.store.usedByteCount) }
-        expiry.start(on: loop) { [self] in expire() }
-        eviction.start(on: loop) { [self] in engine.evictInBackground(nanosecondsMax: Self.sliceNanoseconds) }
-        guard isTurn || engine.memory.isMaintaining.load(ordering: .relaxed) else { return }
-        maintenanceNanosecondsLeft.store(Self.maintenanceNanosecondsMax, ordering: .relaxed)
-        maintenance.start(on: loop) { [self] in maintain() }
+        turns.now {
+            expiry.start(on: turns) { [self] in expire() }
+            eviction.start(on: turns) { [self] in engine.evictInBackground(nanosecondsMax: Self.sliceNanoseconds) }
+            guard isTurn || engine.memory.isMaintaining.load(ordering: .relaxed) else { return }
+            maintenanceNanosecondsLeft.store(Self.maintenanceNanosecondsMax, ordering: .relaxed)
+            maintenance.start(on: turns) { [self] in maintain() }
+        }
     }
 
     /// Removes what is due, as far as a slice of time goes; true when more is due.
@@ -71,18 +72,18 @@ final class Ticks: Sendable {
     func applySaveRules() { state.saveWhenDue() }
 }
 
-/// Work that goes on in slices, in turns with the loop's other work. One run at a time: a new one with every tick would
+/// Work that goes on in slices, in turns with the loop's connections. One run at a time: a new one with every tick would
 /// add up, and their slices with them.
 private final class SlicedWork: Sendable {
     private let isGoingOn = Atomic<Bool>(false)
 
-    /// Runs `slice` now, and again after the loop's other work for as long as it answers that there is more.
-    func start(on loop: any EventLoop, _ slice: @escaping @Sendable () -> Bool) {
+    /// Runs `slice` now, and again in turns for as long as it answers that there is more.
+    func start(on turns: LoopTurns, _ slice: @escaping @Sendable () -> Bool) {
         guard !isGoingOn.load(ordering: .relaxed), slice() else { return }
         isGoingOn.store(true, ordering: .relaxed)
-        loop.execute { [self] in
+        turns.next { [self] in
             isGoingOn.store(false, ordering: .relaxed)
-            start(on: loop, slice)
+            start(on: turns, slice)
         }
     }
 }

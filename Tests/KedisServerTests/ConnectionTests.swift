@@ -59,7 +59,7 @@ struct ConnectionTests {
                 expected += "$40000\r\n\(value)\r\n$3\r\n\(index)\r\n"
             }
             try channel.writeInbound(ByteBuffer(string: requests))
-            channel.embeddedEventLoop.run()
+            channel.embeddedEventLoop.advanceTime(by: .seconds(1))
             var replies = ""
             while let part = try channel.readOutbound(as: ByteBuffer.self) { replies += String(buffer: part) }
             #expect(replies.utf8.count == expected.utf8.count)

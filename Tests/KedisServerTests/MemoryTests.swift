@@ -64,6 +64,29 @@ struct MemoryTests {
         }
     }
 
+    @Test("Eviction in the background kept the connections of its loop waiting until it was done")
+    func turns() async throws {
+        try await TestServer.with(
+            ["--threads", "1", "--maxmemory-policy", "allkeys-lru", "--maxmemory-eviction-tenacity", "0"]
+        ) { server in
+            let store = server.server.engine.store
+            let socket = try server.connect()
+            fill(socket, keyCount: 100_000, valueByteCount: 64)
+            let limit = store.usedByteCount / 10
+            socket.send("CONFIG SET maxmemory \(limit)\r\n")
+            #expect(socket.read(5) == "+OK\r\n")
+            // Requests that are sent while it is under way, and answered before it ends.
+            var answeredCount = 0
+            while store.usedByteCount > limit {
+                let isUnderWay = store.statistics().evicted > 1000
+                socket.send("PING\r\n")
+                #expect(socket.read(7) == "+PONG\r\n")
+                if isUnderWay, store.usedByteCount > limit { answeredCount += 1 }
+            }
+            #expect(answeredCount > 5, "\(answeredCount)")
+        }
+    }
+
     @Test("A limit below what is used is warned of at the start, and when it is set")
     func warning() async throws {
         try await TestServer.with(["--maxmemory", "100"]) { server in
