@@ -72,8 +72,8 @@ final class Ticks: Sendable {
     func applySaveRules() { state.saveWhenDue() }
 }
 
-/// Work that goes on in slices, in turns with the loop's connections. One run at a time: a new one with every tick would
-/// add up, and their slices with them.
+/// Work that goes on in slices, in turns with the loop's connections. One run at a time: a new one with every tick
+/// would add up, and their slices with them.
 private final class SlicedWork: Sendable {
     private let isGoingOn = Atomic<Bool>(false)
 
