@@ -99,6 +99,11 @@ struct MemorySource: ~Copyable {
         pool.withLock { $0.trim(limit: limit, keeping: spareCount, to: self) }
     }
 
+    /// See ``PagePool/takeFullHalf()``.
+    borrowing func takeFullHalf() -> UnsafeMutableRawPointer? {
+        pool.withLock { $0.takeFullHalf() }.flatMap { UnsafeMutableRawPointer(bitPattern: $0) }
+    }
+
     /// Pages that are free but still resident.
     var sparePageCount: Int { pool.withLock { $0.spareCount } }
 

@@ -26,6 +26,8 @@ struct PagePool {
         /// One bit for each page, 64 in a word.
         var used: [UInt64]
         var spare: [UInt64]
+        /// Halves of 2 MiB that were given as full, as bits.
+        var fullHalves: UInt8 = 0
 
         var byteCount: Int { pageCount * MemorySource.pageByteCount }
     }
@@ -110,11 +112,27 @@ struct PagePool {
                 spareCount -= 1
                 rest -= 1
                 let offset = UInt((word * 64 + bit) * MemorySource.pageByteCount)
+                chunks[index].fullHalves &= ~(1 << UInt8(offset / UInt(MemorySource.hugePageByteCount)))
                 if let page = UnsafeMutableRawPointer(bitPattern: chunks[index].base + offset) {
                     kedis_discard(page, MemorySource.pageByteCount)
                 }
             }
         }
+    }
+
+    /// The address of 2 MiB of which every page is in use, worth a huge page; nil when there are none. Each is given once,
+    /// until pages of it have gone back to the system.
+    mutating func takeFullHalf() -> UInt? {
+        let wordsPerHalf = MemorySource.hugePageByteCount / MemorySource.pageByteCount / 64
+        for index in chunks.indices where chunks[index].byteCount == MemorySource.chunkByteCount {
+            for half in 0..<2 where chunks[index].fullHalves & (1 << UInt8(half)) == 0 {
+                let words = chunks[index].used[half * wordsPerHalf..<(half + 1) * wordsPerHalf]
+                guard words.allSatisfy({ $0 == .max }) else { continue }
+                chunks[index].fullHalves |= 1 << UInt8(half)
+                return chunks[index].base + UInt(half * MemorySource.hugePageByteCount)
+            }
+        }
+        return nil
     }
 
     /// Unmaps everything: no page is in use any more.

@@ -39,6 +39,11 @@ extension Store {
             shared.pointee.nextStripe.store(index, ordering: .relaxed)
             return true
         }
+        if let fullHalf = shared.pointee.source.pointee.takeFullHalf(),
+            kedis_collapse(fullHalf, MemorySource.hugePageByteCount) != 0
+        {
+            return true
+        }
         return shared.pointee.source.pointee.trimPages(limit: 64, keeping: Store.sparePageCount)
     }
 
