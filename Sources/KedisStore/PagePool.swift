@@ -120,8 +120,8 @@ struct PagePool {
         }
     }
 
-    /// The address of 2 MiB of which every page is in use, worth a huge page; nil when there are none. Each is given once,
-    /// until pages of it have gone back to the system.
+    /// The address of 2 MiB of which every page is in use, worth a huge page; nil when there are none. Each is given
+    /// once, until pages of it have gone back to the system.
     mutating func takeFullHalf() -> UInt? {
         let wordsPerHalf = MemorySource.hugePageByteCount / MemorySource.pageByteCount / 64
         for index in chunks.indices where chunks[index].byteCount == MemorySource.chunkByteCount {

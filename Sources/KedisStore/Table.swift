@@ -176,7 +176,6 @@ struct Table: ~Copyable {
         let segment = segment(of: hash, in: directory)
         let home = segment.home(of: hash)
         kedis_prefetch(segment.bucket(home).address)
-        kedis_prefetch(segment.neighbour(ofHome: home).address)
     }
 
     @inline(__always)
