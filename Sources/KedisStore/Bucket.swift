@@ -157,15 +157,18 @@ struct Segment {
     }
 
     /// Puts a key where it belongs; false when home, neighbour and stash are full.
+    ///
+    /// - Parameter isRebuilding: keys come in the order of their homes (splits, merges), so that the neighbour is still
+    ///   empty: only a full home goes on to it. Else more than half of all keys would lie there.
     @inline(__always)
-    func put(reference: UInt32, hash: UInt64) -> Bool {
+    func put(reference: UInt32, hash: UInt64, isRebuilding: Bool = false) -> Bool {
         let home = home(of: hash)
         let own = bucket(home)
         let neighbour = neighbour(ofHome: home)
         let tag = Table.tag(of: hash)
         let (ownCount, neighbourCount) = (own.count, neighbour.count)
         // Home is found with one miss, so the neighbour must be clearly emptier to be chosen.
-        if ownCount < Bucket.slotCount, ownCount <= neighbourCount &+ 2 {
+        if ownCount < Bucket.slotCount, isRebuilding || ownCount <= neighbourCount &+ 2 {
             own.put(tag: tag, reference: reference, isDisplaced: false)
         } else if neighbourCount < Bucket.slotCount {
             neighbour.put(tag: tag, reference: reference, isDisplaced: true)

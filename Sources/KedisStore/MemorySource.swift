@@ -64,8 +64,8 @@ struct MemorySource: ~Copyable {
 
     // MARK: Blocks
 
-    /// Room for `count` values, not initialised; nil when memory is exhausted. For tables, directories and what describes
-    /// arenas: making or growing one must not trap.
+    /// Room for `count` values, not initialised; nil when memory is exhausted. For tables, directories and what
+    /// describes arenas: making or growing one must not trap.
     borrowing func allocate<Element: ~Copyable>(_ type: Element.Type, count: Int) -> UnsafeMutablePointer<Element>? {
         let byteCount = count * MemoryLayout<Element>.stride
         guard reserve(byteCount) else { return nil }

@@ -50,7 +50,8 @@ extension Table {
                 let reference = bucket.reference(slot)
                 let hash = hash(ofCell: reference)
                 moved += 1
-                isDone = (hash & bit == 0 ? low : high).put(reference: reference, hash: hash) && isDone
+                let target = hash & bit == 0 ? low : high
+                isDone = target.put(reference: reference, hash: hash, isRebuilding: true) && isDone
             }
             guard isDone else { return false }
         }
@@ -137,7 +138,7 @@ extension Table {
         for segment in [low, high] {
             segment.forEachSlot { bucket, slot in
                 let reference = bucket.reference(slot)
-                isDone = merged.put(reference: reference, hash: hash(ofCell: reference)) && isDone
+                isDone = merged.put(reference: reference, hash: hash(ofCell: reference), isRebuilding: true) && isDone
                 moved += 1
             }
         }
