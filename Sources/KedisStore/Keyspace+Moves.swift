@@ -11,7 +11,7 @@ extension Keyspace {
     package func rename(_ source: Key, to destination: Key) throws(StoreError) -> Bool {
         guard let entry = write(source) else { return false }
         if source.bytes.raw.elementsEqual(destination.bytes.raw) { return true }
-        try duplicate(entry, as: destination, in: self)
+        try duplicate(entry, as: destination, in: self, accessClock: entry.cell.header.accessClock)
         _ = remove(source)
         return true
     }
@@ -22,18 +22,21 @@ extension Keyspace {
     /// and a value in its cell.
     package func copy(_ source: Key, to destination: Key, in target: Keyspace) throws(StoreError) -> Bool {
         guard let entry = read(source) else { return false }
-        try duplicate(entry, as: destination, in: target)
+        // A copy is a new key.
+        try duplicate(entry, as: destination, in: target, accessClock: newAccessClock)
         return true
     }
 
     /// Moves `key` to the database `target`, where it must not exist; false when it is not here. O(1).
     package func move(_ key: Key, to target: Keyspace) throws(StoreError) -> Bool {
         guard let entry = write(key) else { return false }
-        try duplicate(entry, as: key, in: target)
+        try duplicate(entry, as: key, in: target, accessClock: entry.cell.header.accessClock)
         return remove(key)
     }
 
-    private func duplicate(_ entry: Entry, as key: Key, in target: Keyspace) throws(StoreError) {
+    private func duplicate(
+        _ entry: Entry, as key: Key, in target: Keyspace, accessClock: UInt32
+    ) throws(StoreError) {
         let stripe = target.stripe(of: key)
         guard let table = stripe.pointee.tableForWriting(target.databaseIndex) else { throw .outOfMemory }
         let header = entry.cell.header
@@ -45,7 +48,7 @@ extension Keyspace {
                 valueFieldByteCount: header.valueFieldByteCount, isValueOutside: header.isValueOutside,
                 hasDeadline: header.hasDeadline)
         else { throw .outOfMemory }
-        made.cell.header.accessClock = header.accessClock
+        made.cell.header.accessClock = accessClock
         made.cell.valueAddress.copyMemory(
             from: entry.cell.valueAddress, byteCount: header.valueFieldByteCount)
         let deadline = entry.deadlineMilliseconds
