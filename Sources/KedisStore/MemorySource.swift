@@ -17,6 +17,7 @@ import Darwin
 
 struct MemorySource: ~Copyable {
     static let pageByteCount = 4096
+    static let lineByteCount = 64
     /// What a chunk is once it is large, and its alignment then: a multiple of the huge page.
     static let chunkByteCount = 4 << 20
     static let hugePageByteCount = 2 << 20
@@ -69,7 +70,10 @@ struct MemorySource: ~Copyable {
     borrowing func allocate<Element: ~Copyable>(_ type: Element.Type, count: Int) -> UnsafeMutablePointer<Element>? {
         let byteCount = count * MemoryLayout<Element>.stride
         guard reserve(byteCount) else { return nil }
-        guard let memory = malloc(byteCount) else {
+        var memory: UnsafeMutableRawPointer?
+        // In cache lines of its own: what belongs to one stripe is not to be fetched for a change in another.
+        let lines = (byteCount + Self.lineByteCount - 1) & ~(Self.lineByteCount - 1)
+        guard posix_memalign(&memory, Self.lineByteCount, lines) == 0, let memory else {
             release(byteCount)
             return nil
         }

@@ -39,7 +39,11 @@ package final class Store: @unchecked Sendable {
         self.evictionObserver = evictionObserver
         shared = .allocate(capacity: 1)
         shared.initialize(to: StoreShared())
-        stripes = .allocate(capacity: Store.stripeCount)
+        precondition(
+            MemoryLayout<Stripe>.stride % MemorySource.lineByteCount == 0, "stride \(MemoryLayout<Stripe>.stride)")
+        stripes = UnsafeMutableRawPointer.allocate(
+            byteCount: Store.stripeCount * MemoryLayout<Stripe>.stride, alignment: MemorySource.lineByteCount
+        ).bindMemory(to: Stripe.self, capacity: Store.stripeCount)
         for index in 0..<Store.stripeCount {
             (stripes + index).initialize(
                 to: Stripe(index: index, databaseCount: databaseCount, seed: seed, source: shared.pointee.source))
@@ -51,7 +55,7 @@ package final class Store: @unchecked Sendable {
         for index in 0..<Store.stripeCount { stripes[index].removeAll(to: shared.pointee.reclaimer) }
         while reclaimSome() {}
         stripes.deinitialize(count: Store.stripeCount)
-        stripes.deallocate()
+        UnsafeMutableRawPointer(stripes).deallocate()
         shared.deinitialize(count: 1)
         shared.deallocate()
     }

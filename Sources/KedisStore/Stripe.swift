@@ -39,30 +39,33 @@ struct FormerWork {
 struct Stripe: ~Copyable {
     /// First: the thread sanitizer takes a change of any field for an access to the first bytes of the stripe, and
     /// those must not be what other threads use without the lock.
+    /// With what follows up to `tables` it fills the first cache line: the only one of the stripe that a lookup touches.
     var statistics = StripeStatistics()
+    let lock = StripeLock()
+    /// A hint for the expiry tick, read without the lock: no deadline in this stripe is earlier.
+    let earliestDeadlineMilliseconds = Atomic<Int64>(.max)
+    /// One table for each database, made when the database is first used here.
+    private let tables: UnsafeMutablePointer<UnsafeMutablePointer<Table>?>
+    /// The live bytes of all tables, read without the lock: in a line of its own.
+    let usedByteCount: UnsafeMutablePointer<ByteCounter>
+    /// The memory of the cells of all tables, made with the first one.
+    private var arenaPointer: UnsafeMutablePointer<Arena>?
+    let databaseCount: Int
+    /// How many of them are there, and the number behind the last one that ever was.
+    private var tableCount = 0
+    private var tableEnd = 0
+    let index: Int
+    private let source: UnsafeMutablePointer<MemorySource>
+    private let seed: HashSeed
     /// Draws for the access counters of LFU.
     var generator: RandomGenerator
     /// Candidates for eviction, best last.
     var evictionPool = EvictionPool()
     var maintenance = StripeMaintenance()
-    let lock = StripeLock()
-    /// A hint for the expiry tick, read without the lock: no deadline in this stripe is earlier.
-    let earliestDeadlineMilliseconds = Atomic<Int64>(.max)
-    /// The live bytes of all tables, read without the lock.
-    let usedByteCount: UnsafeMutablePointer<ByteCounter>
-    /// The memory of the cells of all tables, made with the first one.
-    private var arenaPointer: UnsafeMutablePointer<Arena>?
-    /// One table for each database, made when the database is first used here.
-    private let tables: UnsafeMutablePointer<UnsafeMutablePointer<Table>?>
-    let databaseCount: Int
-    /// How many of them are there, and the number behind the last one that ever was.
-    private var tableCount = 0
-    private var tableEnd = 0
     /// What was counted in tables and arenas that are gone.
     private(set) var former = FormerWork()
-    let index: Int
-    private let source: UnsafeMutablePointer<MemorySource>
-    private let seed: HashSeed
+    /// Fills the last cache line, so that no line belongs to two stripes (`Store.init` checks).
+    private let padding: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0, 0)
 
     init(index: Int, databaseCount: Int, seed: HashSeed, source: UnsafeMutablePointer<MemorySource>) {
         self.index = index
@@ -70,7 +73,9 @@ struct Stripe: ~Copyable {
         self.seed = seed
         self.source = source
         generator = RandomGenerator(seed: hashBytes("stripe", seed: seed) &+ UInt64(index))
-        usedByteCount = .allocate(capacity: 1)
+        let line = UnsafeMutableRawPointer.allocate(
+            byteCount: MemorySource.lineByteCount, alignment: MemorySource.lineByteCount)
+        usedByteCount = line.bindMemory(to: ByteCounter.self, capacity: 1)
         usedByteCount.initialize(to: ByteCounter())
         tables = .allocate(capacity: databaseCount)
         tables.initialize(repeating: nil, count: databaseCount)
@@ -80,7 +85,7 @@ struct Stripe: ~Copyable {
         precondition(arenaPointer == nil, "a stripe is emptied before it goes")
         tables.deallocate()
         usedByteCount.deinitialize(count: 1)
-        usedByteCount.deallocate()
+        UnsafeMutableRawPointer(usedByteCount).deallocate()
     }
 
     /// The table of a database, or nil when the database was never used here.
