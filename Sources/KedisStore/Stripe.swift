@@ -39,7 +39,7 @@ struct FormerWork {
 struct Stripe: ~Copyable {
     /// First: the thread sanitizer takes a change of any field for an access to the first bytes of the stripe, and
     /// those must not be what other threads use without the lock.
-    /// With what follows up to `tables` it fills the first cache line: the only one of the stripe that a lookup touches.
+    /// With what follows up to `tables` it fills the first cache line: the only one of them that a lookup touches.
     var statistics = StripeStatistics()
     let lock = StripeLock()
     /// A hint for the expiry tick, read without the lock: no deadline in this stripe is earlier.

@@ -104,8 +104,16 @@ extension Table {
     }
 
     /// Tries one pair of segments and moves on; false when the table is not thin (any more).
+    ///
+    /// A thin table is gone through once as a whole: the merges themselves raise the average above the limit when half
+    /// of them are done.
     mutating func mergeSome() -> Bool {
-        guard isThin, let directory else { return false }
+        if mergeStepsLeft == 0, isThin { mergeStepsLeft = segmentCount }
+        guard mergeStepsLeft > 0, segmentCount > 1, let directory else {
+            mergeStepsLeft = 0
+            return false
+        }
+        mergeStepsLeft -= 1
         let segment = segment(of: mergeCursor, in: directory)
         let span: UInt64 = 1 << UInt64(64 - Table.stripeBitCount - segment.depth)
         let start = mergeCursor & ~(span - 1)

@@ -71,6 +71,8 @@ struct Table: ~Copyable {
     var mergeCursor: UInt64 = 0
     /// Segments looked at since the last merge, or since keys went: when it was all of them, none is left to merge.
     var mergeMissCount = 0
+    /// Segments that the merging of a thin table has yet to look at.
+    var mergeStepsLeft = 0
     /// The next entry of the directory to be freed, while the table is (Table+Background.swift).
     var releaseCursor = 0
     var releaseBucketCursor = 0
