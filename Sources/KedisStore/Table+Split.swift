@@ -124,12 +124,15 @@ extension Table {
             return true
         }
         let buddy = self.segment(of: buddyStart, in: directory)
-        if buddy.depth == segment.depth, segment.count + buddy.count <= Table.mergedCountMax,
+        guard buddy.depth == segment.depth, segment.count + buddy.count <= Table.mergedCountMax,
             merge(segment, buddy, start)
-        {
-            mergeMissCount = 0
-            shrinkDirectory()
+        else {
+            // Behind it may be two deeper ones that merge.
+            advanceMergeCursor(past: start, span)
+            return true
         }
+        mergeMissCount = 0
+        shrinkDirectory()
         advanceMergeCursor(past: start, 2 * span)
         return true
     }
