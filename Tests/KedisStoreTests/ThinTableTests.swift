@@ -25,8 +25,8 @@ struct ThinTableTests {
         while store.maintain(nowMilliseconds: now) {}
         let statistics = store.tableStatistics(databaseIndex: 0)
         #expect(statistics.keyCount == keyCount / 10)
-        // A pair of more than 650 keys stays two, and others are nearly full.
-        #expect(statistics.keyCount > statistics.segmentCount * 300, "\(statistics.segmentCount) segments")
+        // What is left of a stripe fits one segment.
+        #expect(statistics.segmentCount == Store.stripeCount)
         store.checkInvariants()
     }
 }
