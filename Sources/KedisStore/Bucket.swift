@@ -30,6 +30,10 @@ struct Bucket {
     @inline(__always)
     init(_ address: UnsafeMutableRawPointer) { self.address = address }
 
+    /// Its number in its segment, which is a page.
+    @inline(__always)
+    var index: Int { Int(truncatingIfNeeded: UInt(bitPattern: address) & 0xFFF) / Bucket.byteCount }
+
     var meta: UInt32 {
         @inline(__always) get { address.load(fromByteOffset: Bucket.metaOffset, as: UInt32.self) }
         @inline(__always) nonmutating set {
@@ -127,6 +131,9 @@ struct Segment {
     @inline(__always)
     var depth: Int { Int(truncatingIfNeeded: word & 0xFFF) }
 
+    /// How many hashes it is for: those that begin with its bits.
+    var hashCount: UInt64 { Table.hashCount >> UInt64(truncatingIfNeeded: depth) }
+
     @inline(__always)
     func bucket(_ index: Int) -> Bucket { Bucket(page + index &* Bucket.byteCount) }
 
@@ -141,12 +148,6 @@ struct Segment {
     static func home(of hash: UInt64, depth: Int) -> Int {
         let bits = (hash &<< UInt64(truncatingIfNeeded: Table.stripeBitCount &+ depth)) &>> 48
         return Int(truncatingIfNeeded: (bits &* UInt64(homeCount)) &>> 16)
-    }
-
-    /// The number of one of this segment's buckets.
-    @inline(__always)
-    func index(of bucket: Bucket) -> Int {
-        Int(truncatingIfNeeded: UInt(bitPattern: bucket.address) &- UInt(bitPattern: page)) / Bucket.byteCount
     }
 
     /// Taken slots. O(64 cache lines).

@@ -64,9 +64,9 @@ extension Keyspace {
         let found = table.pointee.find(key)
         add("bucket \(home)", segment.bucket(home).drawing(marking: found))
         let neighbour = segment.neighbour(ofHome: home)
-        add("bucket \(segment.index(of: neighbour))", neighbour.drawing(marking: found))
-        if let found, segment.index(of: found.bucket) >= Segment.homeCount {
-            add("bucket \(segment.index(of: found.bucket))", found.bucket.drawing(marking: found))
+        add("bucket \(neighbour.index)", neighbour.drawing(marking: found))
+        if let found, found.bucket.index >= Segment.homeCount {
+            add("bucket \(found.bucket.index)", found.bucket.drawing(marking: found))
         }
         guard let entry, let found else {
             add("slot", "none")

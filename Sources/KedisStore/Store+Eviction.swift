@@ -210,13 +210,9 @@ private struct Evictor {
 
     /// Removes a candidate when it is still there as it was seen.
     private func remove(_ candidate: EvictionPool.Candidate) -> Bool {
-        guard let table = stripe.pointee.table(candidate.databaseIndex) else { return false }
-        var found: Place?
-        table.pointee.forEachCandidate(Table.fingerprint(of: candidate.hash)) { place in
-            if place.reference == candidate.reference { found = place }
-            return found == nil
-        }
-        guard let place = found, place.cell.header.accessClock == candidate.accessClock,
+        guard let table = stripe.pointee.table(candidate.databaseIndex),
+            let place = table.pointee.firstPlace(of: candidate.hash, where: { $0.reference == candidate.reference }),
+            place.cell.header.accessClock == candidate.accessClock,
             place.cell.header.hasDeadline || !policy.isVolatile,
             table.pointee.hash(ofCell: place.reference) == candidate.hash
         else { return false }

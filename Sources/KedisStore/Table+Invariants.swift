@@ -59,8 +59,7 @@ extension Table {
             guard let place = find(Key(cell.key, hash: hash)) else { preconditionFailure("a key is not found") }
             precondition(
                 place.bucket.address == bucket.address && place.slot == slot, "a key is not where it is found")
-            let index = (Int(bitPattern: bucket.address) & 0xFFF) / Bucket.byteCount
-            if index >= Segment.homeCount { stashed[segment.home(of: hash)] += 1 }
+            if bucket.index >= Segment.homeCount { stashed[segment.home(of: hash)] += 1 }
             sum.keys += 1
             sum.deadlines += header.hasDeadline ? 1 : 0
             sum.cellBytes += SizeClass.rounded(units: header.units) * SizeClass.unitByteCount

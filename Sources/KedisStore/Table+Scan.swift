@@ -4,7 +4,6 @@
 // gathered home by home, so a threshold in hash space says what was given: growing, shrinking and moving cells between
 // two calls neither hide nor repeat a key that stays.
 
-import CKedis
 import KedisUtilities
 
 extension Table {
@@ -41,7 +40,7 @@ extension Table {
     }
 
     /// The bits of a hash that say which stripe it is.
-    static var stripeMask: UInt64 { ~(.max >> UInt64(stripeBitCount)) }
+    static var stripeMask: UInt64 { ~(hashCount - 1) }
 
     /// The smallest hash of a home; of the home behind the last one: of the next segment, or stripe, or 0.
     private static func start(ofHome home: Int, in segment: Segment, around hash: UInt64) -> UInt64 {
@@ -125,7 +124,7 @@ extension Table {
         guard let directory else { return nil }
         let segment = Segment(word: directory[generator.next(below: 1 << depth)])
         let bucket = segment.bucket(generator.next(below: Segment.bucketCount))
-        Bucket.forEachSlot(bucket.taken) { kedis_prefetch(arena.pointee.address(bucket.reference($0))) }
+        prefetchCells(of: bucket)
         return bucket
     }
 
@@ -135,9 +134,8 @@ extension Table {
         guard let directory else { return nil }
         let segment = segment(of: threshold, in: directory)
         body(segment)
-        let limit: UInt64 = 1 << UInt64(64 - Table.stripeBitCount)
-        let span = limit >> UInt64(segment.depth)
-        let next = (threshold & (limit - 1) & ~(span - 1)) + span
-        return next < limit ? next : nil
+        let span = segment.hashCount
+        let next = (threshold & (Table.hashCount - 1) & ~(span - 1)) + span
+        return next < Table.hashCount ? next : nil
     }
 }

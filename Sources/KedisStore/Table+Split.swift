@@ -59,7 +59,8 @@ extension Table {
         return true
     }
 
-    private func prefetchCells(of bucket: Bucket) {
+    /// Starts to load all cells of a bucket.
+    func prefetchCells(of bucket: Bucket) {
         Bucket.forEachSlot(bucket.taken) { kedis_prefetch(arena.pointee.address(bucket.reference($0))) }
     }
 
@@ -115,7 +116,7 @@ extension Table {
         }
         mergeStepsLeft -= 1
         let segment = segment(of: mergeCursor, in: directory)
-        let span: UInt64 = 1 << UInt64(64 - Table.stripeBitCount - segment.depth)
+        let span = segment.hashCount
         let start = mergeCursor & ~(span - 1)
         let buddyStart = start ^ span
         mergeMissCount += 1
@@ -139,7 +140,7 @@ extension Table {
 
     private mutating func advanceMergeCursor(past start: UInt64, _ span: UInt64) {
         // Stripe bits do not matter to the directory; at the end it begins again.
-        mergeCursor = (start &+ span) & (1 << UInt64(64 - Table.stripeBitCount) - 1)
+        mergeCursor = (start &+ span) & (Table.hashCount - 1)
     }
 
     private mutating func merge(_ low: Segment, _ high: Segment, _ start: UInt64) -> Bool {

@@ -43,6 +43,8 @@ struct Place {
 
 struct Table: ~Copyable {
     static let stripeBitCount = 6
+    /// How many hashes a stripe is for.
+    static let hashCount: UInt64 = 1 << UInt64(64 - stripeBitCount)
     /// The deepest directory, in hash bits: 157 M keys in this stripe.
     static let depthMax = 18
 
@@ -153,7 +155,7 @@ struct Table: ~Copyable {
         var rest = candidates
         while rest != 0 {
             let slot = rest.trailingZeroBitCount
-            let cell = Cell(arena.pointee.address(bucket.reference(slot)))
+            let cell = cell(bucket, slot)
             if cell.hasKey(key.bytes) { return Place(bucket: bucket, slot: slot, cell: cell) }
             rest &= rest &- 1
         }
@@ -170,6 +172,7 @@ struct Table: ~Copyable {
         return nil
     }
 
+    @inline(__always)
     func cell(_ bucket: Bucket, _ slot: Int) -> Cell { Cell(arena.pointee.address(bucket.reference(slot))) }
 
     @inline(__always)
@@ -241,15 +244,13 @@ struct Table: ~Copyable {
         key: ByteView, type: ValueType, encoding: ValueEncoding, valueFieldByteCount: Int, isValueOutside: Bool,
         hasDeadline: Bool
     ) -> (reference: UInt32, cell: Cell)? {
-        guard key.count <= CellHeader.inlineKeyByteCountMax else {
-            return makeOutsideKeyCellSlowly(
-                key: key, type: type, encoding: encoding, valueFieldByteCount: valueFieldByteCount,
-                isValueOutside: isValueOutside, hasDeadline: hasDeadline)
-        }
+        let isKeyOutside = key.count > CellHeader.inlineKeyByteCountMax
         var header = CellHeader(
-            type: type, encoding: encoding, keyFieldByteCount: key.count, valueFieldByteCount: valueFieldByteCount)
+            type: type, encoding: encoding, keyFieldByteCount: isKeyOutside ? MemoryLayout<UInt>.size : key.count,
+            valueFieldByteCount: valueFieldByteCount)
         header.isValueOutside = isValueOutside
         header.hasDeadline = hasDeadline
+        guard !isKeyOutside else { return makeOutsideKeyCellSlowly(key, header) }
         guard let reference = allocateCell(units: header.units) else { return nil }
         let cell = Cell(arena.pointee.address(reference))
         cell.header = header
@@ -260,15 +261,10 @@ struct Table: ~Copyable {
 
     @inline(never)
     private mutating func makeOutsideKeyCellSlowly(
-        key: ByteView, type: ValueType, encoding: ValueEncoding, valueFieldByteCount: Int, isValueOutside: Bool,
-        hasDeadline: Bool
+        _ key: ByteView, _ inlineHeader: CellHeader
     ) -> (reference: UInt32, cell: Cell)? {
-        var header = CellHeader(
-            type: type, encoding: encoding, keyFieldByteCount: MemoryLayout<UInt>.size,
-            valueFieldByteCount: valueFieldByteCount)
-        header.isValueOutside = isValueOutside
+        var header = inlineHeader
         header.isKeyOutside = true
-        header.hasDeadline = hasDeadline
         guard let blob = Blob.make(byteCount: key.count, capacity: key.count, from: arena.pointee.source) else {
             return nil
         }
@@ -283,7 +279,7 @@ struct Table: ~Copyable {
         cell.header = header
         (cell.address + header.keyOffset).storeBytes(of: blob.address, as: UnsafeMutableRawPointer.self)
         noteBlob(blob.allocatedByteCount)
-        if hasDeadline { deadlineCount += 1 }
+        if header.hasDeadline { deadlineCount += 1 }
         return (reference, cell)
     }
 
@@ -340,9 +336,14 @@ struct Table: ~Copyable {
 
     /// The place of an entry that is in the table, by the address of its cell.
     func place(of entry: Entry) -> Place? {
+        firstPlace(of: entry.hash) { $0.cell.address == entry.cell.address }
+    }
+
+    /// The first place whose key may have this hash and that `isWanted`.
+    func firstPlace(of hash: UInt64, where isWanted: (Place) -> Bool) -> Place? {
         var found: Place?
-        forEachCandidate(Table.fingerprint(of: entry.hash)) { place in
-            if place.cell.address == entry.cell.address { found = place }
+        forEachCandidate(Table.fingerprint(of: hash)) { place in
+            if isWanted(place) { found = place }
             return found == nil
         }
         return found
@@ -387,8 +388,7 @@ struct Table: ~Copyable {
         place.bucket.clear(place.slot)
         count &-= 1
         mergeMissCount = 0
-        let index = Int(truncatingIfNeeded: UInt(bitPattern: place.bucket.address) & 0xFFF) / Bucket.byteCount
-        if index >= Segment.homeCount { noteUnstashed(hash) }
+        if place.bucket.index >= Segment.homeCount { noteUnstashed(hash) }
     }
 
     private func noteUnstashed(_ hash: UInt64) {

@@ -51,6 +51,17 @@ struct EngineRegressionTests {
         _ = store.keyspace(database, nowMilliseconds: now, held: .all).removeAll()
     }
 
+    private func makeSource() -> UnsafeMutablePointer<MemorySource> {
+        let source = UnsafeMutablePointer<MemorySource>.allocate(capacity: 1)
+        source.initialize(to: MemorySource())
+        return source
+    }
+
+    private func release(_ source: UnsafeMutablePointer<MemorySource>) {
+        source.deinitialize(count: 1)
+        source.deallocate()
+    }
+
     private func maintainToTheEnd(_ store: Store) {
         for _ in 0..<1_000_000 where !store.maintain(nowMilliseconds: now) { return }
         Issue.record("maintenance does not end")
@@ -150,12 +161,8 @@ struct EngineRegressionTests {
 
     @Test("Blobs waited beyond their limit when the oldest were small")
     func pendingLimit() throws {
-        let source = UnsafeMutablePointer<MemorySource>.allocate(capacity: 1)
-        source.initialize(to: MemorySource())
-        defer {
-            source.deinitialize(count: 1)
-            source.deallocate()
-        }
+        let source = makeSource()
+        defer { release(source) }
         let reclaimer = Reclaimer(source: source)
         let small = Reclaimer.immediateByteCountMax + 1
         for byteCount in [Int](repeating: small, count: 1000) + [400 << 20, 400 << 20, 400 << 20] {
@@ -172,12 +179,8 @@ struct EngineRegressionTests {
 
     @Test("Every slice moved all that waited")
     func reclaimerOrder() throws {
-        let source = UnsafeMutablePointer<MemorySource>.allocate(capacity: 1)
-        source.initialize(to: MemorySource())
-        defer {
-            source.deinitialize(count: 1)
-            source.deallocate()
-        }
+        let source = makeSource()
+        defer { release(source) }
         let reclaimer = Reclaimer(source: source)
         func add(_ number: Int) throws {
             let blob = try #require(Blob.make(byteCount: 8, capacity: 8, from: source))
