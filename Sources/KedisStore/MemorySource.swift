@@ -45,11 +45,29 @@ struct MemorySource: ~Copyable {
         release(byteCount)
     }
 
-    /// Counts bytes that are about to be taken; false when that is over the limit.
+    /// Counts bytes that are about to be taken; false when that is over the limit, or would leave the rest of the
+    /// process without room for its buffers, which cannot answer with an error as the store can.
     borrowing func reserve(_ byteCount: Int) -> Bool {
-        let (sum, overflow) = takenByteCount.load(ordering: .relaxed).addingReportingOverflow(byteCount)
+        let before = takenByteCount.load(ordering: .relaxed)
+        let (sum, overflow) = before.addingReportingOverflow(byteCount)
         guard !overflow, sum <= byteCountMax.load(ordering: .relaxed) else { return false }
+        // Not each time: a look at the system takes some microseconds.
+        if before / Self.probeByteCount != sum / Self.probeByteCount, !Self.hasHeadroom(beside: byteCount) {
+            return false
+        }
         takenByteCount.wrappingAdd(byteCount, ordering: .relaxed)
+        return true
+    }
+
+    /// Address space that the store leaves to others, and how much it takes between two looks at it.
+    private static let headroomByteCount = 32 << 20
+    private static let probeByteCount = 4 << 20
+
+    @inline(never)
+    private static func hasHeadroom(beside byteCount: Int) -> Bool {
+        let (total, overflow) = byteCount.addingReportingOverflow(headroomByteCount)
+        guard !overflow, let probe = kedis_map(total) else { return false }
+        kedis_unmap(probe, total)
         return true
     }
 

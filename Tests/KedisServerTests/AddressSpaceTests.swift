@@ -53,7 +53,7 @@ struct AddressSpaceTests {
     func exhausted(byteCount: Int) throws {
         let folder = try #require(TestFiles.makeTemporaryFolder())
         defer { TestFiles.removeTemporaryFolder(folder) }
-        let server = try KedisProcess(folder: folder, directives: ["--save", ""], addressSpaceKilobytes: 500_000)
+        let server = try KedisProcess(folder: folder, directives: ["--save", ""], addressSpaceKilobytes: 560_000)
         let peer = try server.target(protocolVersion: 2).connect()
         let stored = try fill(peer, server, byteCount: byteCount)
         guard stored > 0 else { return }
