@@ -2,7 +2,9 @@
 // with a random seed; and even with a seed that is known nothing traps.
 //
 // Method: under the seed (0, 0), 16-byte keys that begin with the hash's first constant all have the same hash: their
-// first factor is zero. The tables that 1 M of them make are compared with those of 1 M random keys by shape.
+// first factor is zero. The tables that 1 M of them make are compared with those of 1 M random keys by shape: with
+// either kind, another seed changes each count by at most 1.7 times its root (standard deviation over 12 seeds, when the
+// key count is a power of two, so that no segment is about to split), and keys that fall together change it many times over.
 
 import KedisStore
 import KedisTestSupport
@@ -45,10 +47,15 @@ struct HashFloodingTests {
         #expect(stripes.allSatisfy { abs($0 - 1563) < 300 }, "\(stripes)")
     }
 
+    /// Six times the standard deviation of the difference of two such counts.
+    private func isLike(_ count: Int, _ other: Int) -> Bool {
+        abs(count - other) <= 30 || Double(abs(count - other)) <= 15 * Double(other).squareRoot()
+    }
+
     @Test("1 M crafted keys make the same tables as 1 M random ones")
     func flood() throws {
         var generator = testGenerator("hash flooding")
-        let count = reducedWhenSanitized(1_000_000)
+        let count = isSanitized ? 1 << 17 : 1 << 20
         let seed = HashSeed(generator.next(), generator.next())
         let crafted = try fill(count, seed: seed, Self.craftedKey)
         let words = (0..<count).map { _ in (generator.next(), generator.next()) }
@@ -56,13 +63,12 @@ struct HashFloodingTests {
         print("crafted: \(crafted)\nrandom: \(random)")
         #expect(crafted.keyCount == count && random.keyCount == count)
         #expect(crafted.segmentsByDepth.count == random.segmentsByDepth.count)
-        #expect(abs(crafted.segmentCount - random.segmentCount) <= random.segmentCount / 20)
-        #expect(abs(crafted.neighbourKeyCount - random.neighbourKeyCount) <= random.neighbourKeyCount / 20)
+        #expect(isLike(crafted.segmentCount, random.segmentCount))
+        #expect(isLike(crafted.neighbourKeyCount, random.neighbourKeyCount))
         // The stash holds what is looked for longest.
-        #expect(crafted.stashKeyCount <= random.stashKeyCount * 2 + count / 1000)
+        #expect(isLike(crafted.stashKeyCount, random.stashKeyCount))
         for (fill, bucketCount) in crafted.bucketsByFill.enumerated() {
-            let difference = abs(bucketCount - random.bucketsByFill[fill])
-            #expect(difference <= random.bucketsByFill[fill] / 10 + 200, "buckets with \(fill) keys")
+            #expect(isLike(bucketCount, random.bucketsByFill[fill]), "buckets with \(fill) keys")
         }
     }
 
