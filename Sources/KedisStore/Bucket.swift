@@ -7,7 +7,8 @@
 //
 //      meta      bits 0–11   the slot is taken
 //      (32 bits) bits 12–23  the slot's key has its home in the bucket before (home buckets only)
-//                bits 24–31  keys of this home that are in the stash (home buckets only)
+//                bits 24–30  keys of this home that are in the stash (home buckets only)
+//                bit 31      keys of this home are in the next bucket (home buckets only)
 //
 //      segment   60 home buckets, then 4 buckets of stash; 768 slots
 //
@@ -23,6 +24,8 @@ struct Bucket {
     private static let referenceOffset = 16
     private static let displacedShift: UInt32 = 12
     private static let overflowShift: UInt32 = 24
+    private static let overflowMask: UInt32 = 0x7F << overflowShift
+    private static let overhangBit: UInt32 = 1 << 31
     static let slotMask: UInt32 = 0xFFF
 
     let address: UnsafeMutableRawPointer
@@ -57,10 +60,17 @@ struct Bucket {
     var count: Int { taken.nonzeroBitCount }
 
     @inline(__always)
-    var overflowCount: Int { Int(truncatingIfNeeded: meta >> Bucket.overflowShift) }
+    var overflowCount: Int { Int(truncatingIfNeeded: (meta & Bucket.overflowMask) >> Bucket.overflowShift) }
 
     func addOverflow(_ change: Int) {
-        meta = meta & 0xFF_FFFF | UInt32(truncatingIfNeeded: overflowCount &+ change) << Bucket.overflowShift
+        let count = UInt32(truncatingIfNeeded: overflowCount &+ change)
+        meta = meta & ~Bucket.overflowMask | count << Bucket.overflowShift
+    }
+
+    /// Whether the next bucket holds keys of this home: if not, a lookup saves its cache line.
+    var hasOverhang: Bool {
+        @inline(__always) get { meta & Bucket.overhangBit != 0 }
+        nonmutating set { meta = newValue ? meta | Bucket.overhangBit : meta & ~Bucket.overhangBit }
     }
 
     /// The slots with this tag, taken or not.
@@ -140,6 +150,18 @@ struct Segment {
     @inline(__always)
     func neighbour(ofHome home: Int) -> Bucket { bucket(home == Segment.homeCount &- 1 ? 0 : home &+ 1) }
 
+    /// Takes a key out of its slot, wherever it lies.
+    @inline(__always)
+    func clear(_ bucket: Bucket, _ slot: Int, hash: UInt64) {
+        let wasDisplaced = bucket.displaced & (1 &<< UInt32(truncatingIfNeeded: slot)) != 0
+        bucket.clear(slot)
+        if wasDisplaced {
+            if bucket.displaced == 0 { self.bucket(home(of: hash)).hasOverhang = false }
+        } else if bucket.index >= Segment.homeCount {
+            self.bucket(home(of: hash)).addOverflow(-1)
+        }
+    }
+
     /// The home bucket of a hash: its 16 bits below the segment's, scaled to 60.
     @inline(__always)
     func home(of hash: UInt64) -> Int { Segment.home(of: hash, depth: depth) }
@@ -173,6 +195,7 @@ struct Segment {
             own.put(tag: tag, reference: reference, isDisplaced: false)
         } else if neighbourCount < Bucket.slotCount {
             neighbour.put(tag: tag, reference: reference, isDisplaced: true)
+            own.hasOverhang = true
         } else {
             return stash(reference: reference, tag: tag, home: own)
         }

@@ -79,7 +79,7 @@ extension Keyspace {
     ) throws(StoreError) -> Cell {
         let stripe = stripe(of: key)
         guard let table = stripe.pointee.tableForWriting(databaseIndex) else { throw .outOfMemory }
-        if let place = table.pointee.find(key) {
+        if let place = table.pointee.find(key, isForInsert: true) {
             return try replaceValue(
                 at: place, hash: key.hash, in: table, of: stripe, valueFieldByteCount: valueFieldByteCount,
                 encoding: encoding, isValueOutside: isValueOutside, deadline: deadline)

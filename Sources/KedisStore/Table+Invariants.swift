@@ -67,7 +67,9 @@ extension Table {
             sum.blobBytes += cell.blobByteCount
         }
         for home in 0..<Segment.homeCount {
-            precondition(segment.bucket(home).overflowCount == stashed[home], "the stash is counted")
+            let bucket = segment.bucket(home)
+            precondition(bucket.overflowCount == stashed[home], "the stash is counted")
+            precondition(bucket.hasOverhang == (segment.neighbour(ofHome: home).displaced != 0), "overhang is known")
         }
     }
 }

@@ -136,17 +136,21 @@ struct Table: ~Copyable {
     // MARK: Lookup
 
     /// The place of `key`, or nil. O(1).
+    ///
+    /// - Parameter isForInsert: a key that is not there will be put, which looks at the neighbour too.
     @inline(__always)
-    func find(_ key: Key) -> Place? {
+    func find(_ key: Key, isForInsert: Bool = false) -> Place? {
         guard let directory else { return nil }
         let segment = segment(of: key.hash, in: directory)
         let home = segment.home(of: key.hash)
         let tag = Table.tag(of: key.hash)
         let own = segment.bucket(home)
-        let neighbour = segment.neighbour(ofHome: home)
-        kedis_prefetch(neighbour.address)
+        if isForInsert { kedis_prefetch(segment.neighbour(ofHome: home).address) }
         if let place = find(key, in: own, own.match(tag) & own.own) { return place }
-        if let place = find(key, in: neighbour, neighbour.match(tag) & neighbour.displaced) { return place }
+        if own.hasOverhang {
+            let neighbour = segment.neighbour(ofHome: home)
+            if let place = find(key, in: neighbour, neighbour.match(tag) & neighbour.displaced) { return place }
+        }
         return own.overflowCount == 0 ? nil : findInStashSlowly(key, segment)
     }
 
@@ -192,6 +196,7 @@ struct Table: ~Copyable {
         var bucket = segment.bucket(home)
         var candidates = bucket.match(tag) & bucket.own
         if candidates == 0 {
+            guard bucket.hasOverhang else { return }
             bucket = segment.neighbour(ofHome: home)
             candidates = bucket.match(tag) & bucket.displaced
             guard candidates != 0 else { return }
@@ -385,16 +390,10 @@ struct Table: ~Copyable {
     /// Takes a key out of the table; its cell is the caller's.
     @inline(__always)
     mutating func clear(_ place: Place, hash: UInt64) {
-        place.bucket.clear(place.slot)
+        guard let directory else { return }
+        segment(of: hash, in: directory).clear(place.bucket, place.slot, hash: hash)
         count &-= 1
         mergeMissCount = 0
-        if place.bucket.index >= Segment.homeCount { noteUnstashed(hash) }
-    }
-
-    private func noteUnstashed(_ hash: UInt64) {
-        guard let directory else { return }
-        let segment = segment(of: hash, in: directory)
-        segment.bucket(segment.home(of: hash)).addOverflow(-1)
     }
 
     // MARK: Segments
