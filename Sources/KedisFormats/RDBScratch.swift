@@ -4,14 +4,6 @@
 
 import KedisUtilities
 
-#if canImport(Glibc)
-import Glibc
-#elseif canImport(Musl)
-import Musl
-#else
-import Darwin
-#endif
-
 /// A block of memory, freed with the value. Its address is valid until the next ``resize(to:keeping:)``.
 struct RDBScratch: ~Copyable {
     private var memory: UnsafeMutableRawPointer?
@@ -20,7 +12,7 @@ struct RDBScratch: ~Copyable {
     /// Makes an empty block, which has no memory yet.
     init() {}
 
-    deinit { free(memory) }
+    deinit { deallocateBuffer(memory) }
 
     var base: UnsafeMutableRawPointer {
         memory ?? UnsafeMutableRawPointer(mutating: ByteView.nowhere)
@@ -30,9 +22,9 @@ struct RDBScratch: ~Copyable {
     /// (the block is then unchanged).
     mutating func resize(to byteCount: Int, keeping kept: Int) -> Bool {
         assert(kept <= min(capacity, byteCount))
-        guard let moved = malloc(max(1, byteCount)) else { return false }
+        guard let moved = allocateBuffer(byteCount: byteCount) else { return false }
         if kept > 0 { moved.copyMemory(from: base, byteCount: kept) }
-        free(memory)
+        deallocateBuffer(memory)
         memory = moved
         capacity = byteCount
         return true

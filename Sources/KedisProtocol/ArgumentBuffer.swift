@@ -14,24 +14,26 @@ package struct ArgumentBuffer: ~Copyable {
     private static let initialCapacity = 64
 
     package init() {
-        ranges = .allocate(capacity: Self.initialCapacity)
+        ranges = smallBuffer(ArgumentRange.self, capacity: Self.initialCapacity)
         capacity = Self.initialCapacity
     }
 
-    deinit { ranges.deallocate() }
+    deinit { deallocateBuffer(ranges) }
 
+    /// Appends a range; false when memory is exhausted.
     @inline(__always)
-    package mutating func append(_ range: ArgumentRange) {
-        if count == capacity { resizeSlowly(capacity * 2) }
+    package mutating func append(_ range: ArgumentRange) -> Bool {
+        if count == capacity, !resizeSlowly(capacity * 2) { return false }
         ranges[count] = range
         count += 1
+        return true
     }
 
     /// Forgets everything, and memory beyond a usual batch with it.
     package mutating func removeAll() {
         count = 0
         if !inlineBytes.isEmpty { inlineBytes.removeAll(keepingCapacity: inlineBytes.capacity <= 1024) }
-        if capacity > 4096 { resizeSlowly(Self.initialCapacity) }
+        if capacity > 4096 { _ = resizeSlowly(Self.initialCapacity) }
     }
 
     /// Forgets the first `removedCount` ranges: those of executed requests, when the next one is incomplete.
@@ -54,12 +56,11 @@ package struct ArgumentBuffer: ~Copyable {
     }
 
     @inline(never)
-    private mutating func resizeSlowly(_ newCapacity: Int) {
-        let moved = UnsafeMutablePointer<ArgumentRange>.allocate(capacity: newCapacity)
-        moved.update(from: ranges, count: count)
-        ranges.deallocate()
+    private mutating func resizeSlowly(_ newCapacity: Int) -> Bool {
+        guard let moved = resizeBuffer(ranges, capacity: newCapacity) else { return false }
         ranges = moved
         capacity = newCapacity
+        return true
     }
 }
 
@@ -67,8 +68,8 @@ package struct ArgumentBuffer: ~Copyable {
 
 extension ArgumentBuffer {
     /// Splits a line as redis-server does: blanks separate, double quotes know escapes, single quotes only `\'`, and a
-    /// closing quote is followed by a blank or the end. Returns the number of arguments, or nil for unbalanced quotes.
-    package mutating func appendInline(_ line: ByteView) -> Int? {
+    /// closing quote is followed by a blank or the end. Returns the number of arguments.
+    package mutating func appendInline(_ line: ByteView) throws(ProtocolError) -> Int {
         // Inline requests are executed one by one, so the bytes of the one before are free.
         inlineBytes.removeAll(keepingCapacity: true)
         var splitter = ArgumentSplitter(line: line)
@@ -79,9 +80,9 @@ extension ArgumentBuffer {
             let start = inlineBytes.count
             guard splitter.readArgument(into: &inlineBytes) else {
                 count -= appended
-                return nil
+                throw .unbalancedQuotes
             }
-            append(ArgumentRange(offset: start, count: inlineBytes.count - start))
+            guard append(ArgumentRange(offset: start, count: inlineBytes.count - start)) else { throw .memoryExhausted }
             appended += 1
         }
     }

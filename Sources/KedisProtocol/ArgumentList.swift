@@ -39,6 +39,9 @@ package struct ArgumentList {
         return ByteView(base: base + range.offset, count: range.count)
     }
 
+    /// The bytes up to the end of the last argument. There is at least one argument.
+    package var byteCount: Int { ranges[count - 1].offset + ranges[count - 1].count }
+
     /// The arguments from `start` on, as a list of their own.
     @inlinable
     package func dropFirst(_ start: Int) -> ArgumentList {

@@ -32,10 +32,17 @@ package struct ReplyWriter: ~Copyable {
     /// The number of bytes written so far.
     @usableFromInline package private(set) var count: Int
 
-    /// The most bytes that may wait here. A reply that would pass it is thrown away with all that waits, and
-    /// ``hasOverflowed`` says so: whoever owns the writer ends the connection, which is what the limit is for.
+    /// The most bytes that may wait here. A reply that would pass it, or that memory is refused for, is thrown away with
+    /// all that waits, and ``overflow`` says so: whoever owns the writer ends the connection.
     package var byteCountMax = Int.max
-    package private(set) var hasOverflowed = false
+    package private(set) var overflow: Overflow?
+
+    /// Why a reply was thrown away.
+    package enum Overflow: Sendable {
+        case limit, memory
+    }
+
+    package var hasOverflowed: Bool { overflow != nil }
 
     /// What an idle writer keeps allocated, in bytes.
     @usableFromInline static let initialCapacity = 1024
@@ -44,12 +51,12 @@ package struct ReplyWriter: ~Copyable {
 
     package init(version: ProtocolVersion = .resp2) {
         self.version = version
-        base = .allocate(capacity: Self.initialCapacity)
+        base = smallBuffer(UInt8.self, capacity: Self.initialCapacity)
         capacity = Self.initialCapacity
         count = 0
     }
 
-    deinit { base.deallocate() }
+    deinit { deallocateBuffer(base) }
 
     @inlinable
     package var isEmpty: Bool { count == 0 }
@@ -61,6 +68,7 @@ package struct ReplyWriter: ~Copyable {
     /// Forgets what was written, and memory beyond 64 KiB with it.
     package mutating func removeAll() {
         count = 0
+        overflow = nil
         if capacity > 1 << 16 { shrinkSlowly() }
     }
 
@@ -79,7 +87,7 @@ package struct ReplyWriter: ~Copyable {
     /// `+text`: a literal without CR or LF.
     @inlinable
     package mutating func simple(_ text: StaticString) {
-        reserve(text.utf8CodeUnitCount + 3)
+        guard reserve(text.utf8CodeUnitCount + 3) else { return }
         put(0x2B)
         copy(ByteView(text))
         endLine()
@@ -87,7 +95,7 @@ package struct ReplyWriter: ~Copyable {
 
     /// `-text`: an error; CR and LF in it become spaces, those at its end are dropped.
     package mutating func error(_ text: ByteView) {
-        reserve(text.count + 3)
+        guard reserve(text.count + 3) else { return }
         put(0x2D)
         var end = text.count
         while end > 0, text[end - 1] == 0x0D || text[end - 1] == 0x0A { end -= 1 }
@@ -108,7 +116,7 @@ package struct ReplyWriter: ~Copyable {
     /// `$count bytes`
     @inlinable
     package mutating func bulk(_ bytes: ByteView) {
-        reserve(bytes.count + Self.lineByteCountMax + 2)
+        guard reserve(bytes.count + Self.lineByteCountMax + 2) else { return }
         lineUnchecked(0x24, Int64(bytes.count))
         copy(bytes)
         endLine()
@@ -123,7 +131,7 @@ package struct ReplyWriter: ~Copyable {
     /// A bulk string with the digits of `value`.
     @inlinable
     package mutating func bulk(integer value: Int64) {
-        reserve(2 * Self.lineByteCountMax)
+        guard reserve(2 * Self.lineByteCountMax) else { return }
         lineUnchecked(0x24, Int64(decimalDigitCount(value)))
         count += formatInteger(value, into: base + count)
         endLine()
@@ -178,7 +186,7 @@ package struct ReplyWriter: ~Copyable {
         let text = formatDouble(value)
         text.withUnsafeBytes { bytes in
             guard version == .resp3 else { return bulk(ByteView(bytes)) }
-            reserve(bytes.count + 3)
+            guard reserve(bytes.count + 3) else { return }
             put(0x2C)
             copy(ByteView(bytes))
             endLine()
@@ -189,7 +197,7 @@ package struct ReplyWriter: ~Copyable {
     package mutating func verbatim(_ format: StaticString, _ text: ByteView) {
         guard version == .resp3 else { return bulk(text) }
         assert(format.utf8CodeUnitCount == 3)
-        reserve(text.count + Self.lineByteCountMax + 6)
+        guard reserve(text.count + Self.lineByteCountMax + 6) else { return }
         lineUnchecked(0x3D, Int64(text.count + 4))
         copy(ByteView(format))
         put(0x3A)
@@ -200,14 +208,14 @@ package struct ReplyWriter: ~Copyable {
     /// Bytes that are a reply already.
     @inlinable
     package mutating func raw(_ bytes: ByteView) {
-        reserve(bytes.count)
+        guard reserve(bytes.count) else { return }
         copy(bytes)
     }
 
     /// Puts the header of an array or set in front of the `elementCount` replies written since `start`, whose number
     /// was not known before.
     package mutating func insertArrayHeader(at start: Int, elementCount: Int) {
-        reserve(Self.lineByteCountMax)
+        guard reserve(Self.lineByteCountMax) else { return }
         guard start <= count else {
             assert(hasOverflowed)
             return
@@ -228,7 +236,7 @@ package struct ReplyWriter: ~Copyable {
 
     @inlinable
     mutating func line(_ type: UInt8, _ value: Int64) {
-        reserve(Self.lineByteCountMax)
+        guard reserve(Self.lineByteCountMax) else { return }
         lineUnchecked(type, value)
     }
 
@@ -266,34 +274,49 @@ package struct ReplyWriter: ~Copyable {
         count += 2
     }
 
-    /// Makes room for `byteCount` more bytes.
+    /// Makes room for `byteCount` more bytes; false when there is none, and what waited is gone then. Up to
+    /// ``initialCapacity`` there always is room.
     @inlinable
-    package mutating func reserve(_ byteCount: Int) {
-        if capacity - count < byteCount { growSlowly(byteCount) }
+    package mutating func reserve(_ byteCount: Int) -> Bool {
+        capacity - count >= byteCount || growSlowly(byteCount)
     }
 
     @usableFromInline
     @inline(never)
-    mutating func growSlowly(_ byteCount: Int) {
-        if byteCount > byteCountMax - count { overflow() }
-        guard capacity - count < byteCount else { return }
-        resizeBuffer(max(min(capacity * 2, byteCountMax), count + byteCount))
+    mutating func growSlowly(_ byteCount: Int) -> Bool {
+        if overflow == nil {
+            if byteCount > byteCountMax - count {
+                overflow = .limit
+            } else if grow(by: byteCount) {
+                return true
+            } else {
+                overflow = .memory
+            }
+        }
+        // Starts anew in the memory that there is: nothing of it will be sent.
+        count = 0
+        assert(capacity >= Self.initialCapacity)
+        return byteCount <= capacity
     }
 
-    /// Starts anew: nothing of what waits will be sent.
-    private mutating func overflow() {
-        hasOverflowed = true
-        count = 0
+    private mutating func grow(by byteCount: Int) -> Bool {
+        let (needed, isTooMuch) = count.addingReportingOverflow(byteCount)
+        guard !isTooMuch else { return false }
+        for newCapacity in [max(min(capacity * 2, byteCountMax), needed), needed] {
+            guard let moved = resizeBuffer(base, capacity: newCapacity) else { continue }
+            base = moved
+            capacity = newCapacity
+            return true
+        }
+        return false
     }
 
     @inline(never)
-    private mutating func shrinkSlowly() { resizeBuffer(Self.initialCapacity) }
-
-    private mutating func resizeBuffer(_ newCapacity: Int) {
-        let moved = UnsafeMutablePointer<UInt8>.allocate(capacity: newCapacity)
-        memcpy(moved, base, count)
-        base.deallocate()
-        base = moved
-        capacity = newCapacity
+    private mutating func shrinkSlowly() {
+        // Without memory for a small one the large one stays.
+        guard let small: UnsafeMutablePointer<UInt8> = resizeBuffer(nil, capacity: Self.initialCapacity) else { return }
+        deallocateBuffer(base)
+        base = small
+        capacity = Self.initialCapacity
     }
 }

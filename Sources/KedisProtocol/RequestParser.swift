@@ -32,6 +32,8 @@ package enum ProtocolError: Error, Equatable, Sendable {
     case expectedDollar(got: UInt8)
     case invalidBulkLength
     case unauthenticatedBulkLength
+    /// There is no memory for so many arguments: not the client's mistake, but the end of its request.
+    case memoryExhausted
 
     /// The text after `-ERR `.
     package var text: [UInt8] {
@@ -45,6 +47,7 @@ package enum ProtocolError: Error, Equatable, Sendable {
         case .expectedDollar(let byte): ByteView("Protocol error: expected '$', got '").bytes + [byte, 0x27]
         case .invalidBulkLength: ByteView("Protocol error: invalid bulk length").bytes
         case .unauthenticatedBulkLength: ByteView("Protocol error: unauthenticated bulk length").bytes
+        case .memoryExhausted: ByteView("out of memory").bytes
         }
     }
 }
@@ -129,7 +132,7 @@ package struct RequestParser: ~Copyable {
             // The bytes and the CR LF behind them, which is not looked at, as in Redis.
             let missing = position + count + 2 - input.count
             if missing > 0 { return .incomplete(missingByteCount: missing) }
-            arguments.append(ArgumentRange(offset: position, count: count))
+            guard arguments.append(ArgumentRange(offset: position, count: count)) else { return .failure(.memoryExhausted) }
             position += count + 2
             bulkByteCount = nil
             missingArgumentCount -= 1
@@ -192,8 +195,12 @@ package struct RequestParser: ~Copyable {
         }
         if newline > ParserLimits.lineByteCountMax { return .failure(.inlineTooBig) }
         let end = newline > 0 && input[newline - 1] == 0x0D ? newline - 1 : newline
-        guard let count = arguments.appendInline(input[0..<end]) else { return .failure(.unbalancedQuotes) }
-        if count == 0 { return .nothing(byteCount: newline + 1) }
-        return .request(byteCount: newline + 1, argumentCount: count)
+        do throws(ProtocolError) {
+            let count = try arguments.appendInline(input[0..<end])
+            if count == 0 { return .nothing(byteCount: newline + 1) }
+            return .request(byteCount: newline + 1, argumentCount: count)
+        } catch {
+            return .failure(error)
+        }
     }
 }

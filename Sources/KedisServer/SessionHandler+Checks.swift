@@ -60,6 +60,11 @@ extension SessionHandler {
         context.close(promise: nil)
     }
 
+    func dropForMemory(_ context: ChannelHandlerContext) {
+        server.engine.host.log(.warning, "Client \(description(waitingByteCount)) closed: no memory for its replies.")
+        context.close(promise: nil)
+    }
+
     /// Drops a peer that takes nothing for too long, however little waits: it would hold its memory for ever.
     private func checkProgress(_ context: ChannelHandlerContext, _ waiting: Int, _ now: Int64) {
         guard waiting > 0 else { return watch.stalledSince = nil }

@@ -147,10 +147,24 @@ final class SessionHandler: ChannelInboundHandler {
         waitingByteCount += byteCount
         let promise = context.eventLoop.makePromise(of: Void.self)
         promise.futureResult.assumeIsolated().whenSuccess { [weak self] in self?.wasSent(byteCount) }
-        let rest = ByteBuffer(bytes: output[start..<output.count].raw)
-        context.writeAndFlush(wrapOutboundOut(rest), promise: promise)
+        var position = start
+        while position < output.count {
+            let end = min(position + Self.pieceByteCount, output.count)
+            guard hasHeadroom(beside: end - position) else {
+                promise.fail(ChannelError.ioOnClosedChannel)
+                return dropForMemory(context)
+            }
+            let piece = ByteBuffer(bytes: output[position..<end].raw)
+            context.write(wrapOutboundOut(piece), promise: end == output.count ? promise : nil)
+            position = end
+        }
+        context.flush()
         checkHardLimit(context)
     }
+
+    /// A buffer of the channel cannot refuse: long replies go to it in pieces of which each has the headroom for
+    /// itself, and each is freed when it was sent.
+    private static let pieceByteCount = 1 << 20
 
     private func wasSent(_ byteCount: Int) {
         waitingByteCount -= byteCount

@@ -95,6 +95,20 @@ struct Blob {
         free(address)
     }
 
+    // What the reclaimer notes in a blob that waits to be freed, whose content and references are gone.
+
+    /// The blob behind it.
+    var nextWaiting: Blob? {
+        get { UnsafeMutableRawPointer(bitPattern: header.pointee.byteCount).map { Blob($0) } }
+        nonmutating set { header.pointee.byteCount = newValue.map { Int(bitPattern: $0.address) } ?? 0 }
+    }
+
+    /// How far its pages were given back.
+    var discardedByteCount: Int {
+        get { header.pointee.references.load(ordering: .relaxed) }
+        nonmutating set { header.pointee.references.store(newValue, ordering: .relaxed) }
+    }
+
     /// Gives the pages in the middle of a large blob without references back to the system, `limit` bytes from
     /// `offset`; returns how far it is, or nil at the end. What is left is small to free.
     func discard(from offset: Int, limit: Int) -> Int? {

@@ -5,6 +5,7 @@
 // Nothing traps when the system refuses: nil goes up to the command, which answers with an error.
 
 import CKedis
+import KedisUtilities
 import Synchronization
 
 #if canImport(Glibc)
@@ -52,24 +53,15 @@ struct MemorySource: ~Copyable {
         let (sum, overflow) = before.addingReportingOverflow(byteCount)
         guard !overflow, sum <= byteCountMax.load(ordering: .relaxed) else { return false }
         // Not each time: a look at the system takes some microseconds.
-        if before / Self.probeByteCount != sum / Self.probeByteCount, !Self.hasHeadroom(beside: byteCount) {
+        if before / Self.probeByteCount != sum / Self.probeByteCount, !hasHeadroom(beside: byteCount) {
             return false
         }
         takenByteCount.wrappingAdd(byteCount, ordering: .relaxed)
         return true
     }
 
-    /// Address space that the store leaves to others, and how much it takes between two looks at it.
-    private static let headroomByteCount = 32 << 20
+    /// What is taken between two looks at the address space that is left to others.
     private static let probeByteCount = 4 << 20
-
-    @inline(never)
-    private static func hasHeadroom(beside byteCount: Int) -> Bool {
-        let (total, overflow) = byteCount.addingReportingOverflow(headroomByteCount)
-        guard !overflow, let probe = kedis_map(total) else { return false }
-        kedis_unmap(probe, total)
-        return true
-    }
 
     borrowing func release(_ byteCount: Int) { takenByteCount.wrappingSubtract(byteCount, ordering: .relaxed) }
 

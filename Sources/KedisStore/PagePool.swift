@@ -6,7 +6,7 @@
 //
 // Guarded by the lock of its `MemorySource`. Splits and merges of segments are rare, so one lock for the store does.
 // Low pages are taken first, so that late chunks empty and can be unmapped. Cost: two bits a page; O(chunks) to take
-// one.
+// one. Nothing here traps when memory is refused: the list and the bits come from the source, as pages do.
 
 import CKedis
 
@@ -18,21 +18,24 @@ import Musl
 import Darwin
 #endif
 
-struct PagePool {
+struct PagePool: @unchecked Sendable {
+    // Sendable: it owns what it points at, and the lock of its source guards it.
+
     private struct Chunk {
         var base: UInt
         var pageCount: Int
         var freeCount: Int
-        /// One bit for each page, 64 in a word.
-        var used: [UInt64]
-        var spare: [UInt64]
+        /// One bit for each page, 64 in a word: `wordCount` words, and those of `spare` behind them.
+        var used: UnsafeMutableBufferPointer<UInt64>
+        var spare: UnsafeMutableBufferPointer<UInt64>
         /// Halves of 2 MiB that were given as full, as bits.
         var fullHalves: UInt8 = 0
 
         var byteCount: Int { pageCount * MemorySource.pageByteCount }
     }
 
-    private var chunks: [Chunk] = []
+    private var chunks = UnsafeMutableBufferPointer<Chunk>(start: nil, count: 0)
+    private var chunkCapacity = 0
     /// No chunk before this one has a free page.
     private var firstFree = 0
     private(set) var spareCount = 0
@@ -63,12 +66,39 @@ struct PagePool {
     private mutating func grow(from source: borrowing MemorySource) -> Bool {
         let pageCount = min(1024, 16 << (2 * min(chunks.count, 3)))
         guard let base = source.map(pageCount * MemorySource.pageByteCount) else { return false }
-        let words = (pageCount + 63) / 64
-        chunks.append(
-            Chunk(
+        let wordCount = (pageCount + 63) / 64
+        guard chunks.count < chunkCapacity || growList(from: source),
+            let words = source.allocate(UInt64.self, count: 2 * wordCount)
+        else {
+            source.unmap(base, pageCount * MemorySource.pageByteCount)
+            return false
+        }
+        words.initialize(repeating: 0, count: 2 * wordCount)
+        chunks = UnsafeMutableBufferPointer(start: chunks.baseAddress, count: chunks.count + 1)
+        chunks.initializeElement(
+            at: chunks.count - 1,
+            to: Chunk(
                 base: UInt(bitPattern: base), pageCount: pageCount, freeCount: pageCount,
-                used: [UInt64](repeating: 0, count: words), spare: [UInt64](repeating: 0, count: words)))
+                used: UnsafeMutableBufferPointer(start: words, count: wordCount),
+                spare: UnsafeMutableBufferPointer(start: words + wordCount, count: wordCount)))
         return true
+    }
+
+    private mutating func growList(from source: borrowing MemorySource) -> Bool {
+        let capacity = max(16, 2 * chunkCapacity)
+        guard let moved = source.allocate(Chunk.self, count: capacity) else { return false }
+        if let list = chunks.baseAddress {
+            moved.initialize(from: list, count: chunks.count)
+            source.deallocate(list, count: chunkCapacity)
+        }
+        chunks = UnsafeMutableBufferPointer(start: moved, count: chunks.count)
+        chunkCapacity = capacity
+        return true
+    }
+
+    private func release(_ chunk: Chunk, to source: borrowing MemorySource) {
+        if let base = UnsafeMutableRawPointer(bitPattern: chunk.base) { source.unmap(base, chunk.byteCount) }
+        if let words = chunk.used.baseAddress { source.deallocate(words, count: 2 * chunk.used.count) }
     }
 
     mutating func giveBack(_ address: UInt) {
@@ -93,8 +123,9 @@ struct PagePool {
             if chunks[index].freeCount == chunks[index].pageCount {
                 rest -= chunks[index].pageCount
                 spareCount -= chunks[index].spare.reduce(0) { $0 + $1.nonzeroBitCount }
-                let chunk = chunks.remove(at: index)
-                if let base = UnsafeMutableRawPointer(bitPattern: chunk.base) { source.unmap(base, chunk.byteCount) }
+                release(chunks[index], to: source)
+                for next in index + 1..<chunks.count { chunks[next - 1] = chunks[next] }
+                chunks = UnsafeMutableBufferPointer(start: chunks.baseAddress, count: chunks.count - 1)
                 firstFree = min(firstFree, index)
             } else {
                 discardSpare(of: index, keeping: keptCount, rest: &rest)
@@ -137,10 +168,10 @@ struct PagePool {
 
     /// Unmaps everything: no page is in use any more.
     mutating func removeAll(to source: borrowing MemorySource) {
-        for chunk in chunks {
-            if let base = UnsafeMutableRawPointer(bitPattern: chunk.base) { source.unmap(base, chunk.byteCount) }
-        }
-        chunks = []
+        for chunk in chunks { release(chunk, to: source) }
+        if let list = chunks.baseAddress { source.deallocate(list, count: chunkCapacity) }
+        chunks = UnsafeMutableBufferPointer(start: nil, count: 0)
+        chunkCapacity = 0
         firstFree = 0
         spareCount = 0
     }

@@ -2,7 +2,8 @@
 // slices, so that no command waits for it.
 //
 // Ownership: the store's; it owns what waits. Threads: any; its lock is held for moments, and never while another lock
-// is taken. Order: first in, first out, so that the tables of an arena are gone before the one that owns it.
+// is taken. Order: tables and blobs each first in, first out, so that the tables of an arena are gone before the one
+// that owns it.
 // Limit: when more blobs wait than `pendingByteCountMax`, who adds one frees the oldest at once; who adds tables
 // faster than they go frees some of them (`Keyspace.removeAll`). What waits is no longer counted as used.
 
@@ -31,41 +32,78 @@ struct Reclaimer: ~Copyable {
         }
     }
 
-    /// A queue. Items before `first` were taken; their places are given back when they are half of all.
-    struct State: Sendable {
-        private var items: [Item] = []
-        private var first = 0
+    /// A list of tables and one of blobs, linked through what waits: adding to them takes no memory, so that freeing
+    /// works when there is none.
+    struct State: @unchecked Sendable {
+        // Sendable: what waits is the reclaimer's alone, whose lock guards it.
+        private var firstTable: UnsafeMutablePointer<Table>?
+        private var lastTable: UnsafeMutablePointer<Table>?
+        private var firstBlob: Blob?
+        private var lastBlob: Blob?
+        private var isBlobNext = false
+        private(set) var count = 0
         var byteCount = 0
         /// That of blobs alone.
         var blobByteCount = 0
         var reclaimedCount: UInt64 = 0
 
-        var count: Int { items.count - first }
-
         mutating func append(_ item: Item) {
-            items.append(item)
+            count += 1
             byteCount += item.byteCount
-            if item.isBlob { blobByteCount += item.byteCount }
-        }
-
-        mutating func takeFirst() -> Item? {
-            if first >= 64, first * 2 >= items.count {
-                items.removeFirst(first)
-                first = 0
+            switch item {
+            case .table(let detached):
+                detached.table.pointee.waiting = (detached, nil)
+                if let lastTable {
+                    lastTable.pointee.waiting?.next = detached.table
+                } else {
+                    firstTable = detached.table
+                }
+                lastTable = detached.table
+            case .blob(let blob, let offset):
+                blobByteCount += item.byteCount
+                blob.discardedByteCount = offset
+                blob.nextWaiting = nil
+                if let lastBlob { lastBlob.nextWaiting = blob } else { firstBlob = blob }
+                lastBlob = blob
             }
-            guard first < items.count else { return nil }
-            first += 1
-            return items[first - 1]
         }
 
-        /// The item that was taken last is the first again.
-        mutating func putBack(_ item: Item) {
-            first -= 1
-            items[first] = item
+        /// A blob and a table in turn, while there are both.
+        mutating func takeFirst() -> Item? {
+            isBlobNext.toggle()
+            return isBlobNext ? takeFirstBlob() ?? takeFirstTable() : takeFirstTable() ?? takeFirstBlob()
+        }
+
+        private mutating func takeFirstTable() -> Item? {
+            guard let table = firstTable, let (item, next) = table.pointee.waiting else { return nil }
+            firstTable = next
+            if next == nil { lastTable = nil }
+            count -= 1
+            return .table(item)
         }
 
         mutating func takeFirstBlob() -> Item? {
-            items[first...].firstIndex { $0.isBlob }.map { items.remove(at: $0) }
+            guard let blob = firstBlob else { return nil }
+            firstBlob = blob.nextWaiting
+            if firstBlob == nil { lastBlob = nil }
+            count -= 1
+            return .blob(blob, discardedUpTo: blob.discardedByteCount)
+        }
+
+        /// The item that was taken last is the first of its list again.
+        mutating func putBack(_ item: Item) {
+            count += 1
+            switch item {
+            case .table(let detached):
+                detached.table.pointee.waiting = (detached, firstTable)
+                firstTable = detached.table
+                if lastTable == nil { lastTable = detached.table }
+            case .blob(let blob, let offset):
+                blob.discardedByteCount = offset
+                blob.nextWaiting = firstBlob
+                firstBlob = blob
+                if lastBlob == nil { lastBlob = blob }
+            }
         }
 
         mutating func noteFreed(byteCount: Int, isBlob: Bool) {
@@ -148,12 +186,5 @@ struct Reclaimer: ~Copyable {
         }
         blob.deallocate(to: source)
         return nil
-    }
-}
-
-extension Reclaimer.Item {
-    var isBlob: Bool {
-        if case .blob = self { return true }
-        return false
     }
 }

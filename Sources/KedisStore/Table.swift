@@ -50,9 +50,8 @@ struct Table: ~Copyable {
 
     let arena: UnsafeMutablePointer<Arena>
     let stripeIndex: Int
-    /// The stripe's sum of bytes, which this table's is part of.
-    private var stripeByteCount: UnsafeMutablePointer<ByteCounter>
-    private var isDetached = false
+    /// The stripe's sum of bytes, which this table's is part of; nil for a table that has left its stripe.
+    private var stripeByteCount: UnsafeMutablePointer<ByteCounter>?
     var directory: UnsafeMutablePointer<UInt>?
     /// Hash bits that index the directory.
     var depth = 0
@@ -78,6 +77,8 @@ struct Table: ~Copyable {
     /// The next entry of the directory to be freed, while the table is (Table+Background.swift).
     var releaseCursor = 0
     var releaseBucketCursor = 0
+    /// What the reclaimer notes here while the table waits to be freed: its item, and the table behind it.
+    var waiting: (item: DetachedTable, next: UnsafeMutablePointer<Table>?)?
 
     /// An empty table; nil when memory is exhausted.
     static func make(
@@ -105,15 +106,12 @@ struct Table: ~Copyable {
 
     deinit {
         precondition(directory == nil, "a table is emptied before it goes")
-        if isDetached { stripeByteCount.deallocate() }
     }
 
     /// The table leaves its stripe, whose sum of bytes it is no longer part of.
     mutating func detach() {
-        stripeByteCount.pointee.add(0 &- byteCount)
-        stripeByteCount = .allocate(capacity: 1)
-        stripeByteCount.initialize(to: ByteCounter())
-        isDetached = true
+        stripeByteCount?.pointee.add(0 &- byteCount)
+        stripeByteCount = nil
     }
 
     // MARK: Hash bits
@@ -239,7 +237,7 @@ struct Table: ~Copyable {
     @inline(__always)
     mutating func noteBytes(_ change: Int) {
         byteCount &+= change
-        stripeByteCount.pointee.add(change)
+        stripeByteCount?.pointee.add(change)
     }
 
     /// A cell for a new key, its header and key written; deadline and value are the caller's. Nil when memory is

@@ -77,7 +77,8 @@ private func copyLiteral(_ literal: StaticString, into destination: UnsafeMutabl
 
 /// Runs `body` on a copy of `bytes` with a NUL behind them, as the C library wants its text.
 func withTerminatedCopy<Result>(_ bytes: ByteView, _ body: (UnsafePointer<CChar>) -> Result?) -> Result? {
-    withUnsafeTemporaryAllocation(byteCount: bytes.count + 1, alignment: 1) { copy in
+    guard bytes.count < 64 << 10 || hasHeadroom(beside: bytes.count) else { return nil }
+    return withUnsafeTemporaryAllocation(byteCount: bytes.count + 1, alignment: 1) { copy in
         copy.copyMemory(from: bytes.raw)
         copy[bytes.count] = 0
         guard let base = copy.baseAddress else { return nil }

@@ -60,38 +60,40 @@ extension ClientCommand {
     }
 
     static func information(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        write([call.clientRecord], call, &reply)
+        try write([call.clientRecord], call, &reply)
     }
 
     static func list(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         let arguments = call.arguments
         if arguments.count == 2 {
-            write(call.engine.clients.all, call, &reply)
+            try write(call.engine.clients.all, call, &reply)
         } else if arguments.count == 4, arguments[2].equalsIgnoringCase("TYPE") {
             let kind = try Kind(arguments[3])
-            write(kind == .normal ? call.engine.clients.all : [], call, &reply)
+            try write(kind == .normal ? call.engine.clients.all : [], call, &reply)
         } else if arguments.count > 3, arguments[2].equalsIgnoringCase("ID") {
             var records: [ClientRecord] = []
             for index in 3..<arguments.count {
                 guard let identifier = parseInteger(arguments[index]) else { throw .literal("ERR Invalid client ID") }
                 if let record = call.engine.clients.find(identifier) { records.append(record) }
             }
-            write(records, call, &reply)
+            try write(records, call, &reply)
         } else {
             throw .syntax
         }
     }
 
-    private static func write(_ records: [ClientRecord], _ call: borrowing CommandCall, _ reply: inout ReplyWriter) {
-        var text: [UInt8] = []
+    private static func write(_ records: [ClientRecord], _ call: borrowing CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        // Its length comes first. Not an array: a list of IDs may name one client a million times.
+        var text = ReplyWriter()
         for record in records {
             describe(record, call, into: &text)
-            text.append(0x0A)
+            text.raw("\n")
         }
-        text.withUnsafeBytes { reply.verbatim("txt", ByteView($0)) }
+        guard !text.hasOverflowed else { throw .outOfMemory }
+        reply.verbatim("txt", text.bytes)
     }
 
-    private static func describe(_ record: ClientRecord, _ call: borrowing CommandCall, into text: inout [UInt8]) {
+    private static func describe(_ record: ClientRecord, _ call: borrowing CommandCall, into text: inout ReplyWriter) {
         let isSelf = record === call.client.pointee.record
         let now = call.nowMilliseconds
         let lastInteraction = isSelf ? now : record.lastInteractionMilliseconds.load(ordering: .relaxed)
@@ -99,21 +101,22 @@ extension ClientCommand {
         let names = record.names.withLock { $0 }
         let input = record.pendingInputByteCount.load(ordering: .relaxed)
         let output = record.pendingOutputByteCount.load(ordering: .relaxed)
-        func add(_ piece: String) { text.append(contentsOf: piece.utf8) }
+        func add(_ piece: [UInt8]) { piece.withUnsafeBytes { text.raw(ByteView($0)) } }
+        func add(_ piece: String) { add(Array(piece.utf8)) }
         add("id=\(record.identifier) addr=\(record.endpoint.address) laddr=\(record.endpoint.localAddress)")
         add(" fd=\(record.endpoint.descriptor) name=")
-        text.append(contentsOf: names.name)
+        add(names.name)
         add(
             " age=\(seconds(from: record.createdMilliseconds, to: now)) idle=\(seconds(from: lastInteraction, to: now))"
         )
         add(" flags=\(flags(of: record)) db=\(database) sub=0 psub=0 ssub=0 multi=-1")
         add(" qbuf=\(input) qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=\(output) oll=0 omem=0")
         add(" tot-mem=\(input &+ output) events=r cmd=")
-        text.append(contentsOf: lastCommand(of: record, isSelf, call).buffer)
+        text.raw(lastCommand(of: record, isSelf, call))
         add(" user=default redir=-1 resp=\(record.protocolVersion.load(ordering: .relaxed)) lib-name=")
-        text.append(contentsOf: names.libraryName)
+        add(names.libraryName)
         add(" lib-ver=")
-        text.append(contentsOf: names.libraryVersion)
+        add(names.libraryVersion)
     }
 
     private static func seconds(from start: Int64, to end: Int64) -> Int64 {

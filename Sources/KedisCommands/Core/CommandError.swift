@@ -21,7 +21,7 @@ package enum CommandError: Error, Sendable {
     static var wrongType: CommandError {
         .literal("WRONGTYPE Operation against a key holding the wrong kind of value")
     }
-    static var outOfMemory: CommandError { .literal("OOM out of memory: the system refused an allocation") }
+    package static var outOfMemory: CommandError { .literal("OOM out of memory: the system refused an allocation") }
     static var noSuchKey: CommandError { .literal("ERR no such key") }
     static var invalidDatabaseIndex: CommandError { .literal("ERR DB index is out of range") }
     static var stringTooLong: CommandError {

@@ -57,29 +57,36 @@ struct KeyBuffer: ~Copyable {
     private var capacity = 64
     private(set) var count = 0
 
-    init() { base = .allocate(capacity: 64) }
+    init() { base = smallBuffer(Key.self, capacity: 64) }
 
-    deinit { base.deallocate() }
+    deinit { deallocateBuffer(base) }
+
+    /// Makes room for `keyCount` more keys; false when memory is exhausted.
+    @inline(__always)
+    mutating func reserve(_ keyCount: Int) -> Bool {
+        capacity - count >= keyCount || resizeSlowly(max(capacity * 2, count + keyCount))
+    }
+
+    /// Appends a key, for which there is room.
 
     @inline(__always)
     mutating func append(_ key: Key) {
-        if count == capacity { resizeSlowly(capacity * 2) }
+        assert(count < capacity)
         base[count] = key
         count += 1
     }
 
     mutating func removeAll() {
         count = 0
-        if capacity > 4096 { resizeSlowly(64) }
+        if capacity > 4096 { _ = resizeSlowly(64) }
     }
 
     @inline(never)
-    private mutating func resizeSlowly(_ newCapacity: Int) {
-        let moved = UnsafeMutablePointer<Key>.allocate(capacity: newCapacity)
-        moved.update(from: base, count: count)
-        base.deallocate()
+    private mutating func resizeSlowly(_ newCapacity: Int) -> Bool {
+        guard let moved = resizeBuffer(base, capacity: newCapacity) else { return false }
         base = moved
         capacity = newCapacity
+        return true
     }
 }
 
@@ -87,16 +94,18 @@ struct KeyBuffer: ~Copyable {
 @inline(__always)
 func plan(
     _ entry: UnsafePointer<CommandEntry>, _ arguments: ArgumentList, in store: StoreHandle, into keys: inout KeyBuffer
-) -> StripeSet {
+) throws(CommandError) -> StripeSet {
     var stripes = StripeSet()
     switch entry.pointee.keyPlan {
     case .none:
         break
     case .single:
+        guard keys.reserve(1) else { throw .outOfMemory }
         let key = Key(arguments[1], seed: store.seed)
         keys.append(key)
         stripes.insert(key.stripeIndex)
     case .range(let first, let last, let step):
+        guard keys.reserve(arguments.count) else { throw .outOfMemory }
         let end = last >= 0 ? last : arguments.count + last
         var index = first
         while index <= end, index < arguments.count {
@@ -106,7 +115,7 @@ func plan(
             index += step
         }
     case .specs(let specs):
-        planBySpecsSlowly(specs, arguments, in: store, into: &keys, &stripes)
+        try planBySpecsSlowly(specs, arguments, in: store, into: &keys, &stripes)
     }
     switch entry.pointee.locks {
     case .keys: return stripes
@@ -119,7 +128,9 @@ func plan(
 private func planBySpecsSlowly(
     _ specs: [KeySpec], _ arguments: ArgumentList, in store: StoreHandle, into keys: inout KeyBuffer,
     _ stripes: inout StripeSet
-) {
+) throws(CommandError) {
+    // No spec names an argument twice.
+    guard keys.reserve(specs.count * arguments.count) else { throw .outOfMemory }
     for spec in specs where !spec.access.contains(.notKey) {
         _ = spec.forEachKeyIndex(in: arguments) { index in
             let key = Key(arguments[index], seed: store.seed)

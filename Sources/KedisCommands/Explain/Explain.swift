@@ -55,7 +55,7 @@ struct Explanation: ~Copyable {
     var keys = KeyBuffer()
     var inspections: [KeyInspection] = []
     var effects = Effects()
-    var reply: [UInt8] = []
+    var reply: ReplyWriter
     /// What the command's own reply may grow to, in bytes.
     var replyByteCountMax = Int.max
     var timings: [(stage: StaticString, nanoseconds: UInt64)] = []
@@ -64,6 +64,7 @@ struct Explanation: ~Copyable {
         self.subject = subject
         keyspace = call.keyspace
         self.version = version
+        reply = ReplyWriter(version: version)
     }
 
     /// Goes through the stages in their order, up to the one that refuses.
@@ -91,7 +92,7 @@ struct Explanation: ~Copyable {
             }
             if let decision { throw decision }
             before = clock.monotonicNanoseconds()
-            stripes = KedisCommands.plan(found, subject, in: engine.store.handle, into: &keys)
+            stripes = try KedisCommands.plan(found, subject, in: engine.store.handle, into: &keys)
             lap(&timings, "plan")
             if isAnalyzing {
                 before = clock.monotonicNanoseconds()
@@ -142,7 +143,6 @@ struct Explanation: ~Copyable {
     private mutating func execute(
         _ entry: UnsafePointer<CommandEntry>, client: UnsafeMutablePointer<ClientState>, engine: Engine
     ) {
-        var writer = ReplyWriter(version: version)
         var held = engine.store.keyspace(
             client.pointee.databaseIndex, nowMilliseconds: keyspace.nowMilliseconds, held: stripes
         )
@@ -152,21 +152,23 @@ struct Explanation: ~Copyable {
             client: client, engine: Unmanaged.passUnretained(engine)
         )
         call.effects.isRecording = true
-        writer.byteCountMax = replyByteCountMax
+        reply.byteCountMax = replyByteCountMax
         let began = engine.clock.monotonicNanoseconds()
-        _ = runHandler(&call, &writer)
+        _ = runHandler(&call, &reply)
         let ran = engine.clock.monotonicNanoseconds()
         applyEffects(&call)
         let applied = engine.clock.monotonicNanoseconds()
         timings.append(("execute", ran &- began))
         timings.append(("effects", applied &- ran))
-        if writer.hasOverflowed {
-            writer.removeAll()
-            writer.error("ERR the reply is larger than client-output-buffer-limit allows")
+        if let overflow = reply.overflow {
+            reply.removeAll()
+            switch overflow {
+            case .limit: reply.error("ERR the reply is larger than client-output-buffer-limit allows")
+            case .memory: reply.commandError(.outOfMemory)
+            }
         }
         effects = call.effects
-        reply = writer.bytes.bytes
-        version = writer.version
+        version = reply.version
     }
 
     /// Looks at the entries of the keys, each under its own stripe's lock.

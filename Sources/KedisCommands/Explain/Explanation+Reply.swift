@@ -218,7 +218,7 @@ extension Explanation {
         }
         guard isAnalyzing else { return }
         writer.bulk("actual")
-        if reply.isEmpty { writer.null() } else { reply.withUnsafeBytes { writer.raw(ByteView($0)) } }
+        if reply.isEmpty { writer.null() } else { writer.raw(reply.bytes) }
     }
 
     private func writeTimings(to writer: inout ReplyWriter) {

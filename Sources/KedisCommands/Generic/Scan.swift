@@ -30,6 +30,7 @@ enum ScanCommand {
             keys.bulk(entry.key)
             count += 1
         }
+        guard !keys.hasOverflowed else { throw .outOfMemory }
         reply.array(2)
         replyCursor(next, &reply)
         reply.array(count)

@@ -1,7 +1,8 @@
 // The bytes of a request that is not complete yet.
 //
 // Ownership: the session. Used only when a read ends inside a request: whole requests are parsed where they arrived.
-// Cost: appending copies; taking from the front moves the rest, once a read.
+// Cost: appending copies; taking from the front moves the rest, once a read. Memory that is refused is told to the
+// session, which gives the request up.
 
 import KedisUtilities
 
@@ -12,7 +13,7 @@ struct InputBuffer: ~Copyable {
 
     init() {}
 
-    deinit { base?.deallocate() }
+    deinit { deallocateBuffer(base) }
 
     var isEmpty: Bool { count == 0 }
 
@@ -21,13 +22,15 @@ struct InputBuffer: ~Copyable {
         return ByteView(base: UnsafePointer(base), count: count)
     }
 
-    /// Appends `bytes`; `expectedByteCount` more are known to follow, and room is made for them at once.
-    mutating func append(_ bytes: ByteView, expectedByteCount: Int = 0) {
-        guard bytes.count > 0 else { return }
-        if capacity - count < bytes.count { growSlowly(bytes.count, expectedByteCount) }
-        guard let base else { return }
+    /// Appends `bytes`; `expectedByteCount` more are known to follow, and room is made for them at once. False when
+    /// memory is exhausted: nothing was appended then.
+    mutating func append(_ bytes: ByteView, expectedByteCount: Int = 0) -> Bool {
+        guard bytes.count > 0 else { return true }
+        if capacity - count < bytes.count, !growSlowly(bytes.count, expectedByteCount) { return false }
+        guard let base else { return false }
         UnsafeMutableRawPointer(base + count).copyMemory(from: bytes.base, byteCount: bytes.count)
         count += bytes.count
+        return true
     }
 
     /// Drops the first `byteCount` bytes.
@@ -38,23 +41,24 @@ struct InputBuffer: ~Copyable {
         if count > 0 {
             base.update(from: base + byteCount, count: count)
         } else if capacity > 1 << 16 {
-            base.deallocate()
+            deallocateBuffer(base)
             self.base = nil
             capacity = 0
         }
     }
 
     @inline(never)
-    private mutating func growSlowly(_ byteCount: Int, _ expectedByteCount: Int) {
+    private mutating func growSlowly(_ byteCount: Int, _ expectedByteCount: Int) -> Bool {
         // A peer can announce 512 MB and send nothing: believe it only as far as it has sent.
         let expected = min(expectedByteCount, max(1 << 20, count))
-        let newCapacity = max(256, max(count + byteCount + expected, capacity * 2))
-        let moved = UnsafeMutablePointer<UInt8>.allocate(capacity: newCapacity)
-        if let base {
-            moved.update(from: base, count: count)
-            base.deallocate()
+        let needed = count + byteCount
+        let wanted = max(256, max(needed + expected, capacity * 2))
+        for newCapacity in [wanted, needed] {
+            guard let moved = resizeBuffer(base, capacity: newCapacity) else { continue }
+            base = moved
+            capacity = newCapacity
+            return true
         }
-        base = moved
-        capacity = newCapacity
+        return false
     }
 }

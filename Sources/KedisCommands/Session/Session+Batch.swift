@@ -54,19 +54,24 @@ extension Session {
     mutating func add(base: UnsafePointer<UInt8>, firstArgument: Int, argumentCount: Int, isInline: Bool) {
         let list = arguments.list(from: firstArgument, count: argumentCount, base: base)
         let entry: UnsafePointer<CommandEntry>
+        let firstKey: Int
+        let stripes: StripeSet
         do throws(CommandError) {
             entry = try resolve(list, in: names)
-            if !entry.pointee.isBatchable || isInline { executeBatch() }
+            if !entry.pointee.isBatchable || isInline {
+                executeBatch()
+                guard hasRoomForCopies(entry, list) else { throw .outOfMemory }
+            }
             if batch.count == 0 { makeRoom() }
             if let refusal = admission(of: entry) { throw refusal }
+            firstKey = keys.count
+            stripes = try plan(entry, list, in: store, into: &keys)
         } catch {
             executeBatch()
             reject(error, list)
             forgetArguments()
             return
         }
-        let firstKey = keys.count
-        let stripes = plan(entry, list, in: store, into: &keys)
         batch.items[batch.count] = Batch.Item(
             entry: entry, base: base, firstArgument: firstArgument, argumentCount: argumentCount, firstKey: firstKey,
             keyCount: keys.count - firstKey
@@ -74,6 +79,14 @@ extension Session {
         batch.count += 1
         batch.stripes.formUnion(stripes)
         if batch.count == Batch.capacity || !entry.pointee.isBatchable || isInline { flush() }
+    }
+
+    /// Commands on keys take their arguments as they lie; those on sessions and the server make strings and arrays of
+    /// them, whose refusal would end the process. No argument's copies take more than some times its bytes.
+    private func hasRoomForCopies(_ entry: UnsafePointer<CommandEntry>, _ list: ArgumentList) -> Bool {
+        if case .keys = entry.pointee.locks { return true }
+        let byteCount = list.byteCount
+        return byteCount < 64 << 10 || hasHeadroom(beside: 8 * byteCount)
     }
 
     /// Why `entry` may not run; nil admits. What waits in the batch may free the memory that this command lacks, so it

@@ -73,8 +73,7 @@ package struct Session: ~Copyable {
             let consumed = process(input)
             keep(input[consumed..<input.count])
         } else {
-            pending.append(input, expectedByteCount: missingByteCount)
-            resume()
+            if take(input) { resume() }
         }
     }
 
@@ -83,10 +82,18 @@ package struct Session: ~Copyable {
     package mutating func execute(_ bytes: ByteView, _ ranges: [ArgumentRange]) {
         precondition(!ranges.isEmpty)
         batch.begin(conditions: engine.conditions)
-        for range in ranges { arguments.append(range) }
-        add(base: bytes.base, firstArgument: 0, argumentCount: ranges.count, isInline: false)
-        flush()
-        publish()
+        if ranges.allSatisfy({ arguments.append($0) }) {
+            add(base: bytes.base, firstArgument: 0, argumentCount: ranges.count, isInline: false)
+            flush()
+            publish()
+        } else {
+            arguments.removeAll()
+            output.commandError(.outOfMemory)
+        }
+        if output.hasOverflowed {
+            output.removeAll()
+            output.commandError(.outOfMemory)
+        }
     }
 
     /// Goes on with input that waits, after the output was sent.
@@ -98,8 +105,24 @@ package struct Session: ~Copyable {
 
     private mutating func keep(_ rest: ByteView) {
         guard rest.count > 0, !isClosing else { return }
-        pending.append(rest, expectedByteCount: missingByteCount)
-        checkQueryBufferLimit()
+        if take(rest) { checkQueryBufferLimit() }
+    }
+
+    /// Keeps input that waits; false when there is no memory for it.
+    private mutating func take(_ input: ByteView) -> Bool {
+        if pending.append(input, expectedByteCount: missingByteCount) { return true }
+        closeForMemorySlowly()
+        return false
+    }
+
+    /// The rest of the request cannot be kept, so there is no telling where the next one begins: nothing more is
+    /// executed, and after the error the connection is closed.
+    @inline(never)
+    private mutating func closeForMemorySlowly() {
+        pending.removeFirst(pending.count)
+        output.commandError(.outOfMemory)
+        client.pointee.isClosing = true
+        logWarning("closed: no memory for its request.")
     }
 
     private mutating func checkQueryBufferLimit() {
@@ -140,7 +163,7 @@ package struct Session: ~Copyable {
                 break parsing
             case .failure(let error):
                 flush()
-                fail(error)
+                if error == .memoryExhausted { closeForMemorySlowly() } else { fail(error) }
             }
         }
         flush()
@@ -149,17 +172,21 @@ package struct Session: ~Copyable {
         return isClosing ? input.count : position
     }
 
-    /// The replies of this client passed the hard limit: they are gone, and so is the client.
+    /// The replies of this client passed the hard limit, or memory ran out: they are gone, and so is the client.
     @inline(never)
     private mutating func closeForOutputSlowly() {
+        let isLimited = output.overflow == .limit
         output.removeAll()
         client.pointee.isClosing = true
+        logWarning(
+            isLimited
+                ? "scheduled to be closed ASAP for overcoming of output buffer limits."
+                : "closed: no memory for its replies.")
+    }
+
+    private func logWarning(_ text: String) {
         let record = client.pointee.record
-        engine.host.log(
-            .warning,
-            "Client id=\(record.identifier) addr=\(record.endpoint.address) scheduled to be closed ASAP "
-                + "for overcoming of output buffer limits."
-        )
+        engine.host.log(.warning, "Client id=\(record.identifier) addr=\(record.endpoint.address) \(text)")
     }
 
     /// Arguments of the incomplete request at the end of the buffer.

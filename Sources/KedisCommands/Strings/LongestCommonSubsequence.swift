@@ -9,14 +9,6 @@ import KedisStore
 import KedisUtilities
 import Synchronization
 
-#if canImport(Glibc)
-import Glibc
-#elseif canImport(Musl)
-import Musl
-#else
-import Darwin
-#endif
-
 enum LongestCommonSubsequenceCommand {
     static let spec = CommandSpec(
         "LCS", summary: "Returns the longest common subsequence of the strings at two keys.", since: "7.0.0",
@@ -85,20 +77,26 @@ enum LongestCommonSubsequenceCommand {
         return options
     }
 
+    private static var insufficientMemory: CommandError {
+        .literal("ERR Insufficient memory, failed allocating transient memory for LCS")
+    }
+
     /// Compares two strings and writes the reply; returns the error if that cannot be done.
     private static func compare(
         _ first: ByteView, _ second: ByteView, _ options: Options, tableByteCountMax: Int, _ reply: inout ReplyWriter
     ) -> CommandError? {
         if let refusal = refusal(first.count, second.count, tableByteCountMax: tableByteCountMax) { return refusal }
         guard let table = SubsequenceTable(first, second, keepsWay: !options.wantsLength) else {
-            return .literal("ERR Insufficient memory, failed allocating transient memory for LCS")
+            return insufficientMemory
         }
         if options.wantsRanges {
             replyRanges(table, options, &reply)
         } else if options.wantsLength {
             reply.integer(table.byteCount)
         } else {
-            table.subsequence().withUnsafeBytes { reply.bulk(ByteView($0)) }
+            guard let bytes = table.subsequence() else { return insufficientMemory }
+            defer { deallocateBuffer(bytes) }
+            reply.bulk(ByteView(base: bytes, count: table.byteCount))
         }
         return nil
     }
@@ -149,11 +147,14 @@ private struct SubsequenceTable: ~Copyable {
 
     /// Nil when there is no memory for it. O(N·M).
     init?(_ first: ByteView, _ second: ByteView, keepsWay: Bool) {
-        guard let row = calloc(second.count + 1, 4)?.assumingMemoryBound(to: UInt32.self) else { return nil }
-        defer { free(row) }
+        guard let row = allocateBuffer(byteCount: 4 * (second.count + 1), isZeroed: true)?
+            .assumingMemoryBound(to: UInt32.self)
+        else { return nil }
+        defer { deallocateBuffer(row) }
         var way: UnsafeMutablePointer<UInt64>?
         if keepsWay {
-            way = calloc(first.count * second.count / 64 + 1, 8)?.assumingMemoryBound(to: UInt64.self)
+            way = allocateBuffer(byteCount: 8 * (first.count * second.count / 64 + 1), isZeroed: true)?
+                .assumingMemoryBound(to: UInt64.self)
             if way == nil { return nil }
         }
         for index in 0..<first.count {
@@ -165,7 +166,7 @@ private struct SubsequenceTable: ~Copyable {
         byteCount = Int(row[second.count])
     }
 
-    deinit { free(way) }
+    deinit { deallocateBuffer(way) }
 
     /// Turns the row of lengths for a prefix of the first string into the one for the prefix with one `byte` more.
     private static func extend(
@@ -210,17 +211,14 @@ private struct SubsequenceTable: ~Copyable {
         }
     }
 
-    /// The subsequence itself.
-    func subsequence() -> [UInt8] {
-        // Filling an array of no bytes would write to the one empty array that all threads share.
-        guard byteCount > 0 else { return [] }
-        return [UInt8](unsafeUninitializedCapacity: byteCount) { buffer, count in
-            var end = byteCount
-            forEachRange { range, _ in
-                end -= range.count
-                for offset in 0..<range.count { buffer[end + offset] = first[range.lowerBound + offset] }
-            }
-            count = byteCount
+    /// The subsequence itself, `byteCount` bytes that the caller frees; nil when there is no memory for it.
+    func subsequence() -> UnsafeMutablePointer<UInt8>? {
+        guard let bytes: UnsafeMutablePointer<UInt8> = resizeBuffer(nil, capacity: byteCount) else { return nil }
+        var end = byteCount
+        forEachRange { range, _ in
+            end -= range.count
+            (bytes + end).update(from: first.base + range.lowerBound, count: range.count)
         }
+        return bytes
     }
 }
