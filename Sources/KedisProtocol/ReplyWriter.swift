@@ -32,8 +32,8 @@ package struct ReplyWriter: ~Copyable {
     /// The number of bytes written so far.
     @usableFromInline package private(set) var count: Int
 
-    /// The most bytes that may wait here. A reply that would pass it, or that memory is refused for, is thrown away with
-    /// all that waits, and ``overflow`` says so: whoever owns the writer ends the connection.
+    /// The most bytes that may wait here. A reply that would pass it, or that memory is refused for, is thrown away
+    /// with all that waits, and ``overflow`` says so: whoever owns the writer ends the connection.
     package var byteCountMax = Int.max
     package private(set) var overflow: Overflow?
 

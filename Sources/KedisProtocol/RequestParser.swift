@@ -132,7 +132,8 @@ package struct RequestParser: ~Copyable {
             // The bytes and the CR LF behind them, which is not looked at, as in Redis.
             let missing = position + count + 2 - input.count
             if missing > 0 { return .incomplete(missingByteCount: missing) }
-            guard arguments.append(ArgumentRange(offset: position, count: count)) else { return .failure(.memoryExhausted) }
+            let range = ArgumentRange(offset: position, count: count)
+            guard arguments.append(range) else { return .failure(.memoryExhausted) }
             position += count + 2
             bulkByteCount = nil
             missingArgumentCount -= 1

@@ -4,6 +4,7 @@
 // again a moment later: NIO's server bootstrap does that.
 
 import KedisCommands
+import KedisUtilities
 import NIOCore
 import NIOPosix
 import Synchronization
@@ -123,6 +124,9 @@ struct Listener: Sendable {
         return result
     }
 
+    /// More than a connection takes for itself: session, channel, and the buffer that it reads into.
+    private static let connectionByteCount = 256 << 10
+
     /// Gives an accepted connection its handler, or refuses it.
     func initialise(_ channel: any Channel, isUnixSocket: Bool) -> EventLoopFuture<Void> {
         let statistics = server.engine.statistics
@@ -133,6 +137,7 @@ struct Listener: Sendable {
         if isRefusedByProtectedMode(ipAddress: ipAddress, isProtected: isProtected) {
             return refuse(channel, .protected)
         }
+        guard hasHeadroom(beside: Self.connectionByteCount) else { return refuse(channel, .memoryExhausted) }
         guard server.admitConnection() else { return refuse(channel, .tooManyClients) }
         guard let loop = loops.first(where: { $0.loop === channel.eventLoop }) else {
             server.releaseConnection()

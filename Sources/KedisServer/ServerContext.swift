@@ -34,10 +34,12 @@ final class ServerContext: Sendable {
 enum Refusal: Equatable {
     case tooManyClients
     case protected
+    case memoryExhausted
 
     var text: StaticString {
         switch self {
         case .tooManyClients: "-ERR max number of clients reached\r\n"
+        case .memoryExhausted: "-OOM out of memory: there is none for another connection\r\n"
         case .protected:
             """
             -DENIED Kedis is in protected mode: no password is set, so only clients on this machine are let in. \

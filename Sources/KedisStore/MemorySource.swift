@@ -53,14 +53,17 @@ struct MemorySource: ~Copyable {
         let (sum, overflow) = before.addingReportingOverflow(byteCount)
         guard !overflow, sum <= byteCountMax.load(ordering: .relaxed) else { return false }
         // Not each time: a look at the system takes some microseconds.
-        if before / Self.probeByteCount != sum / Self.probeByteCount, !hasHeadroom(beside: byteCount) {
-            return false
+        if before / Self.probeByteCount != sum / Self.probeByteCount {
+            let (total, overflow) = byteCount.addingReportingOverflow(Self.bufferByteCount)
+            guard !overflow, hasHeadroom(beside: total) else { return false }
         }
         takenByteCount.wrappingAdd(byteCount, ordering: .relaxed)
         return true
     }
 
-    /// What is taken between two looks at the address space that is left to others.
+    /// Address space that a full store leaves to the buffers of requests and replies, so that they still work then, and
+    /// what it takes between two looks.
+    private static let bufferByteCount = 32 << 20
     private static let probeByteCount = 4 << 20
 
     borrowing func release(_ byteCount: Int) { takenByteCount.wrappingSubtract(byteCount, ordering: .relaxed) }

@@ -16,7 +16,7 @@ import Darwin
 #endif
 
 /// Address space that large allocations leave to small ones.
-private let headroomByteCount = 32 << 20
+private let headroomByteCount = 16 << 20
 /// What is large.
 private let probedByteCountMin = 16 << 10
 
@@ -50,7 +50,9 @@ package func resizeBuffer<Element: BitwiseCopyable>(
 }
 
 /// A buffer for a few elements, which the headroom is for: without even that there is nothing left to answer with.
-package func smallBuffer<Element: BitwiseCopyable>(_ type: Element.Type, capacity: Int) -> UnsafeMutablePointer<Element> {
+package func smallBuffer<Element: BitwiseCopyable>(
+    _ type: Element.Type, capacity: Int
+) -> UnsafeMutablePointer<Element> {
     guard let memory: UnsafeMutablePointer<Element> = resizeBuffer(nil, capacity: capacity) else {
         preconditionFailure("no memory for \(capacity) elements")
     }

@@ -113,6 +113,26 @@ struct ReplyWriterTests {
         #expect(writer.bytes.bytes == Array("+OK\r\n".utf8))
     }
 
+    @Test("A reply that memory is refused for is thrown away, lines still fit, and an emptied writer works again")
+    func refused() {
+        var writer = ReplyWriter(version: .resp2)
+        writer.ok()
+        // More than any address space: nothing of the view is read.
+        writer.bulk(ByteView(base: ByteView.nowhere, count: 1 << 56))
+        let (overflow, count) = (writer.overflow, writer.count)
+        #expect(overflow == .memory && count == 0)
+        writer.insertArrayHeader(at: 5, elementCount: 1)
+        for number in 0..<10_000 { writer.integer(number) }
+        let isBounded = writer.count <= 1024
+        #expect(isBounded)
+        writer.removeAll()
+        let isReset = !writer.hasOverflowed
+        #expect(isReset)
+        let value = [UInt8](repeating: 0x61, count: 100_000)
+        value.withUnsafeBytes { writer.bulk(ByteView($0)) }
+        #expect(writer.bytes.bytes == Array("$100000\r\n".utf8) + value + [0x0D, 0x0A])
+    }
+
     @Test("Integers of every number of digits are what String makes of them")
     func integers() {
         var value: Int64 = 1

@@ -73,6 +73,56 @@ struct AddressSpaceTests {
         #expect(server.terminate() == 0)
     }
 
+    @Test("Requests and replies that a full server has no memory for are refused, and it goes on")
+    func oversized() throws {
+        let folder = try #require(TestFiles.makeTemporaryFolder())
+        defer { TestFiles.removeTemporaryFolder(folder) }
+        let server = try KedisProcess(folder: folder, directives: ["--save", ""], addressSpaceKilobytes: 560_000)
+        let target = server.target(protocolVersion: 2)
+        let peer = try target.connect()
+        let stored = try fill(peer, server, byteCount: 3000)
+        func expectAlive() throws {
+            #expect(try ask(peer, "PING") == .simple(Array("PONG".utf8)))
+            #expect(try ask(peer, "DBSIZE") == .integer(Int64(stored)))
+            try expectValues(peer, stored, byteCount: 3000)
+        }
+        for megabytes in [8, 100, 400] {
+            let other = try target.connect()
+            other.send(RespRunner.encode([Array("SET".utf8), Array("big".utf8), value(0, megabytes << 20)]))
+            expectRefused(other)
+            try expectAlive()
+        }
+        // The first half of each, then the second, so that all of them wait at once.
+        let request = RespRunner.encode([Array("SET".utf8), Array("big".utf8), value(0, 8 << 20)])
+        let writers = try (0..<20).map { _ in try target.connect() }
+        for writer in writers { writer.send(Array(request[..<(4 << 20)])) }
+        try expectAlive()
+        for writer in writers {
+            writer.send(Array(request[(4 << 20)...]))
+            expectRefused(writer)
+        }
+        // Replies of 30 MB that nobody reads.
+        let names = (0..<10_000).map { key($0 % stored) }
+        let readers = try (0..<20).map { _ in try target.connect() }
+        for reader in readers { reader.send(RespRunner.encode([Array("MGET".utf8)] + names)) }
+        try expectAlive()
+        for reader in readers { reader.close() }
+        try expectAlive()
+        peer.close()
+        #expect(server.terminate() == 0)
+    }
+
+    /// The error, or the end of a connection that was still sending.
+    private func expectRefused(_ peer: RespPeer) {
+        switch peer.receive(30_000) {
+        case .closed: break
+        case .reply(.error(let message)):
+            #expect(message.starts(with: Array("OOM".utf8)), "\(String(decoding: message, as: UTF8.self))")
+        case let event: Issue.record("not refused: \(RespRunner.describe(event))")
+        }
+        peer.close()
+    }
+
     /// Sets a value. The background may need a while to give back what was deleted, cells that it is moving above all.
     private func expectRoom(_ peer: RespPeer, for index: Int, byteCount: Int) throws {
         var reply = Reply.null

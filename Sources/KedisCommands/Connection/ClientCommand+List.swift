@@ -82,7 +82,9 @@ extension ClientCommand {
         }
     }
 
-    private static func write(_ records: [ClientRecord], _ call: borrowing CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+    private static func write(
+        _ records: [ClientRecord], _ call: borrowing CommandCall, _ reply: inout ReplyWriter
+    ) throws(CommandError) {
         // Its length comes first. Not an array: a list of IDs may name one client a million times.
         var text = ReplyWriter()
         for record in records {
