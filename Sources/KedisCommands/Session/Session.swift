@@ -111,15 +111,15 @@ package struct Session: ~Copyable {
     /// Keeps input that waits; false when there is no memory for it.
     private mutating func take(_ input: ByteView) -> Bool {
         if pending.append(input, expectedByteCount: missingByteCount) { return true }
+        pending.removeFirst(pending.count)
         closeForMemorySlowly()
         return false
     }
 
     /// The rest of the request cannot be kept, so there is no telling where the next one begins: nothing more is
-    /// executed, and after the error the connection is closed.
+    /// executed, and after the error the connection is closed. The input may be in use: it is the caller's.
     @inline(never)
     private mutating func closeForMemorySlowly() {
-        pending.removeFirst(pending.count)
         output.commandError(.outOfMemory)
         client.pointee.isClosing = true
         logWarning("closed: no memory for its request.")
