@@ -61,7 +61,9 @@ struct CommandSpecTests {
             let isElastic = spec.arguments.contains(where: \.isElastic)
             #expect(!isElastic, "elastic arguments, but an exact number")
         } else {
-            #expect(least <= -spec.arity)
+            // Redis calls the sources of PFMERGE needed, and takes it without any.
+            let isMore = spec.name == "PFMERGE"
+            #expect(least <= -spec.arity + (isMore ? 1 : 0))
         }
     }
 
@@ -90,7 +92,8 @@ struct CommandSpecTests {
             let changed = spec.keys.filter { !$0.access.isDisjoint(with: changes) }
             #expect(!changed.isEmpty)
         }
-        if spec.flags.contains(.readOnly) {
+        // PFCOUNT keeps its estimate in the value, which nobody can tell from its replies.
+        if spec.flags.contains(.readOnly), spec.name != "PFCOUNT" {
             let changed = spec.keys.filter { !$0.access.isDisjoint(with: changes) }
             #expect(changed.isEmpty)
         }

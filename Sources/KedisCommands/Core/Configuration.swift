@@ -40,6 +40,8 @@ package final class Configuration: Sendable {
     package let bulkByteCountMax = Atomic<Int>(512 << 20)
     /// The longest string, whatever is configured: lengths of keys have 32 bits, and sums of lengths must fit an Int.
     package static let stringByteCountMax = Int(UInt32.max)
+    /// `hll-sparse-max-bytes`
+    package let hyperLogLogSparseByteCountMax = Atomic<Int>(0)
     /// `client-query-buffer-limit`
     package let queryBufferByteCountMax = Atomic<Int>(1 << 30)
     /// The limits of normal clients in `client-output-buffer-limit`; 0 for none.
@@ -232,6 +234,7 @@ package final class Configuration: Sendable {
 
     private func refreshHotValues() {
         bulkByteCountMax.store(min(integer("proto-max-bulk-len"), Self.stringByteCountMax), ordering: .relaxed)
+        hyperLogLogSparseByteCountMax.store(integer("hll-sparse-max-bytes"), ordering: .relaxed)
         queryBufferByteCountMax.store(integer("client-query-buffer-limit"), ordering: .relaxed)
         let output = OutputLimits(text("client-output-buffer-limit")).normal
         outputHardByteCount.store(Int(output.hardByteCount), ordering: .relaxed)

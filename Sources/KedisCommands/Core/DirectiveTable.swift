@@ -107,6 +107,10 @@ private let dataDirectives: [DirectiveSpec] = [
         "appendonly", .boolean, default: "no", .atRunTime,
         "Whether changes are logged; not available yet."
     ),
+    DirectiveSpec(
+        "hll-sparse-max-bytes", .memory(anySize), default: "3000", .atRunTime,
+        "The longest sparse HyperLogLog, its header of 16 bytes counted; a longer one becomes dense."
+    ),
 ]
 
 private let memoryDirectives: [DirectiveSpec] = [
