@@ -2,7 +2,7 @@
 //
 // The sparse runs are changed exactly as Redis changes them (which run is split, when neighbours are joined, when the
 // dense form takes over), so that the same elements leave the same bytes. Cost: a register of a sparse one O(N) in its
-// bytes, of a dense one O(1); going from sparse to dense about 20 µs.
+// bytes, of a dense one O(1); going from sparse to dense O(1) too, 16384 registers.
 
 package struct HyperLogLogEditor {
     /// What became of a register.
