@@ -1,2 +1,2 @@
-// SwiftPM wants one source file in a C target; all of CKedis is in its header.
+// SwiftPM wants a source file in a C target; what is inline, which is most of CKedis, is in its headers.
 #include "CKedis.h"

@@ -41,6 +41,27 @@ extension Keyspace {
         cell.integer = value
     }
 
+    /// Makes a string of `byteCount` bytes at `key`, without a deadline, whatever was there, and returns its bytes,
+    /// which are undefined and must all be written. They are valid until the keyspace is changed. O(1): a large value
+    /// that has room is used again, so that writing a result time after time does not ask the system for its pages each
+    /// time.
+    package func makeString(_ key: Key, byteCount: Int) throws(StoreError) -> UnsafeMutableRawBufferPointer {
+        guard byteCount > CellHeader.inlineByteCountMax else {
+            let cell = try put(key, valueFieldByteCount: byteCount, encoding: .raw, deadline: .clear)
+            return UnsafeMutableRawBufferPointer(start: cell.valueAddress, count: byteCount)
+        }
+        if let entry = write(key), entry.type == .string, let blob = entry.cell.valueBlob, blob.isUnique,
+            blob.capacity >= byteCount, blob.capacity / 2 <= byteCount
+        {
+            try setDeadline(entry, noDeadline)
+            blob.byteCount = byteCount
+            return UnsafeMutableRawBufferPointer(start: blob.content, count: byteCount)
+        }
+        let blob = try makeBlob(byteCount: byteCount, capacity: byteCount)
+        try putBlob(key, blob, deadline: .clear)
+        return UnsafeMutableRawBufferPointer(start: blob.content, count: byteCount)
+    }
+
     /// Overwrites the integer of an entry whose string is an integer. O(1).
     package func replaceInteger(_ entry: Entry, _ value: Int64) {
         assert(entry.encoding == .integer)

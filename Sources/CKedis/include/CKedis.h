@@ -20,6 +20,7 @@
 #include <xlocale.h>
 #endif
 
+#include "CKedisBits.h"
 #include "CKedisFutex.h"
 #include "CKedisMemory.h"
 #include "CKedisRegisters.h"

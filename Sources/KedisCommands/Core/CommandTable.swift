@@ -174,7 +174,7 @@ package final class CommandTable: @unchecked Sendable {
     /// is executed alone.
     private static func isBatchable(_ spec: CommandSpec) -> Bool {
         guard spec.subcommands.isEmpty, case .keys = spec.locks else { return false }
-        if spec.group == .string, case .single = KeyPlan(spec.keys) { return true }
+        if spec.group == .string || spec.group == .bitmap, case .single = KeyPlan(spec.keys) { return true }
         guard spec.flags.contains(.fast) else { return false }
         return spec.group != .connection || spec.name == "PING" || spec.name == "ECHO"
     }

@@ -3,6 +3,7 @@
 /// Every command, by family.
 package let allCommandSpecs: [CommandSpec] = [
     stringCommands,
+    bitmapCommands,
     hyperLogLogCommands,
     genericCommands,
     connectionCommands,
