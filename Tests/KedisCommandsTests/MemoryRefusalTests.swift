@@ -44,4 +44,21 @@ struct MemoryRefusalTests {
         #expect(replies.starts(with: Array("-OOM ".utf8)))
         #expect(isClosing)
     }
+
+    @Test("The error of a request that could not be kept stood where the replies of earlier ones had been")
+    func repliesBeforeRefusal() throws {
+        let engine = Engine.forTest()
+        try engine.configuration.set([("client-output-buffer-limit", "normal 1100 0 0")], apply: { _ in nil })
+        var session = Session(engine: engine)
+        // 1092 bytes of replies, which nobody takes: the error is too much.
+        let ping = Array("*1\r\n$4\r\nPING\r\n".utf8)
+        let requests = [[UInt8]](repeating: ping, count: 156).flatMap { $0 } + Array("*2\r\n$3\r\nGET\r\n".utf8)
+        requests.withUnsafeBytes { session.receive($0) }
+        let waiting = session.output.count
+        #expect(waiting == 1092)
+        session.receive(UnsafeRawBufferPointer(start: ByteView.nowhere, count: tooManyBytes))
+        let (replies, isClosing) = (session.output.bytes.bytes, session.isClosing)
+        #expect(replies.isEmpty)
+        #expect(isClosing)
+    }
 }

@@ -112,6 +112,33 @@ struct AddressSpaceTests {
         #expect(server.terminate() == 0)
     }
 
+    @Test("Requests whose many arguments found no memory ended the server, when a part of them had waited")
+    func manyArguments() throws {
+        let folder = try #require(TestFiles.makeTemporaryFolder())
+        defer { TestFiles.removeTemporaryFolder(folder) }
+        let server = try KedisProcess(folder: folder, directives: ["--save", ""], addressSpaceKilobytes: 560_000)
+        let target = server.target(protocolVersion: 2)
+        let peer = try target.connect()
+        // Each takes 16 MiB of ranges and 8 MiB of input, and its last argument does not come.
+        let empty = Array("$0\r\n\r\n".utf8)
+        let request = Array("*1048576\r\n".utf8) + [[UInt8]](repeating: empty, count: 700_000).joined()
+        let others = try (0..<40).map { _ in
+            let other = try target.connect()
+            other.send(request)
+            return other
+        }
+        var refusedCount = 0
+        for other in others {
+            if other.receive(100) != .timeout { refusedCount += 1 }
+            other.close()
+        }
+        #expect(refusedCount > 0)
+        #expect(server.isRunning)
+        #expect(try ask(peer, "PING") == .simple(Array("PONG".utf8)))
+        peer.close()
+        #expect(server.terminate() == 0)
+    }
+
     /// The error, or the end of a connection that was still sending.
     private func expectRefused(_ peer: RespPeer) {
         switch peer.receive(30_000) {

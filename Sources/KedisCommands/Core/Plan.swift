@@ -68,7 +68,6 @@ struct KeyBuffer: ~Copyable {
     }
 
     /// Appends a key, for which there is room.
-
     @inline(__always)
     mutating func append(_ key: Key) {
         assert(count < capacity)

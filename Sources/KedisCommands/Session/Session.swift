@@ -123,6 +123,8 @@ package struct Session: ~Copyable {
         output.commandError(.outOfMemory)
         client.pointee.isClosing = true
         logWarning("closed: no memory for its request.")
+        // Without room for the error, the replies before it are gone: it would be taken for the first of them.
+        if output.hasOverflowed { closeForOutputSlowly() }
     }
 
     private mutating func checkQueryBufferLimit() {
