@@ -15,8 +15,8 @@
 //
 // Ownership: none, all memory is the caller's. The bytes come from clients and may be anything: whoever has a view
 // whose format is known (``HyperLogLog/format(of:)``) can call everything here; what the registers of a sparse one say
-// is checked while they are read, and a damaged one gives nil or false. Cost: a dense merge is 512 steps of 32 registers
-// with vectors, 2048 of 8 without.
+// is checked while they are read, and a damaged one gives nil or false. Cost: a dense merge is 512 steps of 32
+// registers with vectors, 2048 of 8 without.
 
 import CKedis
 
