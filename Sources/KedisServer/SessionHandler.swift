@@ -150,7 +150,7 @@ final class SessionHandler: ChannelInboundHandler {
         var position = start
         while position < output.count {
             let end = min(position + Self.pieceByteCount, output.count)
-            guard hasHeadroom(beside: end - position) else {
+            guard mayAllocate(byteCount: end - position) else {
                 promise.fail(ChannelError.ioOnClosedChannel)
                 return dropForMemory(context)
             }
@@ -162,8 +162,8 @@ final class SessionHandler: ChannelInboundHandler {
         checkHardLimit(context)
     }
 
-    /// A buffer of the channel cannot refuse: long replies go to it in pieces of which each has the headroom for
-    /// itself, and each is freed when it was sent.
+    /// A buffer of the channel cannot refuse: long replies go to it in pieces that are small beside the headroom, and
+    /// each is freed when it was sent.
     private static let pieceByteCount = 1 << 20
 
     private func wasSent(_ byteCount: Int) {

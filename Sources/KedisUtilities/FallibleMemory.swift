@@ -3,9 +3,11 @@
 // Arrays and `UnsafeMutablePointer.allocate` end the process when the system refuses. What grows with input comes from
 // here instead, and a refusal goes up to the command or the connection that asked. From `probedByteCountMin` on, an
 // allocation also leaves `headroomByteCount` of address space to everything that cannot say no: small arrays, strings,
-// the buffers of the transport. Threads: any. Cost of the look at the system: some microseconds, for large ones only.
+// the buffers of the transport. Threads: any. Cost: a look at the system takes some microseconds, for large ones only,
+// and once for each `unprobedByteCountMax` bytes of them.
 
 import CKedis
+import Synchronization
 
 #if canImport(Glibc)
 import Glibc
@@ -19,6 +21,10 @@ import Darwin
 private let headroomByteCount = 16 << 20
 /// What is large.
 private let probedByteCountMin = 16 << 10
+/// What all threads together may allocate between two looks: about so much of the headroom can be gone unseen.
+private let unprobedByteCountMax: UInt = 1 << 20
+/// What was ever granted. What was freed is not taken off: then there is a look too many, not one too few.
+private let grantedByteCount = Atomic<UInt>(0)
 
 /// Whether the system would give `byteCount` bytes, and headroom beside them. For those who cannot take a refusal: what
 /// they allocate then should be far smaller than the headroom, as other threads ask too.
@@ -30,9 +36,21 @@ package func hasHeadroom(beside byteCount: Int) -> Bool {
     return true
 }
 
+/// Whether `byteCount` bytes may be allocated now, which is for buffers that come and go all the time: it looks for
+/// headroom once for each MiB that was granted, and always from 1 MiB on.
+@inline(never)
+package func mayAllocate(byteCount: Int) -> Bool {
+    let before = grantedByteCount.load(ordering: .relaxed)
+    let sum = before &+ UInt(truncatingIfNeeded: byteCount)
+    if before / unprobedByteCountMax != sum / unprobedByteCountMax, !hasHeadroom(beside: byteCount) { return false }
+    // A refused one is not counted: until others are freed, one of its size is refused again.
+    grantedByteCount.wrappingAdd(UInt(truncatingIfNeeded: byteCount), ordering: .relaxed)
+    return true
+}
+
 /// Memory from malloc, to be given to ``deallocateBuffer(_:)``; nil when memory is exhausted.
 package func allocateBuffer(byteCount: Int, isZeroed: Bool = false) -> UnsafeMutableRawPointer? {
-    guard byteCount < probedByteCountMin || hasHeadroom(beside: byteCount) else { return nil }
+    guard byteCount < probedByteCountMin || mayAllocate(byteCount: byteCount) else { return nil }
     return isZeroed ? calloc(1, max(1, byteCount)) : malloc(max(1, byteCount))
 }
 
@@ -45,7 +63,7 @@ package func resizeBuffer<Element: BitwiseCopyable>(
     _ memory: UnsafeMutablePointer<Element>?, capacity: Int
 ) -> UnsafeMutablePointer<Element>? {
     let (byteCount, overflow) = capacity.multipliedReportingOverflow(by: MemoryLayout<Element>.stride)
-    guard !overflow, byteCount < probedByteCountMin || hasHeadroom(beside: byteCount) else { return nil }
+    guard !overflow, byteCount < probedByteCountMin || mayAllocate(byteCount: byteCount) else { return nil }
     return realloc(memory, max(1, byteCount))?.bindMemory(to: Element.self, capacity: capacity)
 }
 
