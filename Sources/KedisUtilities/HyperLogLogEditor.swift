@@ -18,6 +18,7 @@ package struct HyperLogLogEditor {
     private let sparseByteCountMax: Int
     package private(set) var byteCount: Int
     package private(set) var isDense: Bool
+    private var resumption = Start()
 
     /// Room that any sequence of changes to `byteCount` bytes needs.
     package static func capacity(for byteCount: Int, sparseByteCountMax: Int) -> Int {
@@ -103,20 +104,28 @@ package struct HyperLogLogEditor {
         var first: Int
     }
 
-    /// The run that covers the register at `index`.
-    private func find(_ index: Int) -> Place? {
+    /// Where a run begins. Of the run before the one found last it stays right whatever is done to that one, since runs
+    /// are joined into the place of the first of them.
+    private struct Start {
         var offset = HyperLogLog.headerByteCount
-        var previousOffset = offset
+        var previousOffset = HyperLogLog.headerByteCount
         var first = 0
-        while offset < byteCount {
-            let run = SparseRun.at(offset, in: memory, byteCount)
-            if index < first &+ run.length {
-                guard offset + run.byteCount <= byteCount else { return nil }
-                return Place(run: run, offset: offset, previousOffset: previousOffset, first: first)
+    }
+
+    /// The run that covers the register at `index`. Ascending registers are looked for where the last one was.
+    private mutating func find(_ index: Int) -> Place? {
+        var here = index >= resumption.first ? resumption : Start()
+        var before = Start()
+        while here.offset < byteCount {
+            let run = SparseRun.at(here.offset, in: memory, byteCount)
+            if index < here.first &+ run.length {
+                guard here.offset + run.byteCount <= byteCount else { return nil }
+                resumption = before
+                return Place(run: run, offset: here.offset, previousOffset: here.previousOffset, first: here.first)
             }
-            first &+= run.length
-            previousOffset = offset
-            offset &+= run.byteCount
+            before = here
+            here = Start(
+                offset: here.offset &+ run.byteCount, previousOffset: here.offset, first: here.first &+ run.length)
         }
         return nil
     }
