@@ -12,7 +12,8 @@
 //      │ 4    │ 4        │ 1        │ outside │ outside │ 1     │ 24           │ 14           │ 14           │
 //      └──────┴──────────┴──────────┴─────────┴─────────┴───────┴──────────────┴──────────────┴──────────────┘
 //
-// "Outside": the cell holds the 8-byte address of a `Blob`, and the count says 8. The access clock is 24 bits of
+// "Outside": the cell holds the 8-byte address of a `Blob` (a list: of a `PackedDeque`), and the count says 8. A list in
+// its cell is a count of 2 bytes and a run of packed entries (PackedEntry.swift). The access clock is 24 bits of
 // seconds (LRU), or 16 bits of minutes and a counter of 8 bits (LFU).
 //
 // Ownership: the table's slot refers to the cell; nothing else does. Every access happens under the stripe's lock.
@@ -33,11 +34,13 @@ import Darwin
 /// What kind of value a key holds. The raw values are stored in cells.
 package enum ValueType: UInt8, Sendable, CaseIterable {
     case string = 0
+    case list = 1
 
     /// The name that TYPE and SCAN's TYPE option use.
     package var name: StaticString {
         switch self {
         case .string: "string"
+        case .list: "list"
         }
     }
 }
@@ -50,6 +53,10 @@ package enum ValueEncoding: UInt8, Sendable {
     case embedded = 1
     /// Any other string: long, or changed in place.
     case raw = 2
+    /// A collection small enough for one run of packed entries.
+    case listpack = 3
+    /// A list of several such runs.
+    case quicklist = 4
 
     /// The longest string that Redis keeps beside its header, in bytes: the limit that OBJECT ENCODING shows.
     package static let embeddedByteCountMax = 44
@@ -59,6 +66,8 @@ package enum ValueEncoding: UInt8, Sendable {
         case .integer: "int"
         case .embedded: "embstr"
         case .raw: "raw"
+        case .listpack: "listpack"
+        case .quicklist: "quicklist"
         }
     }
 }
@@ -222,20 +231,38 @@ struct Cell {
         nonmutating set { valueAddress.storeBytes(of: newValue, as: Int64.self) }
     }
 
-    var valueBlob: Blob? { header.isValueOutside ? Cell.blob(at: valueAddress) : nil }
+    var valueBlob: Blob? {
+        let header = header
+        return header.isValueOutside && header.type == .string ? Cell.blob(at: valueAddress) : nil
+    }
+
+    /// The entries of a list that does not lie in the cell.
+    var deque: PackedDeque? {
+        let header = header
+        guard header.isValueOutside, header.type == .list else { return nil }
+        return PackedDeque(Cell.address(at: valueAddress))
+    }
 
     var keyBlob: Blob? { header.isKeyOutside ? Cell.blob(at: address + header.keyOffset) : nil }
 
-    /// Blobs that the cell refers to, in bytes.
-    var blobByteCount: Int {
-        (valueBlob?.allocatedByteCount ?? 0) + (keyBlob?.allocatedByteCount ?? 0)
+    /// Makes the value field, of 8 bytes, refer to a list.
+    func setDeque(_ deque: PackedDeque) {
+        valueAddress.storeBytes(of: deque.address, as: UnsafeMutableRawPointer.self)
+        header.isValueOutside = true
     }
 
-    static func blob(at field: UnsafeMutableRawPointer) -> Blob {
+    /// What the cell refers to outside of the arena, in bytes.
+    var outsideByteCount: Int {
+        (valueBlob?.allocatedByteCount ?? deque?.allocatedByteCount ?? 0) + (keyBlob?.allocatedByteCount ?? 0)
+    }
+
+    static func blob(at field: UnsafeMutableRawPointer) -> Blob { Blob(address(at: field)) }
+
+    private static func address(at field: UnsafeMutableRawPointer) -> UnsafeMutableRawPointer {
         guard let address = field.loadUnaligned(as: UnsafeMutableRawPointer?.self) else {
             preconditionFailure("an outside field holds an address")
         }
-        return Blob(address)
+        return address
     }
 }
 

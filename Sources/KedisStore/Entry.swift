@@ -46,7 +46,7 @@ package struct Entry {
 
     /// What the entry takes from arena and allocator, in bytes, without its slot in the table.
     package var allocatedByteCount: Int {
-        SizeClass.rounded(units: cell.header.units) * SizeClass.unitByteCount + cell.blobByteCount
+        SizeClass.rounded(units: cell.header.units) * SizeClass.unitByteCount + cell.outsideByteCount
     }
 
     /// All bytes of the entry: with its slot (5 bytes, and its share of free ones) and its deadline's place in the

@@ -11,7 +11,7 @@ extension Keyspace {
     package func rename(_ source: Key, to destination: Key) throws(StoreError) -> Bool {
         guard let entry = write(source) else { return false }
         if source.bytes.raw.elementsEqual(destination.bytes.raw) { return true }
-        try duplicate(entry, as: destination, in: self, accessClock: entry.cell.header.accessClock)
+        try duplicate(entry, as: destination, in: self, accessClock: entry.cell.header.accessClock, isMove: true)
         _ = remove(source)
         return true
     }
@@ -23,30 +23,57 @@ extension Keyspace {
     package func copy(_ source: Key, to destination: Key, in target: Keyspace) throws(StoreError) -> Bool {
         guard let entry = read(source) else { return false }
         // A copy is a new key.
-        try duplicate(entry, as: destination, in: target, accessClock: newAccessClock)
+        try duplicate(entry, as: destination, in: target, accessClock: newAccessClock, isMove: false)
         return true
     }
 
     /// Moves `key` to the database `target`, where it must not exist; false when it is not here. O(1).
     package func move(_ key: Key, to target: Keyspace) throws(StoreError) -> Bool {
         guard let entry = write(key) else { return false }
-        try duplicate(entry, as: key, in: target, accessClock: entry.cell.header.accessClock)
+        try duplicate(entry, as: key, in: target, accessClock: entry.cell.header.accessClock, isMove: true)
         return remove(key)
     }
 
+    /// - Parameter isMove: the entry itself goes afterwards, so that a list outside of it is passed on.
     private func duplicate(
-        _ entry: Entry, as key: Key, in target: Keyspace, accessClock: UInt32
+        _ entry: Entry, as key: Key, in target: Keyspace, accessClock: UInt32, isMove: Bool
     ) throws(StoreError) {
         let stripe = target.stripe(of: key)
         guard let table = stripe.pointee.tableForWriting(target.databaseIndex) else { throw .outOfMemory }
+        guard let deque = entry.cell.deque else {
+            _ = try target.insertDuplicate(of: entry, as: key, in: table, of: stripe, accessClock: accessClock)
+            return
+        }
+        let passed = isMove ? deque : deque.copy()
+        guard let passed else { throw .outOfMemory }
+        do throws(StoreError) {
+            let cell = try target.insertDuplicate(
+                of: entry, as: key, in: table, of: stripe, accessClock: accessClock)
+            cell.setDeque(passed)
+            table.pointee.noteOutside(1, byteCount: passed.allocatedByteCount)
+        } catch {
+            if !isMove { passed.release() }
+            throw error
+        }
+        guard isMove else { return }
+        entry.cell.header.isValueOutside = false
+        self.stripe(of: entry).pointee.table(databaseIndex)?.pointee
+            .noteOutside(-1, byteCount: -passed.allocatedByteCount)
+    }
+
+    /// The cell of a new entry that shares the value of `entry`, but for a list outside: there it is an empty field.
+    private func insertDuplicate(
+        of entry: Entry, as key: Key, in table: UnsafeMutablePointer<Table>, of stripe: UnsafeMutablePointer<Stripe>,
+        accessClock: UInt32
+    ) throws(StoreError) -> Cell {
         let header = entry.cell.header
         // A key that is due there expires first, and its slot is free.
-        let replaced = target.peek(key) != nil ? table.pointee.find(key) : nil
+        let replaced = peek(key) != nil ? table.pointee.find(key) : nil
         guard
             let made = table.pointee.makeCell(
                 key: key.bytes, type: header.type, encoding: header.encoding,
-                valueFieldByteCount: header.valueFieldByteCount, isValueOutside: header.isValueOutside,
-                hasDeadline: header.hasDeadline)
+                valueFieldByteCount: header.valueFieldByteCount,
+                isValueOutside: header.isValueOutside && header.type == .string, hasDeadline: header.hasDeadline)
         else { throw .outOfMemory }
         made.cell.header.accessClock = accessClock
         made.cell.valueAddress.copyMemory(
@@ -66,8 +93,9 @@ extension Keyspace {
             throw .outOfMemory
         }
         if deadline != noDeadline {
-            target.noteDeadline(deadline, before: noDeadline, hash: key.hash, in: table, of: stripe)
+            noteDeadline(deadline, before: noDeadline, hash: key.hash, in: table, of: stripe)
         }
+        return made.cell
     }
 
     /// Tables that may wait to be freed: two flushes of everything, or a thousand.

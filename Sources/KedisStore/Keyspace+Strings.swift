@@ -94,22 +94,22 @@ extension Keyspace {
 
     /// The cell of `key` with a value field of this size, uninitialised; the cell that is there is used where it fits.
     @inline(__always)
-    private func put(
-        _ key: Key, valueFieldByteCount: Int, encoding: ValueEncoding, isValueOutside: Bool = false,
-        deadline: DeadlineUpdate
+    func put(
+        _ key: Key, type: ValueType = .string, valueFieldByteCount: Int, encoding: ValueEncoding,
+        isValueOutside: Bool = false, deadline: DeadlineUpdate
     ) throws(StoreError) -> Cell {
         let stripe = stripe(of: key)
         guard let table = stripe.pointee.tableForWriting(databaseIndex) else { throw .outOfMemory }
         if let place = table.pointee.find(key, isForInsert: true) {
             return try replaceValue(
-                at: place, hash: key.hash, in: table, of: stripe, valueFieldByteCount: valueFieldByteCount,
-                encoding: encoding, isValueOutside: isValueOutside, deadline: deadline)
+                at: place, hash: key.hash, in: table, of: stripe, type: type,
+                valueFieldByteCount: valueFieldByteCount, encoding: encoding, isValueOutside: isValueOutside, deadline: deadline)
         }
         var newDeadline = noDeadline
         if case .set(let milliseconds) = deadline { newDeadline = milliseconds }
         guard
             let made = table.pointee.makeCell(
-                key: key.bytes, type: .string, encoding: encoding, valueFieldByteCount: valueFieldByteCount,
+                key: key.bytes, type: type, encoding: encoding, valueFieldByteCount: valueFieldByteCount,
                 isValueOutside: isValueOutside, hasDeadline: newDeadline != noDeadline)
         else { throw .outOfMemory }
         made.cell.header.accessClock = newAccessClock
@@ -128,10 +128,12 @@ extension Keyspace {
 
     private func replaceValue(
         at found: Place, hash: UInt64, in table: UnsafeMutablePointer<Table>, of stripe: UnsafeMutablePointer<Stripe>,
-        valueFieldByteCount: Int, encoding: ValueEncoding, isValueOutside: Bool, deadline: DeadlineUpdate
+        type: ValueType, valueFieldByteCount: Int, encoding: ValueEncoding, isValueOutside: Bool,
+        deadline: DeadlineUpdate
     ) throws(StoreError) -> Cell {
         var place = found
         let oldBlob = place.cell.valueBlob
+        let oldDeque = place.cell.deque
         let wasDue = isDue(place.cell)
         let before = wasDue ? noDeadline : place.cell.deadlineMilliseconds
         let after: Int64
@@ -142,13 +144,14 @@ extension Keyspace {
         }
         touch(place.cell, in: stripe)
         var header = place.cell.header
-        header.type = .string
+        header.type = type
         header.encoding = encoding
         header.valueFieldByteCount = valueFieldByteCount
         header.isValueOutside = isValueOutside
         header.hasDeadline = after != noDeadline
         guard table.pointee.reshape(&place, to: header, keepingValue: false) else { throw .outOfMemory }
         if let oldBlob { table.pointee.release(oldBlob, to: shared.pointee.reclaimer) }
+        if let oldDeque { table.pointee.release(oldDeque, to: shared.pointee.reclaimer) }
         if wasDue {
             // The key that was overwritten was due: it expired here.
             store.expiryObserver?(databaseIndex, place.cell.key)

@@ -23,11 +23,13 @@ struct Reclaimer: ~Copyable {
         // Sendable: plain memory that nobody else refers to; who takes it owns it.
         case table(DetachedTable)
         case blob(Blob, discardedUpTo: Int)
+        case deque(PackedDeque)
 
         var byteCount: Int {
             switch self {
             case .table(let detached): detached.byteCount
             case .blob(let blob, _): blob.allocatedByteCount
+            case .deque(let deque): deque.allocatedByteCount
             }
         }
     }
@@ -163,6 +165,17 @@ struct Reclaimer: ~Copyable {
         }
     }
 
+    /// Takes over a list: a small one is freed at once.
+    borrowing func release(_ deque: PackedDeque) {
+        if deque.chunkCount <= Self.immediateChunkCountMax {
+            deque.release()
+        } else {
+            add(.deque(deque))
+        }
+    }
+
+    static let immediateChunkCountMax = 64
+
     /// The oldest item, now the caller's, who puts it back with ``putBack(_:)`` or says ``done(byteCount:isBlob:)``
     /// before anybody takes the next one.
     borrowing func takeOldest() -> Item? {
@@ -173,6 +186,9 @@ struct Reclaimer: ~Copyable {
     borrowing func putBack(_ item: Item) {
         state.withLock { $0.putBack(item) }
     }
+
+    /// A part of an item is freed.
+    borrowing func noteSlice(byteCount: Int) { state.withLock { $0.byteCount -= byteCount } }
 
     borrowing func done(byteCount: Int, isBlob: Bool) {
         state.withLock { $0.noteFreed(byteCount: byteCount, isBlob: isBlob) }

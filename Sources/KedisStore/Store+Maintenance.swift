@@ -78,6 +78,15 @@ extension Store {
             } else {
                 shared.pointee.reclaimer.done(byteCount: byteCount, isBlob: true)
             }
+        case .deque(let deque):
+            let byteCount = deque.allocatedByteCount
+            let isReleased = deque.releaseSome(limit: Reclaimer.immediateChunkCountMax)
+            shared.pointee.reclaimer.noteSlice(byteCount: isReleased ? byteCount : byteCount - deque.allocatedByteCount)
+            if isReleased {
+                shared.pointee.reclaimer.done(byteCount: 0, isBlob: false)
+            } else {
+                shared.pointee.reclaimer.putBack(item)
+            }
         case .table(let detached):
             if reclaimSome(of: detached, held: held) {
                 shared.pointee.reclaimer.done(byteCount: detached.byteCount, isBlob: false)

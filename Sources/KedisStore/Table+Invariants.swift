@@ -64,7 +64,11 @@ extension Table {
             sum.deadlines += header.hasDeadline ? 1 : 0
             sum.cellBytes += SizeClass.rounded(units: header.units) * SizeClass.unitByteCount
             sum.blobs += (header.isValueOutside ? 1 : 0) + (header.isKeyOutside ? 1 : 0)
-            sum.blobBytes += cell.blobByteCount
+            sum.blobBytes += cell.outsideByteCount
+            cell.deque?.checkInvariants()
+            if header.type == .list, !header.isValueOutside {
+                precondition(packedEntryCount(PackedList(cell.value).run) == PackedList(cell.value).count)
+            }
         }
         for home in 0..<Segment.homeCount {
             let bucket = segment.bucket(home)

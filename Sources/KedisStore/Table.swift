@@ -228,8 +228,11 @@ struct Table: ~Copyable {
     }
 
     /// Counts a blob that a cell now refers to, or with a negative number no longer does.
-    mutating func noteBlob(_ byteCount: Int) {
-        outsideCount += byteCount.signum()
+    mutating func noteBlob(_ byteCount: Int) { noteOutside(byteCount.signum(), byteCount: byteCount) }
+
+    /// Counts things outside of the arena, and their bytes, that cells now refer to.
+    mutating func noteOutside(_ count: Int, byteCount: Int) {
+        outsideCount += count
         blobByteCount += byteCount
         noteBytes(byteCount)
     }
@@ -298,13 +301,21 @@ struct Table: ~Copyable {
 
     @inline(never)
     mutating func releaseBlobs(of cell: Cell, to reclaimer: borrowing Reclaimer) {
-        for blob in [cell.valueBlob, cell.keyBlob].compactMap({ $0 }) { release(blob, to: reclaimer) }
+        if let blob = cell.valueBlob { release(blob, to: reclaimer) }
+        if let blob = cell.keyBlob { release(blob, to: reclaimer) }
+        if let deque = cell.deque { release(deque, to: reclaimer) }
     }
 
     /// A cell no longer refers to `blob`.
     mutating func release(_ blob: Blob, to reclaimer: borrowing Reclaimer) {
         noteBlob(-blob.allocatedByteCount)
         reclaimer.release(blob)
+    }
+
+    /// A cell no longer refers to `deque`.
+    mutating func release(_ deque: PackedDeque, to reclaimer: borrowing Reclaimer) {
+        noteOutside(-1, byteCount: -deque.allocatedByteCount)
+        reclaimer.release(deque)
     }
 
     /// Gives the cell at `place` the shape of `header`, whose key is the same: in place when the size class stays,
@@ -331,6 +342,32 @@ struct Table: ~Copyable {
             place.cell = moved
         }
         deadlineCount += (header.hasDeadline ? 1 : 0) - (old.hasDeadline ? 1 : 0)
+        place.cell.header = header
+        return true
+    }
+
+    /// Replaces bytes of a value in its cell: `removedCount` at `offset` of the value give way to `insertedCount`, which
+    /// are undefined. False when memory is exhausted; nothing was changed then.
+    mutating func splice(_ place: inout Place, at offset: Int, removing removedCount: Int, inserting insertedCount: Int)
+        -> Bool
+    {
+        let old = place.cell.header
+        var header = old
+        header.valueFieldByteCount = old.valueFieldByteCount - removedCount + insertedCount
+        let tailCount = old.valueFieldByteCount - offset - removedCount
+        if SizeClass.index(units: old.units) == SizeClass.index(units: header.units) {
+            let start = place.cell.valueAddress + offset
+            memmove(start + insertedCount, start + removedCount, tailCount)
+        } else {
+            guard let reference = allocateCell(units: header.units) else { return false }
+            let moved = Cell(arena.pointee.address(reference))
+            memcpy(moved.address, place.cell.address, old.valueOffset + offset)
+            let target = moved.address + old.valueOffset + offset
+            memcpy(target + insertedCount, place.cell.valueAddress + offset + removedCount, tailCount)
+            freeCell(place.reference, units: old.units)
+            place.bucket.setReference(place.slot, reference)
+            place.cell = moved
+        }
         place.cell.header = header
         return true
     }

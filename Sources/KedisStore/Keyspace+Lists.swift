@@ -1,0 +1,257 @@
+// Lists that are changed: pushed to, popped from, edited.
+//
+// A list of one run of at most `PackLimit` lies in its cell; a longer one is a deque. It goes from the one form to the
+// other where Redis goes from listpack to quicklist, and back when one run is left that is half full at most. An empty
+// list is no list: its key goes with the last element.
+
+package import KedisUtilities
+
+/// A list that is being changed: valid while its stripe is locked, and until the keyspace is changed otherwise.
+package struct ListEditor {
+    private let keyspace: Keyspace
+    private let key: Key
+    private let table: UnsafeMutablePointer<Table>
+    private let limit: PackLimit
+    private var place: Place
+
+    fileprivate init(
+        _ keyspace: Keyspace, _ key: Key, _ table: UnsafeMutablePointer<Table>, _ place: Place, _ limit: PackLimit
+    ) {
+        self.keyspace = keyspace
+        self.key = key
+        self.table = table
+        self.place = place
+        self.limit = limit
+    }
+
+    package var value: ListValue { ListValue(place.cell) }
+
+    package var count: Int { value.count }
+
+    // MARK: Changes
+
+    /// Puts `count` values at an end, one after the other, so that the last one is outermost. O(values), amortised.
+    package mutating func push(
+        _ count: Int, atHead: Bool, value: (Int) -> ByteView
+    ) throws(StoreError) {
+        if place.cell.deque == nil, try pushToCell(count, atHead: atHead, value: value) { return }
+        let limit = limit
+        try withDeque { (deque) throws(StoreError) in
+            for index in 0..<count {
+                guard deque.push(packedValue(value(index)), atHead: atHead, limit: limit) else {
+                    // All or nothing.
+                    deque.remove(atHead ? 0..<index : deque.count - index..<deque.count)
+                    throw .outOfMemory
+                }
+            }
+        }
+    }
+
+    /// False when the list is too long for its cell.
+    private mutating func pushToCell(
+        _ count: Int, atHead: Bool, value: (Int) -> ByteView
+    ) throws(StoreError) -> Bool {
+        let list = PackedList(place.cell.value)
+        var (contentByteCount, byteCount) = (0, 0)
+        for index in 0..<count {
+            let bytes = value(index)
+            contentByteCount &+= bytes.count
+            byteCount &+= PackedEntry.byteCount(of: packedValue(bytes))
+        }
+        let listCount = list.count
+        guard limit.allows(byteCount: list.run.count &+ contentByteCount, entryCount: listCount &+ count),
+            listCount &+ count <= Int(UInt16.max),
+            list.bytes.count &+ byteCount <= CellHeader.inlineByteCountMax
+        else { return false }
+        let offset = atHead ? PackedList.countByteCount : list.bytes.count
+        var gap = try splice(at: offset, removing: 0, inserting: byteCount, countChange: count)
+        for position in 0..<count {
+            let entry = packedValue(value(atHead ? count &- 1 &- position : position))
+            PackedEntry.write(entry, at: gap)
+            gap += PackedEntry.byteCount(at: gap)
+        }
+        return true
+    }
+
+    /// Inserts a value before the element at `position`, 0 to `count`. O(chunks + bytes of a chunk).
+    package mutating func insert(_ bytes: ByteView, at position: Int) throws(StoreError) {
+        let value = packedValue(bytes)
+        let byteCount = PackedEntry.byteCount(of: value)
+        if place.cell.deque == nil {
+            let list = PackedList(place.cell.value)
+            if fits(list, growingBy: bytes.count, byteCount, entries: 1) {
+                let offset = list.chunk.address(ofEntry: position) - list.chunk.base
+                let gap = try splice(at: offset, removing: 0, inserting: byteCount, countChange: 1)
+                return PackedEntry.write(value, at: gap)
+            }
+        }
+        let limit = limit
+        try withDeque { (deque) throws(StoreError) in
+            guard deque.insert(value, at: position, limit: limit) else { throw .outOfMemory }
+        }
+    }
+
+    /// Replaces the element at `position`. O(chunks + bytes of a chunk).
+    package mutating func replace(at position: Int, with bytes: ByteView) throws(StoreError) {
+        let value = packedValue(bytes)
+        if place.cell.deque == nil {
+            let list = PackedList(place.cell.value)
+            let address = list.chunk.address(ofEntry: position)
+            let (before, after) = (PackedEntry.byteCount(at: address), PackedEntry.byteCount(of: value))
+            if fits(list, growingBy: bytes.count, after - before, entries: 0) {
+                let offset = address - list.chunk.base
+                let gap = try splice(at: offset, removing: before, inserting: after, countChange: 0)
+                return PackedEntry.write(value, at: gap)
+            }
+        }
+        let limit = limit
+        try withDeque { (deque) throws(StoreError) in
+            guard deque.replace(value, at: position, limit: limit) else { throw .outOfMemory }
+        }
+        returnToCell()
+    }
+
+    /// Removes elements, the key with the last of them. O(chunks + bytes of two chunks).
+    package mutating func remove(_ range: Range<Int>) throws(StoreError) {
+        guard !range.isEmpty else { return }
+        guard range.count < count else {
+            table.pointee.remove(place, hash: key.hash, to: keyspace.shared.pointee.reclaimer)
+            return
+        }
+        if place.cell.deque == nil {
+            let chunk = PackedList(place.cell.value).chunk
+            let start = chunk.address(ofEntry: range.lowerBound)
+            let end = chunk.address(ofEntry: range.upperBound)
+            _ = try splice(at: start - chunk.base, removing: end - start, inserting: 0, countChange: -range.count)
+        } else {
+            try withDeque { (deque) throws(StoreError) in deque.remove(range) }
+            returnToCell()
+        }
+    }
+
+    // MARK: In the cell
+
+    private func fits(_ list: PackedList, growingBy content: Int, _ byteCount: Int, entries: Int) -> Bool {
+        limit.allows(byteCount: list.run.count + content, entryCount: list.count + entries)
+            && list.count + entries <= Int(UInt16.max)
+            && list.bytes.count + byteCount <= CellHeader.inlineByteCountMax
+    }
+
+    /// Changes the run in the cell and returns the address of the inserted bytes, which are undefined.
+    private mutating func splice(
+        at offset: Int, removing removed: Int, inserting inserted: Int, countChange: Int
+    ) throws(StoreError) -> UnsafeMutableRawPointer {
+        guard table.pointee.splice(&place, at: offset, removing: removed, inserting: inserted) else {
+            throw .outOfMemory
+        }
+        let base = place.cell.valueAddress
+        let count = Int(base.loadUnaligned(as: UInt16.self)) &+ countChange
+        base.storeBytes(of: UInt16(truncatingIfNeeded: count), as: UInt16.self)
+        return base + offset
+    }
+
+    // MARK: In a deque
+
+    /// Changes the list as a deque, which it becomes if need be.
+    private mutating func withDeque(
+        _ body: (PackedDeque) throws(StoreError) -> Void
+    ) throws(StoreError) {
+        if place.cell.deque == nil { try moveToDeque() }
+        guard let deque = place.cell.deque else { return }
+        let before = deque.allocatedByteCount
+        defer { table.pointee.noteOutside(0, byteCount: deque.allocatedByteCount - before) }
+        try body(deque)
+    }
+
+    private mutating func moveToDeque() throws(StoreError) {
+        guard let deque = PackedDeque.make(from: keyspace.shared.pointee.source) else { throw .outOfMemory }
+        let list = PackedList(place.cell.value)
+        var header = place.cell.header
+        header.encoding = .quicklist
+        header.valueFieldByteCount = MemoryLayout<UInt>.size
+        guard list.count == 0 || deque.appendRun(list.run, count: list.count),
+            table.pointee.reshape(&place, to: header, keepingValue: false)
+        else {
+            deque.release()
+            throw .outOfMemory
+        }
+        place.cell.setDeque(deque)
+        table.pointee.noteOutside(1, byteCount: deque.allocatedByteCount)
+    }
+
+    /// A deque of one run that is at most half full becomes one in the cell, if there is memory for it.
+    private mutating func returnToCell() {
+        guard let deque = place.cell.deque, deque.chunkCount == 1 else { return }
+        let chunk = deque.chunk(0)
+        let byteCount = PackedList.countByteCount + chunk.byteCount
+        guard chunk.byteCount + PackLimit.headerByteCount <= limit.byteCountMax / 2,
+            limit.entryCountMax == .max || chunk.count <= limit.entryCountMax / 2,
+            chunk.count <= UInt16.max, byteCount <= CellHeader.inlineByteCountMax
+        else { return }
+        var header = place.cell.header
+        header.encoding = .listpack
+        header.isValueOutside = false
+        header.valueFieldByteCount = byteCount
+        guard table.pointee.reshape(&place, to: header, keepingValue: false) else { return }
+        let base = place.cell.valueAddress
+        base.storeBytes(of: UInt16(chunk.count), as: UInt16.self)
+        (base + PackedList.countByteCount).copyMemory(from: chunk.first, byteCount: chunk.byteCount)
+        table.pointee.release(deque, to: keyspace.shared.pointee.reclaimer)
+    }
+}
+
+extension Keyspace {
+    /// The list at `key` for a change; nil when there is none. The caller has made sure that it is no other type.
+    package func editList(_ key: Key, limit: PackLimit) -> ListEditor? {
+        guard let table = stripe(of: key).pointee.table(databaseIndex), let place = table.pointee.find(key) else {
+            return nil
+        }
+        assert(place.cell.header.type == .list)
+        return ListEditor(self, key, table, place, limit)
+    }
+
+    /// A list with `count` values, put one after the other; there is no such key. O(values).
+    package func makeList(
+        _ key: Key, limit: PackLimit, count: Int, atHead: Bool, value: (Int) -> ByteView
+    ) throws(StoreError) {
+        let cell = try put(
+            key, type: .list, valueFieldByteCount: PackedList.countByteCount, encoding: .listpack, deadline: .clear)
+        cell.valueAddress.storeBytes(of: 0, as: UInt16.self)
+        guard var editor = editList(key, limit: limit) else { return }
+        do throws(StoreError) {
+            try editor.push(count, atHead: atHead, value: value)
+        } catch {
+            _ = remove(key)
+            throw error
+        }
+    }
+
+    /// Appends a run of well-formed packed entries, as files have them; makes the list if there is none.
+    package func appendRun(_ key: Key, _ run: ByteView, count: Int, limit: PackLimit) throws(StoreError) {
+        guard count > 0 else { return }
+        if peek(key) == nil {
+            let cell = try put(
+                key, type: .list, valueFieldByteCount: PackedList.countByteCount, encoding: .listpack,
+                deadline: .clear)
+            cell.valueAddress.storeBytes(of: 0, as: UInt16.self)
+        }
+        guard var editor = editList(key, limit: limit) else { return }
+        try editor.append(run, count: count)
+    }
+}
+
+extension ListEditor {
+    fileprivate mutating func append(_ run: ByteView, count: Int) throws(StoreError) {
+        if place.cell.deque == nil {
+            let list = PackedList(place.cell.value)
+            if list.count == 0, fits(list, growingBy: run.count, run.count, entries: count) {
+                let gap = try splice(
+                    at: PackedList.countByteCount, removing: 0, inserting: run.count, countChange: count)
+                return gap.copyMemory(from: run.base, byteCount: run.count)
+            }
+        }
+        try withDeque { (deque) throws(StoreError) in
+            guard deque.appendRun(run, count: count) else { throw .outOfMemory }
+        }
+    }
+}

@@ -1,0 +1,488 @@
+// A large list: a deque of chunks, each a run of packed entries (PackedEntry.swift).
+//
+//      header ─▶ ring of chunk records, a power of two
+//                ┌───────┬───────┬───────┬─ … ─┬───────┐
+//                │ chunk │ chunk │ chunk │     │       │   24 bytes each: where, from, to, capacity, entries
+//                └───┬───┴───────┴───────┴─ … ─┴───────┘
+//                    ▼
+//                ┌──────┬────────────────────────┬──────┐
+//                │ free │ entry │ entry │ …      │ free │   8 KiB unless configured otherwise
+//                └──────┴────────────────────────┴──────┘
+//
+// Both ends of a chunk have room, so that a queue neither moves its entries when one is taken from the front nor when
+// one is put there. The records hold what a search by position needs: it touches no chunk but the last.
+//
+// Ownership: the cell that holds its address, or the reclaimer that frees it in slices; never shared. Guarded by the
+// stripe's lock. Memory is malloc's, counted by the `MemorySource`. When memory is exhausted a change answers false and
+// has changed nothing. Invariants: see `checkInvariants()`.
+// Cost: 2 bytes an entry of up to 63 bytes; both ends O(1); a position O(chunks) over records, then one chunk.
+
+import CKedis
+import KedisUtilities
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+/// When a run of packed entries is full: the meaning of `list-max-listpack-size`.
+package struct PackLimit: Equatable, Sendable {
+    package var byteCountMax: Int
+    package var entryCountMax: Int
+
+    /// What Redis counts besides the entries.
+    static let headerByteCount = 7
+    private static let safeByteCountMax = 8192
+
+    /// - Parameter setting: a number of entries if positive (of at most 8 KiB together); -1 to -5 are 4 to 64 KiB.
+    package init(setting: Int) {
+        if setting >= 0 {
+            (entryCountMax, byteCountMax) = (max(1, setting), PackLimit.safeByteCountMax)
+        } else {
+            (entryCountMax, byteCountMax) = (.max, 4096 << (min(5, -setting) - 1))
+        }
+    }
+
+    func allows(byteCount: Int, entryCount: Int) -> Bool {
+        byteCount + PackLimit.headerByteCount <= byteCountMax && entryCount <= entryCountMax
+    }
+}
+
+/// A run of entries with room at both ends.
+struct PackedChunk {
+    var base: UnsafeMutableRawPointer
+    var start: UInt32
+    var end: UInt32
+    var capacity: UInt32
+    var count: UInt32
+
+    var byteCount: Int { Int(end &- start) }
+    var first: UnsafeMutableRawPointer { base + Int(start) }
+    var last: UnsafeMutableRawPointer { base + Int(end) }
+    var run: ByteView { ByteView(base: first.assumingMemoryBound(to: UInt8.self), count: byteCount) }
+
+    /// The address of an entry, walked to from the nearer end.
+    func address(ofEntry index: Int) -> UnsafeMutableRawPointer {
+        if index <= Int(count) / 2 {
+            var address = first
+            for _ in 0..<index { address += PackedEntry.byteCount(at: address) }
+            return address
+        }
+        var address = last
+        for _ in index..<Int(count) { address -= PackedEntry.byteCount(before: address) }
+        return address
+    }
+}
+
+struct PackedDeque {
+    private struct Header {
+        var source: UnsafeMutablePointer<MemorySource>
+        var ring: UnsafeMutablePointer<PackedChunk>
+        var ringCapacity: Int
+        var firstChunk: Int
+        var chunkCount: Int
+        var count: Int
+        /// Of all chunks.
+        var capacity: Int
+    }
+
+    let address: UnsafeMutableRawPointer
+
+    init(_ address: UnsafeMutableRawPointer) { self.address = address }
+
+    private var header: UnsafeMutablePointer<Header> { address.assumingMemoryBound(to: Header.self) }
+
+    private var source: UnsafeMutablePointer<MemorySource> { header.pointee.source }
+
+    /// An empty deque; nil when memory is exhausted.
+    static func make(from source: UnsafeMutablePointer<MemorySource>) -> PackedDeque? {
+        guard let header = source.pointee.allocate(Header.self, count: 1) else { return nil }
+        let ringCapacity = 4
+        guard let ring = source.pointee.allocate(PackedChunk.self, count: ringCapacity) else {
+            source.pointee.deallocate(header, count: 1)
+            return nil
+        }
+        header.initialize(
+            to: Header(
+                source: source, ring: ring, ringCapacity: ringCapacity, firstChunk: 0, chunkCount: 0, count: 0,
+                capacity: 0))
+        return PackedDeque(header)
+    }
+
+    var count: Int { header.pointee.count }
+
+    var chunkCount: Int { header.pointee.chunkCount }
+
+    /// What it takes from the allocator, in bytes.
+    var allocatedByteCount: Int {
+        let header = header.pointee
+        return MemoryLayout<Header>.stride + header.ringCapacity * MemoryLayout<PackedChunk>.stride + header.capacity
+            + 16 * header.chunkCount
+    }
+
+    // MARK: Chunks
+
+    private func slot(_ index: Int) -> UnsafeMutablePointer<PackedChunk> {
+        header.pointee.ring + ((header.pointee.firstChunk &+ index) & (header.pointee.ringCapacity &- 1))
+    }
+
+    func chunk(_ index: Int) -> PackedChunk {
+        assert(index >= 0 && index < chunkCount)
+        return slot(index).pointee
+    }
+
+    /// Makes room for a chunk record at `index`, undefined; false when memory is exhausted.
+    private func insertSlot(at index: Int) -> Bool {
+        if chunkCount == header.pointee.ringCapacity, !growRing() { return false }
+        if index < chunkCount / 2 {
+            header.pointee.firstChunk = (header.pointee.firstChunk &- 1) & (header.pointee.ringCapacity &- 1)
+            header.pointee.chunkCount += 1
+            for position in 0..<index { slot(position).pointee = slot(position + 1).pointee }
+        } else {
+            header.pointee.chunkCount += 1
+            for position in stride(from: chunkCount - 1, to: index, by: -1) {
+                slot(position).pointee = slot(position - 1).pointee
+            }
+        }
+        return true
+    }
+
+    private func growRing() -> Bool {
+        let old = header.pointee
+        guard let grown = source.pointee.allocate(PackedChunk.self, count: 2 * old.ringCapacity) else { return false }
+        for index in 0..<old.chunkCount { (grown + index).initialize(to: chunk(index)) }
+        source.pointee.deallocate(old.ring, count: old.ringCapacity)
+        header.pointee.ring = grown
+        header.pointee.ringCapacity = 2 * old.ringCapacity
+        header.pointee.firstChunk = 0
+        return true
+    }
+
+    private func removeSlot(at index: Int) {
+        if index < chunkCount / 2 {
+            for position in stride(from: index, to: 0, by: -1) { slot(position).pointee = slot(position - 1).pointee }
+            header.pointee.firstChunk = (header.pointee.firstChunk &+ 1) & (header.pointee.ringCapacity &- 1)
+        } else {
+            for position in index..<chunkCount - 1 { slot(position).pointee = slot(position + 1).pointee }
+        }
+        header.pointee.chunkCount -= 1
+    }
+
+    private func allocateChunk(capacity: Int) -> UnsafeMutableRawPointer? {
+        guard source.pointee.reserve(capacity) else { return nil }
+        guard let base = malloc(capacity) else {
+            source.pointee.release(capacity)
+            return nil
+        }
+        header.pointee.capacity += capacity
+        return base
+    }
+
+    private func freeChunk(_ chunk: PackedChunk) {
+        header.pointee.capacity -= Int(chunk.capacity)
+        source.pointee.release(Int(chunk.capacity))
+        free(chunk.base)
+    }
+
+    /// Puts an empty chunk at `index`, its room in front or behind; false when memory is exhausted.
+    private func insertChunk(at index: Int, capacity: Int, growsForwards: Bool) -> Bool {
+        guard let base = allocateChunk(capacity: capacity) else { return false }
+        let start = growsForwards ? 0 : UInt32(capacity)
+        let made = PackedChunk(base: base, start: start, end: start, capacity: UInt32(capacity), count: 0)
+        guard insertSlot(at: index) else {
+            freeChunk(made)
+            return false
+        }
+        slot(index).pointee = made
+        return true
+    }
+
+    private func removeChunk(at index: Int) {
+        header.pointee.count -= Int(chunk(index).count)
+        freeChunk(chunk(index))
+        removeSlot(at: index)
+    }
+
+    /// Opens a gap of `byteCount` in a chunk before the byte `offset` of its run and returns its address; nil when
+    /// memory is exhausted. The gap's entries are not counted yet.
+    private func openGap(inChunk index: Int, at offset: Int, _ byteCount: Int, limit: PackLimit) -> UnsafeMutableRawPointer? {
+        let slot = slot(index)
+        let old = slot.pointee
+        let isNearStart = offset < old.byteCount / 2
+        if isNearStart || offset == 0, Int(old.start) >= byteCount {
+            slot.pointee.start -= UInt32(byteCount)
+            memmove(slot.pointee.first, old.first, offset)
+        } else if Int(old.capacity - old.end) >= byteCount {
+            memmove(old.first + offset + byteCount, old.first + offset, old.byteCount - offset)
+            slot.pointee.end += UInt32(byteCount)
+        } else {
+            guard moveChunk(index, openingGapAt: offset, byteCount, limit: limit) else { return nil }
+        }
+        return slot.pointee.first + offset
+    }
+
+    /// The same for a chunk whose room on the right side is too small: its run moves within the chunk or to a larger.
+    private func moveChunk(_ index: Int, openingGapAt offset: Int, _ byteCount: Int, limit: PackLimit) -> Bool {
+        let slot = slot(index)
+        let old = slot.pointee
+        let needed = old.byteCount + byteCount
+        // A run that is the only one grows by doubling; once there are others it is filled to the limit anyway.
+        let wanted = chunkCount > 1 ? limit.byteCountMax : min(limit.byteCountMax, 2 * needed)
+        var target = old
+        if needed > Int(old.capacity) {
+            let capacity = max(needed, limit.entryCountMax == .max ? wanted : min(wanted, 2 * needed))
+            guard let base = allocateChunk(capacity: capacity) else { return false }
+            (target.base, target.capacity) = (base, UInt32(capacity))
+        }
+        // All room goes to the side that grows.
+        target.start = offset == 0 ? target.capacity - UInt32(needed) : 0
+        target.end = target.start + UInt32(needed)
+        if target.base == old.base {
+            // The part that moves away from the other one goes first.
+            let tail = { _ = memmove(target.first + offset + byteCount, old.first + offset, old.byteCount - offset) }
+            let head = { _ = memmove(target.first, old.first, offset) }
+            if target.start < old.start { head(); tail() } else { tail(); head() }
+        } else {
+            memcpy(target.first, old.first, offset)
+            memcpy(target.first + offset + byteCount, old.first + offset, old.byteCount - offset)
+            freeChunk(old)
+        }
+        slot.pointee = target
+        return true
+    }
+
+    /// Takes bytes out of a chunk's run, moving the smaller part.
+    private func closeGap(inChunk index: Int, at offset: Int, _ byteCount: Int) {
+        let slot = slot(index)
+        let old = slot.pointee
+        let behind = old.byteCount - offset - byteCount
+        if offset < behind {
+            slot.pointee.start += UInt32(byteCount)
+            memmove(slot.pointee.first, old.first, offset)
+        } else {
+            memmove(old.first + offset, old.first + offset + byteCount, behind)
+            slot.pointee.end -= UInt32(byteCount)
+        }
+    }
+
+    // MARK: Changes
+
+    /// Puts a value at an end. O(1), amortised.
+    func push(_ value: StringValue, atHead: Bool, limit: PackLimit) -> Bool {
+        let byteCount = PackedEntry.byteCount(of: value)
+        var index = atHead ? 0 : chunkCount - 1
+        let fits =
+            chunkCount > 0
+            && limit.allows(byteCount: chunk(index).byteCount + byteCount, entryCount: Int(chunk(index).count) + 1)
+        if !fits {
+            index = atHead ? 0 : chunkCount
+            // The first chunk of several is filled to the limit, unless that is a number of entries.
+            let isLikelyFull = chunkCount > 0 && limit.entryCountMax == .max
+            let capacity = max(byteCount, isLikelyFull ? limit.byteCountMax : min(4 * byteCount, limit.byteCountMax))
+            guard insertChunk(at: index, capacity: capacity, growsForwards: !atHead) else { return false }
+        }
+        let offset = atHead ? 0 : chunk(index).byteCount
+        guard let gap = openGap(inChunk: index, at: offset, byteCount, limit: limit) else { return false }
+        PackedEntry.write(value, at: gap)
+        noteEntries(1, inChunk: index)
+        return true
+    }
+
+    private func noteEntries(_ change: Int, inChunk index: Int) {
+        slot(index).pointee.count = UInt32(Int(slot(index).pointee.count) + change)
+        header.pointee.count += change
+    }
+
+    /// Appends a run of `count` well-formed entries as a chunk of its own. O(bytes).
+    func appendRun(_ run: ByteView, count: Int) -> Bool {
+        guard insertChunk(at: chunkCount, capacity: max(1, run.count), growsForwards: true) else { return false }
+        let slot = slot(chunkCount - 1)
+        slot.pointee.base.copyMemory(from: run.base, byteCount: run.count)
+        slot.pointee.end = UInt32(run.count)
+        noteEntries(count, inChunk: chunkCount - 1)
+        return true
+    }
+
+    /// Inserts a value before the entry at `position`, 0 to `count`.
+    func insert(_ value: StringValue, at position: Int, limit: PackLimit) -> Bool {
+        guard position > 0 else { return push(value, atHead: true, limit: limit) }
+        guard position < count else { return push(value, atHead: false, limit: limit) }
+        let byteCount = PackedEntry.byteCount(of: value)
+        var place = locate(position)
+        var chunk = chunk(place.chunk)
+        if !limit.allows(byteCount: chunk.byteCount + byteCount, entryCount: Int(chunk.count) + 1) {
+            // Full: the part behind the place becomes a chunk, and the value goes to the end of the one before it.
+            if place.entry > 0 {
+                guard split(place.chunk, atEntry: place.entry) else { return false }
+                place = (place.chunk, place.entry)
+            } else if place.chunk > 0 {
+                place.chunk -= 1
+                place.entry = Int(self.chunk(place.chunk).count)
+            }
+            chunk = self.chunk(place.chunk)
+            if !limit.allows(byteCount: chunk.byteCount + byteCount, entryCount: Int(chunk.count) + 1) {
+                let index = place.entry > 0 ? place.chunk + 1 : place.chunk
+                guard insertChunk(at: index, capacity: byteCount, growsForwards: true) else { return false }
+                place = (index, 0)
+                chunk = self.chunk(index)
+            }
+        }
+        let offset = chunk.address(ofEntry: place.entry) - chunk.first
+        guard let gap = openGap(inChunk: place.chunk, at: offset, byteCount, limit: limit) else { return false }
+        PackedEntry.write(value, at: gap)
+        noteEntries(1, inChunk: place.chunk)
+        return true
+    }
+
+    /// Makes two chunks of one: the entries from `entry` on go to the second.
+    private func split(_ index: Int, atEntry entry: Int) -> Bool {
+        let old = chunk(index)
+        let offset = old.address(ofEntry: entry) - old.first
+        let moved = old.byteCount - offset
+        guard insertChunk(at: index + 1, capacity: max(1, moved), growsForwards: true) else { return false }
+        let behind = slot(index + 1)
+        memcpy(behind.pointee.base, old.first + offset, moved)
+        behind.pointee.end = UInt32(moved)
+        behind.pointee.count = old.count - UInt32(entry)
+        slot(index).pointee.end -= UInt32(moved)
+        slot(index).pointee.count = UInt32(entry)
+        return true
+    }
+
+    /// Replaces the entry at `position`.
+    func replace(_ value: StringValue, at position: Int, limit: PackLimit) -> Bool {
+        let place = locate(position)
+        let chunk = chunk(place.chunk)
+        let address = chunk.address(ofEntry: place.entry)
+        let (before, after) = (PackedEntry.byteCount(at: address), PackedEntry.byteCount(of: value))
+        let fits = limit.allows(byteCount: chunk.byteCount + after - before, entryCount: Int(chunk.count))
+        guard fits || chunk.count == 1 else {
+            // In a chunk of its own: the new one first, so that without memory the old one stays.
+            guard insert(value, at: position, limit: limit) else { return false }
+            remove(position + 1..<position + 2)
+            return true
+        }
+        let offset = address - chunk.first
+        if after > before {
+            guard openGap(inChunk: place.chunk, at: offset, after - before, limit: limit) != nil else { return false }
+        } else if after < before {
+            closeGap(inChunk: place.chunk, at: offset, before - after)
+        }
+        PackedEntry.write(value, at: self.chunk(place.chunk).first + offset)
+        return true
+    }
+
+    /// Removes entries. O(chunks + bytes of the two chunks at the ends of the range).
+    func remove(_ range: Range<Int>) {
+        var left = range.count
+        guard left > 0 else { return }
+        var (index, entry) = locate(range.lowerBound)
+        while left > 0 {
+            let chunk = chunk(index)
+            let removed = min(left, Int(chunk.count) - entry)
+            left -= removed
+            guard removed < Int(chunk.count) else {
+                removeChunk(at: index)
+                continue
+            }
+            let start = chunk.address(ofEntry: entry)
+            let end = entry + removed == Int(chunk.count) ? chunk.last : chunk.address(ofEntry: entry + removed)
+            closeGap(inChunk: index, at: start - chunk.first, end - start)
+            noteEntries(-removed, inChunk: index)
+            (index, entry) = (index + 1, 0)
+        }
+        mergeAround(min(index, chunkCount - 1))
+    }
+
+    /// Joins thin neighbours: a list that loses entries here and there does not keep a chunk for each few of them.
+    private func mergeAround(_ index: Int) {
+        for left in [index, index - 1] where left >= 0 && left + 1 < chunkCount {
+            let (low, high) = (chunk(left), chunk(left + 1))
+            let byteCount = low.byteCount + high.byteCount
+            guard byteCount <= Int(low.capacity) / 2 else { continue }
+            if Int(low.capacity - low.end) < high.byteCount {
+                memmove(low.base, low.first, low.byteCount)
+                slot(left).pointee.start = 0
+                slot(left).pointee.end = UInt32(low.byteCount)
+            }
+            memcpy(slot(left).pointee.last, high.first, high.byteCount)
+            slot(left).pointee.end += UInt32(high.byteCount)
+            slot(left).pointee.count += high.count
+            freeChunk(high)
+            removeSlot(at: left + 1)
+        }
+    }
+
+    // MARK: Reading
+
+    /// The chunk of a position below `count`, and the number of the entry in it. O(chunks), from the nearer end.
+    func locate(_ position: Int) -> (chunk: Int, entry: Int) {
+        assert(position >= 0 && position < count)
+        if position <= count / 2 {
+            var rest = position
+            var index = 0
+            while rest >= Int(chunk(index).count) {
+                rest -= Int(chunk(index).count)
+                index += 1
+            }
+            return (index, rest)
+        }
+        var rest = count - position
+        var index = chunkCount - 1
+        while rest > Int(chunk(index).count) {
+            rest -= Int(chunk(index).count)
+            index -= 1
+        }
+        return (index, Int(chunk(index).count) - rest)
+    }
+
+    // MARK: Copies and the end
+
+    /// A copy with the same chunks, each as large as its run; nil when memory is exhausted. O(bytes).
+    func copy() -> PackedDeque? {
+        guard let copy = PackedDeque.make(from: source) else { return nil }
+        for index in 0..<chunkCount {
+            let chunk = chunk(index)
+            guard copy.appendRun(chunk.run, count: Int(chunk.count)) else {
+                copy.release()
+                return nil
+            }
+        }
+        return copy
+    }
+
+    /// Frees up to `limit` chunks from the end; true when the deque itself is gone.
+    func releaseSome(limit: Int) -> Bool {
+        var left = limit
+        while chunkCount > 0 {
+            guard left > 0 else { return false }
+            left -= 1
+            removeChunk(at: chunkCount - 1)
+        }
+        let source = source
+        source.pointee.deallocate(header.pointee.ring, count: header.pointee.ringCapacity)
+        source.pointee.deallocate(header, count: 1)
+        return true
+    }
+
+    func release() { _ = releaseSome(limit: .max) }
+
+    /// Walks the deque and traps when something does not hold. O(n).
+    func checkInvariants() {
+        var (entries, capacity) = (0, 0)
+        for index in 0..<chunkCount {
+            let chunk = chunk(index)
+            precondition(chunk.start <= chunk.end && chunk.end <= chunk.capacity)
+            precondition(chunk.count > 0, "no chunk is empty")
+            precondition(packedEntryCount(chunk.run) == Int(chunk.count), "a run has the entries that are counted")
+            entries += Int(chunk.count)
+            capacity += Int(chunk.capacity)
+        }
+        precondition(entries == count && capacity == header.pointee.capacity)
+        let ringCapacity = header.pointee.ringCapacity
+        precondition(chunkCount <= ringCapacity && ringCapacity & (ringCapacity - 1) == 0)
+    }
+}
