@@ -48,10 +48,9 @@ enum RDBStringEncoding {
 
 let rdbStringType: UInt8 = 0
 
-/// What a value type other than string is called in messages, or nil for a number that Redis up to 7.2 does not use.
+/// What a value type that is not loaded yet is called in messages, or nil for a number that Redis up to 7.2 does not use.
 func rdbTypeName(_ type: UInt8) -> String? {
     switch type {
-    case 1, 10, 14, 18: "a list"
     case 2, 11, 20: "a set"
     case 3, 5, 12, 17: "a sorted set"
     case 4, 9, 13, 16: "a hash"
@@ -77,6 +76,8 @@ package struct RDBError: Error, Equatable, Sendable {
         case lengthTooLarge(UInt64)
         case badStringEncoding(UInt8)
         case badCompression
+        /// A list is empty or damaged.
+        case badCollection
         case unknownOpcode(UInt8)
         /// A value type that is not loaded yet: its name with its article, and the key.
         case unsupportedType(name: String, key: String)
@@ -113,6 +114,7 @@ extension RDBError: CustomStringConvertible {
         case .lengthTooLarge(let length): "the length \(length) is larger than anything that the file could hold"
         case .badStringEncoding(let encoding): "a string has the unknown encoding \(encoding)"
         case .badCompression: "a compressed string is damaged"
+        case .badCollection: "a list is empty or damaged"
         case .unknownOpcode(let opcode): "the byte \(opcode) is no type and no opcode that this version of Kedis knows"
         case .unsupportedType(let name, let key):
             "the key '\(key)' holds \(name), which this version of Kedis cannot load yet"

@@ -24,10 +24,16 @@ package enum RDBItem {
     case end
 }
 
-/// A key with its string.
+package enum RDBValue {
+    case string(StringValue)
+    /// A list: its parts come from ``RDBReader/nextListPart()``.
+    case list
+}
+
+/// A key with its value.
 package struct RDBEntry {
     package let key: ByteView
-    package let value: StringValue
+    package let value: RDBValue
     /// When it expires, in milliseconds since 1970; may lie before.
     package let deadlineMilliseconds: Int64?
     /// How long it was not used, in seconds, when the writer evicts by age.
@@ -42,6 +48,8 @@ package struct RDBReader: ~Copyable {
     /// Of the file: known after ``readHeader()``.
     package private(set) var version = 0
     var input: RDBInput
+    /// The list that is being read.
+    var list: RDBListCursor?
     private var keyScratch = RDBScratch()
     private var valueScratch = RDBScratch()
 
@@ -82,6 +90,8 @@ package struct RDBReader: ~Copyable {
 
     /// Reads the next item. After ``RDBItem/end`` there is none.
     package mutating func next() throws(RDBError) -> RDBItem {
+        // Whoever did not want the list has left it.
+        while try nextListPart() != nil {}
         input.beginItem()
         var attributes = Attributes()
         while true {
@@ -98,6 +108,10 @@ package struct RDBReader: ~Copyable {
                 attributes.frequency = try input.readByte()
             case rdbStringType:
                 return .entry(try readEntry(attributes))
+            case _ where RDBListType.isList(opcode):
+                let key = try readKey()
+                try beginList(type: opcode)
+                return .entry(attributes.entry(key, .list))
             default:
                 return try readOther(opcode)
             }
@@ -109,14 +123,18 @@ package struct RDBReader: ~Copyable {
         var deadlineMilliseconds: Int64?
         var idleSeconds: UInt64?
         var frequency: UInt8?
+
+        func entry(_ key: ByteView, _ value: RDBValue) -> RDBEntry {
+            RDBEntry(
+                key: key, value: value, deadlineMilliseconds: deadlineMilliseconds, idleSeconds: idleSeconds,
+                frequency: frequency
+            )
+        }
     }
 
     private mutating func readEntry(_ attributes: Attributes) throws(RDBError) -> RDBEntry {
         let key = try readKey()
-        return RDBEntry(
-            key: key, value: try readValue(), deadlineMilliseconds: attributes.deadlineMilliseconds,
-            idleSeconds: attributes.idleSeconds, frequency: attributes.frequency
-        )
+        return attributes.entry(key, .string(try readValue()))
     }
 
     /// Everything that comes seldom.
@@ -163,7 +181,7 @@ package struct RDBReader: ~Copyable {
     }
 
     /// Reads a string as bytes, whatever its encoding.
-    private mutating func readBytes() throws(RDBError) -> ByteView {
+    mutating func readBytes() throws(RDBError) -> ByteView {
         let value = try readValue()
         if case .bytes(let bytes) = value { return bytes }
         guard valueScratch.reserve(20) else { throw input.error(.outOfMemory(byteCount: 20)) }
@@ -182,7 +200,7 @@ package struct RDBReader: ~Copyable {
     }
 
     /// Reads a string: a view of the buffer or of the value's scratch, or the integer that it is encoded as.
-    private mutating func readValue() throws(RDBError) -> StringValue {
+    mutating func readValue() throws(RDBError) -> StringValue {
         let first = try input.readByte()
         guard first & 0xC0 == 0xC0 else {
             return .bytes(try input.readBytes(byteCount: try input.readLength(startingWith: first)))

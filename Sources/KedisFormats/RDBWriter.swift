@@ -84,16 +84,32 @@ package struct RDBWriter: ~Copyable {
         writeLength(deadlineCount)
     }
 
+    /// Writes an entry of the store.
+    package mutating func writeEntry(_ entry: Entry) {
+        switch entry.type {
+        case .string:
+            writeEntry(key: entry.key, deadlineMilliseconds: entry.deadlineMilliseconds, value: entry.string)
+        case .list:
+            guard beginEntry(RDBListType.listpacks, entry.key, entry.deadlineMilliseconds) else { return }
+            writeList(entry.list)
+        }
+    }
+
     /// Writes a key with a string; `deadlineMilliseconds` is ``noDeadline`` or milliseconds since 1970.
     package mutating func writeEntry(key: ByteView, deadlineMilliseconds: Int64, value: StringValue) {
-        if isFailed { return }
+        if beginEntry(rdbStringType, key, deadlineMilliseconds) { writeValue(value) }
+    }
+
+    /// Writes what stands before a value; false when the sink takes no more.
+    private mutating func beginEntry(_ type: UInt8, _ key: ByteView, _ deadlineMilliseconds: Int64) -> Bool {
+        if isFailed { return false }
         if deadlineMilliseconds != noDeadline {
             append(RDBOpcode.expireTimeMilliseconds)
             appendLittleEndian(UInt64(bitPattern: deadlineMilliseconds), byteCount: 8)
         }
-        append(rdbStringType)
+        append(type)
         writeString(key)
-        writeValue(value)
+        return true
     }
 
     /// Ends the file and hands everything to the sink; false when the sink refused something.

@@ -121,7 +121,7 @@ private func encodeSnapshot(
         guard keyCount > 0, !writer.isFailed else { continue }
         writer.beginDatabase(index, keyCount: keyCount, deadlineCount: keyspace.deadlineCount)
         keyspace.forEachEntry { entry in
-            writer.writeEntry(key: entry.key, deadlineMilliseconds: entry.deadlineMilliseconds, value: entry.string)
+            writer.writeEntry(entry)
             summary.keyCount += 1
         }
     }

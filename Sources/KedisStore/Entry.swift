@@ -14,6 +14,21 @@ package enum StringValue: Sendable {
         case .bytes(let bytes): bytes.count
         }
     }
+
+    /// Calls `body` with the value's bytes, which are valid during the call and until the keyspace is changed.
+    package func withBytes<Result, Failure: Error>(
+        _ body: (ByteView) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        guard case .integer(let integer) = self else {
+            guard case .bytes(let bytes) = self else { return try body(.empty) }
+            return try body(bytes)
+        }
+        var digits: (UInt64, UInt64, UInt64) = (0, 0, 0)
+        return try withUnsafeMutableBytes(of: &digits) { (room) throws(Failure) in
+            guard let base = room.baseAddress?.assumingMemoryBound(to: UInt8.self) else { return try body(.empty) }
+            return try body(ByteView(base: base, count: formatInteger(integer, into: base)))
+        }
+    }
 }
 
 /// A borrowed entry: valid while its stripe is locked and until the keyspace is changed.

@@ -220,3 +220,13 @@ package func packedEntryCount(_ run: ByteView) -> Int? {
     }
     return count
 }
+
+/// Calls `body` with each value of a well-formed run. O(bytes).
+package func forEachPackedEntry(_ run: ByteView, _ body: (StringValue) -> Void) {
+    var offset = 0
+    while offset < run.count {
+        let address = UnsafeRawPointer(run.base) + offset
+        body(PackedEntry.value(at: address))
+        offset += PackedEntry.byteCount(at: address)
+    }
+}

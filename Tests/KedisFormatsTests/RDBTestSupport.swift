@@ -13,6 +13,8 @@ struct Dump: Equatable {
 
     struct Value: Equatable {
         var bytes: [UInt8]
+        /// Of a list, whose `bytes` are none.
+        var elements: [[UInt8]]?
         var deadlineMilliseconds: Int64?
     }
 
@@ -57,8 +59,12 @@ func readDump(
         case .function(let code): dump.functions.append(code.bytes)
         case .entry(let entry):
             let key = Dump.Key(database: database, name: entry.key.bytes)
-            dump.entries[key] = Dump.Value(
-                bytes: spelled(entry.value), deadlineMilliseconds: entry.deadlineMilliseconds)
+            var value = Dump.Value(bytes: [], deadlineMilliseconds: entry.deadlineMilliseconds)
+            switch entry.value {
+            case .string(let string): value.bytes = spelled(string)
+            case .list: value.elements = try readElements(&reader)
+            }
+            dump.entries[key] = value
             dump.idleSeconds = entry.idleSeconds
             dump.frequency = entry.frequency
         case .end:
@@ -66,6 +72,22 @@ func readDump(
             return dump
         }
     }
+}
+
+/// All elements of the list that comes next.
+func readElements(_ reader: inout RDBReader) throws(RDBError) -> [[UInt8]] {
+    var elements: [[UInt8]] = []
+    while let part = try reader.nextListPart() {
+        switch part {
+        case .value(let value): elements.append(spelled(value))
+        case .values(let values): elements += values.map(spelled)
+        case .run(let run, let count):
+            let before = elements.count
+            forEachPackedEntry(run) { elements.append(spelled($0)) }
+            precondition(elements.count == before + count)
+        }
+    }
+    return elements
 }
 
 /// Writes `dump`'s functions and entries; values that are canonical integers go in as integers, as the store has them.

@@ -37,7 +37,7 @@ struct RDBTests {
     @Test("A value of another type is an error that names type, key and offset")
     func namesOtherTypes() {
         let fixtures: [([UInt8], String, String)] = [
-            (RDBFixtures.list, "mylist", "a list"), (RDBFixtures.set, "myset", "a set"),
+            (RDBFixtures.set, "myset", "a set"),
             (RDBFixtures.sortedSet, "myz", "a sorted set"), (RDBFixtures.hash, "myh", "a hash"),
             (RDBFixtures.stream, "mys", "a stream"),
         ]

@@ -40,18 +40,6 @@ extension Entry {
 }
 
 extension StringValue {
-    /// Calls `body` with the value's bytes, which are valid during the call and until the keyspace is changed.
-    func withBytes<Result>(_ body: (ByteView) -> Result) -> Result {
-        switch self {
-        case .bytes(let bytes): return body(bytes)
-        case .integer(let integer):
-            return withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { digits in
-                let base = digits.baseAddress.unsafelyUnwrapped
-                return body(ByteView(base: base, count: formatInteger(integer, into: base)))
-            }
-        }
-    }
-
     /// True when the value's bytes are `bytes`.
     func equals(_ bytes: ByteView) -> Bool {
         switch self {
