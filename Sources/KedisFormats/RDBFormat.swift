@@ -48,7 +48,8 @@ enum RDBStringEncoding {
 
 let rdbStringType: UInt8 = 0
 
-/// What a value type that is not loaded yet is called in messages, or nil for a number that Redis up to 7.2 does not use.
+/// What a value type that is not loaded yet is called in messages, or nil for a number that Redis up to 7.2 does not
+/// use.
 func rdbTypeName(_ type: UInt8) -> String? {
     switch type {
     case 2, 11, 20: "a set"

@@ -12,8 +12,8 @@
 //      │ 4    │ 4        │ 1        │ outside │ outside │ 1     │ 24           │ 14           │ 14           │
 //      └──────┴──────────┴──────────┴─────────┴─────────┴───────┴──────────────┴──────────────┴──────────────┘
 //
-// "Outside": the cell holds the 8-byte address of a `Blob` (a list: of a `PackedDeque`), and the count says 8. A list in
-// its cell is a count of 2 bytes and a run of packed entries (PackedEntry.swift). The access clock is 24 bits of
+// "Outside": the cell holds the 8-byte address of a `Blob` (a list: of a `PackedDeque`), and the count says 8. A list
+// in its cell is a count of 2 bytes and a run of packed entries (PackedEntry.swift). The access clock is 24 bits of
 // seconds (LRU), or 16 bits of minutes and a counter of 8 bits (LFU).
 //
 // Ownership: the table's slot refers to the cell; nothing else does. Every access happens under the stripe's lock.

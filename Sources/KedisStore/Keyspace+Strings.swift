@@ -103,7 +103,8 @@ extension Keyspace {
         if let place = table.pointee.find(key, isForInsert: true) {
             return try replaceValue(
                 at: place, hash: key.hash, in: table, of: stripe, type: type,
-                valueFieldByteCount: valueFieldByteCount, encoding: encoding, isValueOutside: isValueOutside, deadline: deadline)
+                valueFieldByteCount: valueFieldByteCount, encoding: encoding, isValueOutside: isValueOutside,
+                deadline: deadline)
         }
         var newDeadline = noDeadline
         if case .set(let milliseconds) = deadline { newDeadline = milliseconds }

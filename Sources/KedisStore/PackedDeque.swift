@@ -28,55 +28,6 @@ import Musl
 import Darwin
 #endif
 
-/// When a run of packed entries is full: the meaning of `list-max-listpack-size`.
-package struct PackLimit: Equatable, Sendable {
-    package var byteCountMax: Int
-    package var entryCountMax: Int
-
-    /// What Redis counts besides the entries.
-    static let headerByteCount = 7
-    private static let safeByteCountMax = 8192
-
-    /// - Parameter setting: a number of entries if positive (of at most 8 KiB together); -1 to -5 are 4 to 64 KiB.
-    package init(setting: Int) {
-        if setting >= 0 {
-            (entryCountMax, byteCountMax) = (max(1, setting), PackLimit.safeByteCountMax)
-        } else {
-            (entryCountMax, byteCountMax) = (.max, 4096 << (min(5, -setting) - 1))
-        }
-    }
-
-    func allows(byteCount: Int, entryCount: Int) -> Bool {
-        byteCount + PackLimit.headerByteCount <= byteCountMax && entryCount <= entryCountMax
-    }
-}
-
-/// A run of entries with room at both ends.
-struct PackedChunk {
-    var base: UnsafeMutableRawPointer
-    var start: UInt32
-    var end: UInt32
-    var capacity: UInt32
-    var count: UInt32
-
-    var byteCount: Int { Int(end &- start) }
-    var first: UnsafeMutableRawPointer { base + Int(start) }
-    var last: UnsafeMutableRawPointer { base + Int(end) }
-    var run: ByteView { ByteView(base: first.assumingMemoryBound(to: UInt8.self), count: byteCount) }
-
-    /// The address of an entry, walked to from the nearer end.
-    func address(ofEntry index: Int) -> UnsafeMutableRawPointer {
-        if index <= Int(count) / 2 {
-            var address = first
-            for _ in 0..<index { address += PackedEntry.byteCount(at: address) }
-            return address
-        }
-        var address = last
-        for _ in index..<Int(count) { address -= PackedEntry.byteCount(before: address) }
-        return address
-    }
-}
-
 struct PackedDeque {
     private struct Header {
         var source: UnsafeMutablePointer<MemorySource>
@@ -87,6 +38,8 @@ struct PackedDeque {
         var count: Int
         /// Of all chunks.
         var capacity: Int
+        /// While the deque waits to be freed.
+        var nextWaiting: UnsafeMutableRawPointer?
     }
 
     let address: UnsafeMutableRawPointer
@@ -110,6 +63,12 @@ struct PackedDeque {
                 source: source, ring: ring, ringCapacity: ringCapacity, firstChunk: 0, chunkCount: 0, count: 0,
                 capacity: 0))
         return PackedDeque(header)
+    }
+
+    /// The one that is freed after it (Reclaimer.swift).
+    var nextWaiting: PackedDeque? {
+        get { header.pointee.nextWaiting.map { PackedDeque($0) } }
+        nonmutating set { header.pointee.nextWaiting = newValue?.address }
     }
 
     var count: Int { header.pointee.count }
@@ -208,7 +167,9 @@ struct PackedDeque {
 
     /// Opens a gap of `byteCount` in a chunk before the byte `offset` of its run and returns its address; nil when
     /// memory is exhausted. The gap's entries are not counted yet.
-    private func openGap(inChunk index: Int, at offset: Int, _ byteCount: Int, limit: PackLimit) -> UnsafeMutableRawPointer? {
+    private func openGap(
+        inChunk index: Int, at offset: Int, _ byteCount: Int, limit: PackLimit
+    ) -> UnsafeMutableRawPointer? {
         let slot = slot(index)
         let old = slot.pointee
         let isNearStart = offset < old.byteCount / 2
@@ -454,13 +415,23 @@ struct PackedDeque {
         return copy
     }
 
-    /// Frees up to `limit` chunks from the end; true when the deque itself is gone.
-    func releaseSome(limit: Int) -> Bool {
-        var left = limit
+    /// Frees about `byteLimit` bytes from the end, of a large chunk a part; true when the deque itself is gone.
+    func releaseSome(byteLimit: Int) -> Bool {
+        var left = byteLimit
         while chunkCount > 0 {
             guard left > 0 else { return false }
-            left -= 1
-            removeChunk(at: chunkCount - 1)
+            let chunk = slot(chunkCount - 1)
+            let capacity = Int(chunk.pointee.capacity)
+            // Freeing a small one is work too.
+            left -= max(min(capacity, byteLimit), 1024)
+            if capacity > byteLimit, let base = realloc(chunk.pointee.base, capacity - byteLimit) {
+                chunk.pointee.base = base
+                chunk.pointee.capacity = UInt32(capacity - byteLimit)
+                header.pointee.capacity -= byteLimit
+                source.pointee.release(byteLimit)
+            } else {
+                removeChunk(at: chunkCount - 1)
+            }
         }
         let source = source
         source.pointee.deallocate(header.pointee.ring, count: header.pointee.ringCapacity)
@@ -468,7 +439,7 @@ struct PackedDeque {
         return true
     }
 
-    func release() { _ = releaseSome(limit: .max) }
+    func release() { _ = releaseSome(byteLimit: .max) }
 
     /// Walks the deque and traps when something does not hold. O(n).
     func checkInvariants() {

@@ -34,15 +34,17 @@ struct Reclaimer: ~Copyable {
         }
     }
 
-    /// A list of tables and one of blobs, linked through what waits: adding to them takes no memory, so that freeing
-    /// works when there is none.
+    /// A list of tables, one of blobs and one of lists, linked through what waits: adding to them takes no memory,
+    /// so that freeing works when there is none.
     struct State: @unchecked Sendable {
         // Sendable: what waits is the reclaimer's alone, whose lock guards it.
         private var firstTable: UnsafeMutablePointer<Table>?
         private var lastTable: UnsafeMutablePointer<Table>?
         private var firstBlob: Blob?
         private var lastBlob: Blob?
-        private var isBlobNext = false
+        private var firstDeque: PackedDeque?
+        private var lastDeque: PackedDeque?
+        private var turn = 0
         private(set) var count = 0
         var byteCount = 0
         /// That of blobs alone.
@@ -67,13 +69,29 @@ struct Reclaimer: ~Copyable {
                 blob.nextWaiting = nil
                 if let lastBlob { lastBlob.nextWaiting = blob } else { firstBlob = blob }
                 lastBlob = blob
+            case .deque(let deque):
+                deque.nextWaiting = nil
+                if let lastDeque { lastDeque.nextWaiting = deque } else { firstDeque = deque }
+                lastDeque = deque
             }
         }
 
-        /// A blob and a table in turn, while there are both.
+        /// A blob, a table and a list in turn, while there are such.
         mutating func takeFirst() -> Item? {
-            isBlobNext.toggle()
-            return isBlobNext ? takeFirstBlob() ?? takeFirstTable() : takeFirstTable() ?? takeFirstBlob()
+            turn = (turn + 1) % 3
+            switch turn {
+            case 0: return takeFirstBlob() ?? takeFirstTable() ?? takeFirstDeque()
+            case 1: return takeFirstTable() ?? takeFirstDeque() ?? takeFirstBlob()
+            default: return takeFirstDeque() ?? takeFirstBlob() ?? takeFirstTable()
+            }
+        }
+
+        private mutating func takeFirstDeque() -> Item? {
+            guard let deque = firstDeque else { return nil }
+            firstDeque = deque.nextWaiting
+            if firstDeque == nil { lastDeque = nil }
+            count -= 1
+            return .deque(deque)
         }
 
         private mutating func takeFirstTable() -> Item? {
@@ -105,6 +123,10 @@ struct Reclaimer: ~Copyable {
                 blob.nextWaiting = firstBlob
                 firstBlob = blob
                 if lastBlob == nil { lastBlob = blob }
+            case .deque(let deque):
+                deque.nextWaiting = firstDeque
+                firstDeque = deque
+                if lastDeque == nil { lastDeque = deque }
             }
         }
 
@@ -115,10 +137,10 @@ struct Reclaimer: ~Copyable {
         }
     }
 
-    /// Blobs up to this size are freed at once: it takes some tens of microseconds.
+    /// Blobs and lists up to this size are freed at once: it takes some tens of microseconds.
     static let immediateByteCountMax = 1 << 20
     /// What one slice discards.
-    private static let sliceByteCount = 1 << 20
+    static let sliceByteCount = 1 << 20
     /// Of blobs that wait.
     static let pendingByteCountMax = 1 << 30
 
@@ -167,14 +189,12 @@ struct Reclaimer: ~Copyable {
 
     /// Takes over a list: a small one is freed at once.
     borrowing func release(_ deque: PackedDeque) {
-        if deque.chunkCount <= Self.immediateChunkCountMax {
+        if deque.allocatedByteCount <= Self.immediateByteCountMax {
             deque.release()
         } else {
             add(.deque(deque))
         }
     }
-
-    static let immediateChunkCountMax = 64
 
     /// The oldest item, now the caller's, who puts it back with ``putBack(_:)`` or says ``done(byteCount:isBlob:)``
     /// before anybody takes the next one.

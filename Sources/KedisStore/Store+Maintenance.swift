@@ -80,11 +80,11 @@ extension Store {
             }
         case .deque(let deque):
             let byteCount = deque.allocatedByteCount
-            let isReleased = deque.releaseSome(limit: Reclaimer.immediateChunkCountMax)
-            shared.pointee.reclaimer.noteSlice(byteCount: isReleased ? byteCount : byteCount - deque.allocatedByteCount)
+            let isReleased = deque.releaseSome(byteLimit: Reclaimer.sliceByteCount)
             if isReleased {
-                shared.pointee.reclaimer.done(byteCount: 0, isBlob: false)
+                shared.pointee.reclaimer.done(byteCount: byteCount, isBlob: false)
             } else {
+                shared.pointee.reclaimer.noteSlice(byteCount: byteCount - deque.allocatedByteCount)
                 shared.pointee.reclaimer.putBack(item)
             }
         case .table(let detached):

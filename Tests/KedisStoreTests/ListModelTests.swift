@@ -25,9 +25,8 @@ struct ListModelTests {
         let store = Store(databaseCount: 1, seed: HashSeed(1, 2))
         store.lock(.all)
         let keyspace = store.keyspace(0, nowMilliseconds: 1000, held: .all)
-        var values: [[UInt8]] = [0, 1, 62, 63, 64, 65, 126, 127, 128, 4094, 4095, 4096, 16_382, 16_383, 16_384, 70_000].map {
-            [UInt8](repeating: 0x61, count: $0)
-        }
+        let lengths = [0, 1, 62, 63, 64, 65, 126, 127, 128, 4094, 4095, 4096, 16_382, 16_383, 16_384, 70_000]
+        var values = lengths.map { [UInt8](repeating: 0x61, count: $0) }
         for bits in 0..<64 {
             for offset in [-1, 0, 1] {
                 let number = Int64(truncatingIfNeeded: (1 as Int64) << Int64(bits)) &+ Int64(offset)
@@ -71,7 +70,9 @@ struct ListModelTests {
     @Test("Runs of foreign bytes are refused or counted, and never read past their end")
     func damagedRuns() throws {
         var generator = testGenerator("damaged runs")
-        let valid: [UInt8] = [0x83, 0x61, 0x62, 0x63, 4, 5, 1, 0xC1, 0x00, 2, 0xF1, 0, 1, 3, 0xF4, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+        let valid: [UInt8] = [
+            0x83, 0x61, 0x62, 0x63, 4, 5, 1, 0xC1, 0x00, 2, 0xF1, 0, 1, 3, 0xF4, 1, 2, 3, 4, 5, 6, 7, 8, 9,
+        ]
         #expect(withView(valid) { packedEntryCount($0) } == 5)
         for _ in 0..<reducedWhenSanitized(200_000) {
             var damaged = Array(valid.prefix(generator.next(below: valid.count + 1)))
@@ -222,7 +223,8 @@ struct ListWalk {
         for name in Array(model.keys) {
             withKey(store, name) { key in
                 var read: [[UInt8]] = []
-                keyspace.peek(key)?.list.forEach(in: 0..<(model[name]?.count ?? 0)) { read.append(bytes($0)); return true }
+                let count = model[name]?.count ?? 0
+                keyspace.peek(key)?.list.forEach(in: 0..<count) { read.append(bytes($0)); return true }
                 #expect(read == model[name])
             }
         }
