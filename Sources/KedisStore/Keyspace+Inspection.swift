@@ -128,7 +128,13 @@ extension Entry {
         if header.hasDeadline { add("deadline", CellHeader.byteCount, 8, "\(deadlineMilliseconds) ms since 1970") }
         let isOutside = { (blob: Blob?) in blob.map { "outside, \(counted($0.byteCount, "byte"))" } }
         add("key", header.keyOffset, header.keyFieldByteCount, isOutside(cell.keyBlob) ?? "")
-        let meaning = encoding == .integer ? "\(cell.integer) as Int64" : isOutside(cell.valueBlob) ?? ""
+        let meaning =
+            switch type {
+            case .string: encoding == .integer ? "\(cell.integer) as Int64" : isOutside(cell.valueBlob) ?? ""
+            case .list:
+                counted(list.count, "element")
+                    + (cell.deque == nil ? " behind their number" : " outside, in \(counted(list.runCount, "run"))")
+            }
         add("value", header.valueOffset, header.valueFieldByteCount, meaning)
         let used = header.valueOffset + header.valueFieldByteCount
         let cellByteCount = SizeClass.rounded(units: header.units) * SizeClass.unitByteCount

@@ -66,6 +66,8 @@ package final class Configuration: Sendable {
     /// `maxmemory-eviction-tenacity` as the time that one batch of commands may spend on making room.
     package let evictionNanosecondsMax = Atomic<UInt64>(0)
     private let evictionPolicyValue = Atomic<UInt8>(EvictionPolicy.noEviction.rawValue)
+    /// `list-max-listpack-size`
+    package let listPackSetting = Atomic<Int>(-2)
     /// `loglevel` as an index in debug, verbose, notice, warning.
     package let logLevelIndex = Atomic<Int>(2)
 
@@ -245,6 +247,7 @@ package final class Configuration: Sendable {
         idleTimeoutSeconds.store(integer("timeout"), ordering: .relaxed)
         clientCountMax.store(integer("maxclients"), ordering: .relaxed)
         isProtected.store(boolean("protected-mode"), ordering: .relaxed)
+        listPackSetting.store(integer("list-max-listpack-size"), ordering: .relaxed)
         refreshMemoryValues()
         let levels = ["debug", "verbose", "notice", "warning"]
         logLevelIndex.store(levels.firstIndex(of: text("loglevel")) ?? 2, ordering: .relaxed)

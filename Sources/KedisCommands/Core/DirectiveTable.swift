@@ -2,7 +2,8 @@
 // reads also has an atomic in Configuration.
 
 let directiveTable: [DirectiveSpec] =
-    networkDirectives + clientDirectives + dataDirectives + memoryDirectives + lazyFreeDirectives + processDirectives
+    networkDirectives + clientDirectives + dataDirectives + listDirectives + memoryDirectives + lazyFreeDirectives
+    + processDirectives
 
 private let anySize: ClosedRange<Int64> = 0...Int64.max
 private let anyCount: ClosedRange<Int64> = 0...Int64(Int32.max)
@@ -110,6 +111,18 @@ private let dataDirectives: [DirectiveSpec] = [
     DirectiveSpec(
         "hll-sparse-max-bytes", .memory(anySize), default: "3000", .atRunTime,
         "The longest sparse HyperLogLog, its header of 16 bytes counted; a longer one becomes dense."
+    ),
+]
+
+private let listDirectives: [DirectiveSpec] = [
+    DirectiveSpec(
+        "list-max-listpack-size", otherNames: ["list-max-ziplist-size"], .integer(Int64(Int32.min)...Int64(Int32.max)),
+        default: "-2", .atRunTime,
+        "How long a packed run of a list may be: a number of elements, or -1 to -5 for 4, 8, 16, 32, 64 KiB."
+    ),
+    DirectiveSpec(
+        "list-compress-depth", .integer(anyCount), default: "0", .atRunTime,
+        "Accepted for compatibility: lists are not compressed in memory."
     ),
 ]
 

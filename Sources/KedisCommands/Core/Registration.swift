@@ -5,6 +5,7 @@ package let allCommandSpecs: [CommandSpec] = [
     stringCommands,
     bitmapCommands,
     hyperLogLogCommands,
+    listCommands,
     genericCommands,
     connectionCommands,
     serverCommands,

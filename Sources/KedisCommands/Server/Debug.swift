@@ -125,7 +125,8 @@ enum DebugCommand {
                 Value at:0x\(address) refcount:\(ObjectCommand.referenceCount(of: entry)) \
                 encoding:\(entry.encoding.name) serializedlength:\(serializedByteCount(of: entry)) \
                 lru:\(entry.accessClock) \
-                lru_seconds_idle:\(ObjectCommand.idleSeconds(of: entry, nowMilliseconds: call.nowMilliseconds))
+                lru_seconds_idle:\(ObjectCommand.idleSeconds(of: entry, nowMilliseconds: call.nowMilliseconds))\
+                \(entry.type == .list ? listFacts(entry.list, call) : "")
                 """
         )
     }
@@ -133,8 +134,37 @@ enum DebugCommand {
     /// What the value takes in a snapshot.
     private static func serializedByteCount(of entry: Entry) -> Int {
         var writer = RDBWriter(chunkByteCount: 64) { _ in true }
-        writer.writeValue(entry.string)
-        return writer.byteCount
+        switch entry.type {
+        case .string:
+            writer.writeValue(entry.string)
+            return writer.byteCount
+        case .list:
+            // The number of runs, then for each its form and length, before what compression saves.
+            writer.writeLength(entry.list.runCount)
+            var byteCount = 0
+            entry.list.forEachRun { run, _ in
+                writer.writeLength(2)
+                writer.writeLength(run.count + packedFrameByteCount)
+                byteCount += run.count + packedFrameByteCount
+            }
+            return writer.byteCount + byteCount
+        }
+    }
+
+    /// What files put around a packed run: its length, its count, an end mark.
+    private static let packedFrameByteCount = 7
+
+    /// The facts about a list, under Redis's names.
+    private static func listFacts(_ list: ListValue, _ call: borrowing CommandCall) -> String {
+        var byteCount = 0
+        list.forEachRun { run, _ in byteCount += run.count + packedFrameByteCount }
+        let hundredths = list.count * 100 / list.runCount
+        let fraction = hundredths % 100
+        return """
+             ql_nodes:\(list.runCount) ql_avg_node:\(hundredths / 100).\(fraction < 10 ? "0" : "")\(fraction) \
+            ql_listpack_max:\(call.engine.configuration.listPackSetting.load(ordering: .relaxed)) ql_compressed:0 \
+            ql_uncompressed_size:\(byteCount)
+            """
     }
 
     private static func setActiveExpire(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {

@@ -32,7 +32,7 @@ enum MemoryCommand {
                 keys: [.one(.readOnly, at: 2)],
                 arguments: [.key(), ArgumentSpec("count", .integer, token: "SAMPLES", isOptional: true)],
                 replies: [.integer("the bytes"), .null("the key does not exist")],
-                differences: ["The figure is exact for strings: the cell, its share of the table, a value outside."],
+                differences: ["The figure is exact: the cell, its share of the table, a value outside."],
                 handler: usage
             ),
         ]
