@@ -45,7 +45,12 @@ extension RespPeer {
     /// The same connection with `EXPLAIN ANALYZE` before every request, and the actual reply taken out of the answer.
     fileprivate func analyzing() -> RespPeer {
         var peer = self
+        // A request of the file that is an EXPLAIN itself goes through as it is.
+        nonisolated(unsafe) var isExplanation = false
+        let explanation = Array("\r\n$7\r\nEXPLAIN\r\n".utf8)
         peer.send = { bytes in
+            isExplanation = bytes.dropFirst(2).starts(with: explanation)
+            if isExplanation { return send(bytes) }
             guard bytes.first == UInt8(ascii: "*"), let end = bytes.firstIndex(of: 0x0D),
                 let count = Int(String(decoding: bytes[1..<end], as: UTF8.self))
             else { return send(bytes) }
@@ -53,7 +58,7 @@ extension RespPeer {
         }
         peer.receive = { timeoutMilliseconds in
             let event = receive(timeoutMilliseconds)
-            guard case .reply(let reply) = event else { return event }
+            guard case .reply(let reply) = event, !isExplanation else { return event }
             if let actual = reply.value(of: "reply")?.value(of: "actual") { return .reply(actual) }
             if case .bulk(let text)? = reply.value(of: "error") {
                 // As an error reply, which is one line, says it.

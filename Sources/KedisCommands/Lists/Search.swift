@@ -137,7 +137,7 @@ enum ListInsertCommand {
             .key(), .oneOf("where", [.token("BEFORE"), .token("AFTER")]), ArgumentSpec("pivot", .string),
             ArgumentSpec("element", .string),
         ],
-        replies: [.integer("the length of the list now, 0 if the key does not exist, -1 if no element equals the value")],
+        replies: [.integer("the length of the list now; 0 if there is no such key, -1 if no element equals the value")],
         handler: run
     )
 
@@ -173,7 +173,7 @@ enum ListRemoveCommand {
         complexity: "O(N+M), N being the length of the list and M the number of elements that are removed", arity: 4,
         flags: .write, keys: [.one([.readWrite, .delete])],
         arguments: [.key(), ArgumentSpec("count", .integer), ArgumentSpec("element", .string)],
-        replies: [.integer("how many elements were removed: at most count from the head, or from the tail if negative")],
+        replies: [.integer("how many were removed: at most count from the head on, from the tail on if negative")],
         handler: run
     )
 

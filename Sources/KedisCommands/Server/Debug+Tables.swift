@@ -17,7 +17,7 @@ extension DebugCommand {
         text.withUTF8 { reply.verbatim("txt", ByteView(UnsafeRawBufferPointer($0))) }
     }
 
-    /// No value has a table of its own yet: there are strings only.
+    /// No value has a table of its own yet: there are strings and lists only.
     static func keyTableStatistics(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         guard call.keyspace.peek(call.keyspace.key(call.arguments[2])) != nil else { throw .noSuchKey }
         throw .literal("ERR The value stored at the specified key is not represented using an hash table")
