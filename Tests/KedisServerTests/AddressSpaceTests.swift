@@ -10,7 +10,7 @@ import Testing
 @Suite(
     "Address space",
     .enabled(if: KedisProcess.program != nil && !isSanitized, "no kedis beside the tests, or under a sanitizer"),
-    .timeLimit(.minutes(3)))
+    .timeLimit(.minutes(10)))
 struct AddressSpaceTests {
     /// Sends one request and waits for its reply.
     private func ask(_ peer: RespPeer, _ arguments: [[UInt8]]) throws -> Reply {

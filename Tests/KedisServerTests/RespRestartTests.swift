@@ -26,7 +26,9 @@ struct RespRestartTests {
             do {
                 let store = try restart(engine.engine.store, folder: folder, nowMilliseconds: now)
                 let after = KeyspaceSnapshot(of: store, nowMilliseconds: now)
-                for difference in after.differences(from: before.restarted) { Issue.record("\(respCase): \(difference)") }
+                for difference in after.restarted.differences(from: before.restarted) {
+                    Issue.record("\(respCase): \(difference)")
+                }
             } catch {
                 Issue.record("\(respCase): \(error)")
             }
@@ -73,7 +75,7 @@ struct RespRestartTests {
         server = try KedisProcess(folder: folder, directives: directives)
         target = server.target(protocolVersion: 2)
         let after = try KeyspaceSnapshot(of: target).droppingKeysDue(before: limit)
-        for difference in after.differences(from: before.restarted) { Issue.record("\(difference)") }
+        for difference in after.restarted.differences(from: before.restarted) { Issue.record("\(difference)") }
         #expect(wallClockMilliseconds() < limit, "too slow to compare deadlines")
         #expect(server.terminate() == 0)
     }

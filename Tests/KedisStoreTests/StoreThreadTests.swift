@@ -11,7 +11,7 @@ import Testing
 struct StoreThreadTests {
     @Test(
         "Writers, the expiry tick, eviction, maintenance, a scanner, a saver and a reader of figures",
-        .timeLimit(.minutes(2)))
+        .timeLimit(.minutes(10)))
     func mixture() {
         let seed = systemEntropy()
         print("threads on a store: seed \(seed)")

@@ -21,7 +21,7 @@ struct StripeTests {
         for _ in 0..<8 { finished.wait() }
     }
 
-    @Test("Eight threads count under one lock, and nothing is lost", .timeLimit(.minutes(1)))
+    @Test("Eight threads count under one lock, and nothing is lost", .timeLimit(.minutes(10)))
     func contention() {
         let counter = GuardedCounter()
         onEightThreads { _ in
@@ -47,7 +47,7 @@ struct StripeTests {
         counter.lock.unlock()
     }
 
-    @Test("Transfers between random keys from eight threads keep the sum", .timeLimit(.minutes(1)))
+    @Test("Transfers between random keys from eight threads keep the sum", .timeLimit(.minutes(10)))
     func plans() throws {
         let store = Store(databaseCount: 1, seed: HashSeed(systemEntropy(), systemEntropy()))
         let accountCount = 100
@@ -73,7 +73,7 @@ struct StripeTests {
         store.checkInvariants()
     }
 
-    @Test("Writers, a scanner, the expiry tick and a saver run beside each other", .timeLimit(.minutes(1)))
+    @Test("Writers, a scanner, the expiry tick and a saver run beside each other", .timeLimit(.minutes(10)))
     func mixture() {
         let store = Store(databaseCount: 2, seed: HashSeed(systemEntropy(), systemEntropy()))
         onEightThreads { thread in

@@ -24,11 +24,15 @@ package struct KeyspaceSnapshot: Equatable {
             _ = try Self.ask(peer, "SELECT", "\(database)")
             guard case .array(let keys) = try Self.ask(peer, "KEYS", "*") else { continue }
             for case .bulk(let key) in keys {
-                let value = try Self.ask(peer, [Array("GET".utf8), key])
+                let type = Self.text(try Self.ask(peer, [Array("TYPE".utf8), key]))
+                let reading = type == "list" ? ["LRANGE", "0", "-1"] : ["GET"]
+                var words = reading.map { Array($0.utf8) }
+                words.insert(key, at: 1)
+                let value = try Self.ask(peer, words)
                 guard case .integer(let deadline) = try Self.ask(peer, [Array("PEXPIRETIME".utf8), key]), deadline != -2
                 else { continue }
                 entries[Self.name(database, key)] = Entry(
-                    value: value, type: Self.text(try Self.ask(peer, [Array("TYPE".utf8), key])),
+                    value: value, type: type,
                     encoding: Self.text(try Self.ask(peer, [Array("OBJECT".utf8), Array("ENCODING".utf8), key])),
                     deadlineMilliseconds: deadline
                 )
@@ -42,14 +46,20 @@ package struct KeyspaceSnapshot: Equatable {
         defer { store.unlock(.all) }
         for database in 0..<store.databaseCount {
             store.keyspace(database, nowMilliseconds: nowMilliseconds, held: .all).forEachEntry { entry in
-                let value =
-                    switch entry.string {
-                    case .integer(let value): Array("\(value)".utf8)
-                    case .bytes(let bytes): bytes.bytes
+                let value: Reply
+                switch entry.type {
+                case .string: value = .bulk(entry.string.withBytes { $0.bytes })
+                case .list:
+                    var elements: [Reply] = []
+                    entry.list.forEach(in: 0..<entry.list.count) {
+                        elements.append(.bulk($0.withBytes { $0.bytes }))
+                        return true
                     }
+                    value = .array(elements)
+                }
                 let deadline = entry.deadlineMilliseconds
                 entries[Self.name(database, entry.key.bytes)] = Entry(
-                    value: .bulk(value), type: "\(entry.type.name)", encoding: "\(entry.encoding.name)",
+                    value: value, type: "\(entry.type.name)", encoding: "\(entry.encoding.name)",
                     deadlineMilliseconds: deadline == noDeadline ? -1 : deadline
                 )
             }
@@ -67,10 +77,12 @@ package struct KeyspaceSnapshot: Equatable {
 
     /// The same as a restart must leave it. A snapshot has values only, so the encoding is chosen anew.
     ///
+    /// That of a list depends on how it grew as well: it is left out, on both sides.
     /// Source: Redis 7.0 tries, for a string that it loads, the integer, then `embstr` up to 44 bytes, then `raw`.
     package var restarted: KeyspaceSnapshot {
         var restarted = self
         for (name, entry) in entries {
+            if entry.type == "list" { restarted.entries[name]?.encoding = "any" }
             guard entry.type == "string", case .bulk(let bytes) = entry.value else { continue }
             let isInteger = Int64(String(decoding: bytes, as: UTF8.self)).map { Array("\($0)".utf8) == bytes } ?? false
             restarted.entries[name]?.encoding = isInteger ? "int" : bytes.count <= 44 ? "embstr" : "raw"
