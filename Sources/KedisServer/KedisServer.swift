@@ -140,7 +140,8 @@ package final class KedisServer: Service {
         let summary: LoadSummary?
         do {
             summary = try loadSnapshot(
-                into: engine.store, from: state.snapshotPath, nowMilliseconds: wallClockMilliseconds()
+                into: engine.store, from: state.snapshotPath, nowMilliseconds: wallClockMilliseconds(),
+                packLimit: PackLimit(setting: engine.configuration.listPackSetting.load(ordering: .relaxed))
             )
         } catch {
             throw StartError("\(error)\nThe file was left as it is; without it the server would start empty.")
