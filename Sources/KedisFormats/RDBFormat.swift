@@ -48,6 +48,20 @@ enum RDBStringEncoding {
 
 let rdbStringType: UInt8 = 0
 
+/// The kinds of values that are read, each in all the types in which it can be stored.
+enum RDBValueKind {
+    case string
+    case list
+
+    init?(type: UInt8) {
+        switch type {
+        case rdbStringType: self = .string
+        case _ where RDBListType.isList(type): self = .list
+        default: return nil
+        }
+    }
+}
+
 /// What a value type that is not loaded yet is called in messages, or nil for a number that Redis up to 7.2 does not
 /// use.
 func rdbTypeName(_ type: UInt8) -> String? {

@@ -24,9 +24,11 @@ package enum RDBItem {
     case end
 }
 
+/// A value: a string, or what kind of collection follows. Its parts are then to be read by the function that is named
+/// here; ``RDBReader/load(_:as:deadlineMilliseconds:in:limits:)`` puts any of them into the store.
 package enum RDBValue {
     case string(StringValue)
-    /// A list: its parts come from ``RDBReader/nextListPart()``.
+    /// ``RDBReader/nextListPart()``
     case list
 }
 
@@ -90,8 +92,8 @@ package struct RDBReader: ~Copyable {
 
     /// Reads the next item. After ``RDBItem/end`` there is none.
     package mutating func next() throws(RDBError) -> RDBItem {
-        // Whoever did not want the list has left it.
-        while try nextListPart() != nil {}
+        // Whoever did not want the value has left it.
+        try skipValue()
         input.beginItem()
         var attributes = Attributes()
         while true {
@@ -108,12 +110,10 @@ package struct RDBReader: ~Copyable {
                 attributes.frequency = try input.readByte()
             case rdbStringType:
                 return .entry(try readEntry(attributes))
-            case _ where RDBListType.isList(opcode):
-                let key = try readKey()
-                try beginList(type: opcode)
-                return .entry(attributes.entry(key, .list))
             default:
-                return try readOther(opcode)
+                guard let kind = RDBValueKind(type: opcode) else { return try readOther(opcode) }
+                let key = try readKey()
+                return .entry(attributes.entry(key, try beginValue(kind, type: opcode)))
             }
         }
     }

@@ -86,13 +86,8 @@ package struct RDBWriter: ~Copyable {
 
     /// Writes an entry of the store.
     package mutating func writeEntry(_ entry: Entry) {
-        switch entry.type {
-        case .string:
-            writeEntry(key: entry.key, deadlineMilliseconds: entry.deadlineMilliseconds, value: entry.string)
-        case .list:
-            guard beginEntry(RDBListType.listpacks, entry.key, entry.deadlineMilliseconds) else { return }
-            writeList(entry.list)
-        }
+        guard beginEntry(RDBWriter.valueType(of: entry), entry.key, entry.deadlineMilliseconds) else { return }
+        writeContent(of: entry)
     }
 
     /// Writes a key with a string; `deadlineMilliseconds` is ``noDeadline`` or milliseconds since 1970.
@@ -110,6 +105,17 @@ package struct RDBWriter: ~Copyable {
         append(type)
         writeString(key)
         return true
+    }
+
+    /// Writes the type and the value of an entry and ends as a payload of DUMP does: see DumpPayload.
+    mutating func writePayload(of entry: Entry) {
+        append(RDBWriter.valueType(of: entry))
+        writeContent(of: entry)
+        appendLittleEndian(UInt64(RDBFormat.writtenVersion), byteCount: 2)
+        takeChecksum()
+        emit()
+        appendLittleEndian(checksum.value, byteCount: RDBFormat.checksumByteCount)
+        emit()
     }
 
     /// Ends the file and hands everything to the sink; false when the sink refused something.

@@ -4,7 +4,7 @@
 // so the caller throws the store away. Locks one stripe for each key, so others may look on (INFO) meanwhile.
 // Memory: the reader's buffer, see RDBReader. Cost: one pass over the file; keys that are due are passed over.
 
-import KedisFormats
+package import KedisFormats
 package import KedisStore
 import KedisUtilities
 
@@ -24,11 +24,11 @@ package struct LoadSummary: Sendable, Equatable {
 }
 
 /// Loads the snapshot at `path` into `store`, which is empty; nil when there is no such file. `progress` is told from
-/// time to time how far it is. `held` are the stripes that the caller has locked: none or all. `packLimit` says which
-/// lists lie in their cells.
+/// time to time how far it is. `held` are the stripes that the caller has locked: none or all. `limits` say which
+/// values are packed. With `replacesKeys`, a key that is there already is replaced, which is else an error.
 package func loadSnapshot(
     into store: Store, held: StripeSet = StripeSet(), from path: String, nowMilliseconds: Int64,
-    packLimit: PackLimit = PackLimit(setting: -2), fileSystem: FileSystem = .system,
+    limits: LoadLimits = LoadLimits(), replacesKeys: Bool = false, fileSystem: FileSystem = .system,
     progress: @escaping (_ bytesRead: Int, _ totalBytes: Int) -> Void = { _, _ in }
 ) throws(SnapshotError) -> LoadSummary? {
     let file: FileHandle
@@ -48,7 +48,8 @@ package func loadSnapshot(
     let source = SnapshotSource(file: file, byteCount: byteCount, fileSystem: fileSystem, progress: progress)
     do {
         var loader = SnapshotLoader(
-            store: store, held: held, nowMilliseconds: nowMilliseconds, packLimit: packLimit, source: source)
+            store: store, held: held, nowMilliseconds: nowMilliseconds, limits: limits, replacesKeys: replacesKeys,
+            source: source)
         return try loader.run()
     } catch {
         if let failure = source.failure { throw .system(failure) }
@@ -90,7 +91,8 @@ private struct SnapshotLoader: ~Copyable {
     private let store: Store
     private let held: StripeSet
     private let nowMilliseconds: Int64
-    private let packLimit: PackLimit
+    private let limits: LoadLimits
+    private let replacesKeys: Bool
     private let byteCount: Int
     private var reader: RDBReader
     private var summary = LoadSummary()
@@ -99,12 +101,14 @@ private struct SnapshotLoader: ~Copyable {
     private var itemOffset = 0
 
     init(
-        store: Store, held: StripeSet, nowMilliseconds: Int64, packLimit: PackLimit, source: SnapshotSource
+        store: Store, held: StripeSet, nowMilliseconds: Int64, limits: LoadLimits, replacesKeys: Bool,
+        source: SnapshotSource
     ) {
         self.store = store
         self.held = held
         self.nowMilliseconds = nowMilliseconds
-        self.packLimit = packLimit
+        self.limits = limits
+        self.replacesKeys = replacesKeys
         byteCount = source.byteCount
         reader = RDBReader(byteCount: source.byteCount) { source.fill($0) }
     }
@@ -157,63 +161,13 @@ private struct SnapshotLoader: ~Copyable {
         store.lock(missing)
         defer { store.unlock(missing) }
         let keyspace = store.keyspace(databaseIndex, nowMilliseconds: nowMilliseconds, held: stripe)
-        if keyspace.peek(key) != nil { throw error(.duplicateKey(rdbKeyText(entry.key))) }
-        switch entry.value {
-        case .string(let value): try load(value, key, entry.deadlineMilliseconds, in: keyspace)
-        case .list: try loadList(key, entry.deadlineMilliseconds, in: keyspace)
+        if keyspace.peek(key) != nil {
+            guard replacesKeys else { throw error(.duplicateKey(rdbKeyText(entry.key))) }
+            _ = keyspace.remove(key)
         }
+        try reader.load(
+            entry.value, as: key, deadlineMilliseconds: entry.deadlineMilliseconds, in: keyspace, limits: limits)
         summary.keyCount += 1
-    }
-
-    private func load(
-        _ value: StringValue, _ key: Key, _ deadlineMilliseconds: Int64?, in keyspace: Keyspace
-    ) throws(RDBError) {
-        let deadline: DeadlineUpdate = deadlineMilliseconds.map { .set($0) } ?? .clear
-        do {
-            switch value {
-            case .integer(let integer): try keyspace.setInteger(key, integer, deadline: deadline)
-            case .bytes(let bytes): try keyspace.setString(key, bytes, deadline: deadline)
-            }
-        } catch {
-            throw self.error(.outOfMemory(byteCount: value.byteCount))
-        }
-    }
-
-    private mutating func loadList(
-        _ key: Key, _ deadlineMilliseconds: Int64?, in keyspace: Keyspace
-    ) throws(RDBError) {
-        while let part = try reader.nextListPart() {
-            do {
-                try append(part, toListAt: key, in: keyspace)
-            } catch {
-                throw self.error(.outOfMemory(byteCount: part.byteCount))
-            }
-        }
-        guard let deadlineMilliseconds, let made = keyspace.peek(key) else { return }
-        do {
-            try keyspace.setDeadline(made, deadlineMilliseconds)
-        } catch {
-            throw self.error(.outOfMemory(byteCount: MemoryLayout<Int64>.size))
-        }
-    }
-
-    private func append(
-        _ part: RDBListPart, toListAt key: Key, in keyspace: Keyspace
-    ) throws(StoreError) {
-        switch part {
-        case .run(let run, let count): try keyspace.appendRun(key, run, count: count, limit: packLimit)
-        case .value(let value): try append(value, toListAt: key, in: keyspace)
-        case .values(let values): for value in values { try append(value, toListAt: key, in: keyspace) }
-        }
-    }
-
-    private func append(_ value: StringValue, toListAt key: Key, in keyspace: Keyspace) throws(StoreError) {
-        try value.withBytes { (bytes) throws(StoreError) in
-            guard var editor = keyspace.editList(key, limit: packLimit) else {
-                return try keyspace.makeList(key, limit: packLimit, count: 1, atHead: false) { _ in bytes }
-            }
-            try editor.push(1, atHead: false) { _ in bytes }
-        }
     }
 
     private func error(_ reason: RDBError.Reason) -> RDBError { RDBError(offset: itemOffset, reason: reason) }

@@ -141,7 +141,7 @@ package final class KedisServer: Service {
         do {
             summary = try loadSnapshot(
                 into: engine.store, from: state.snapshotPath, nowMilliseconds: wallClockMilliseconds(),
-                packLimit: PackLimit(setting: engine.configuration.listPackSetting.load(ordering: .relaxed))
+                limits: engine.configuration.loadLimits
             )
         } catch {
             throw StartError("\(error)\nThe file was left as it is; without it the server would start empty.")

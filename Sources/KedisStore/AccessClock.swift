@@ -26,7 +26,17 @@ enum AccessClock {
         return idle > mask / 2 + mask / 4 ? 0 : idle
     }
 
+    /// The clock of what was not used for so long; longer than it can say is as long as it can.
+    static func idle(_ idleSeconds: Int64, nowMilliseconds: Int64) -> UInt32 {
+        let idle = UInt32(min(max(0, idleSeconds), Int64(mask / 2)))
+        return (seconds(nowMilliseconds: nowMilliseconds) &- idle) & mask
+    }
+
     // MARK: Frequency
+
+    static func frequent(_ counter: UInt8, nowMilliseconds: Int64) -> UInt32 {
+        minutes(nowMilliseconds) << 8 | UInt32(counter)
+    }
 
     static func startOfFrequency(nowMilliseconds: Int64) -> UInt32 {
         minutes(nowMilliseconds) << 8 | counterStart

@@ -143,6 +143,16 @@ package struct Keyspace {
             : AccessClock.seconds(nowMilliseconds: nowMilliseconds)
     }
 
+    /// Sets how long ago or how often an entry was used, whichever the store notes; nil is as of a new key (RESTORE).
+    package func setAccess(_ entry: Entry, idleSeconds: Int64?, frequency: UInt8?) {
+        if shared.pointee.countsFrequency {
+            entry.cell.header.accessClock =
+                frequency.map { AccessClock.frequent($0, nowMilliseconds: nowMilliseconds) } ?? newAccessClock
+        } else {
+            entry.cell.header.accessClock = AccessClock.idle(idleSeconds ?? 0, nowMilliseconds: nowMilliseconds)
+        }
+    }
+
     /// The access counter of an entry, 0 to 255 on a logarithmic scale, decayed to now. Means something while the store
     /// counts frequencies.
     package func accessFrequency(_ entry: Entry) -> Int {

@@ -26,6 +26,8 @@ let genericCommands: [CommandSpec] = [
     RenameNXCommand.spec,
     CopyCommand.spec,
     MoveCommand.spec,
+    DumpCommand.spec,
+    RestoreCommand.spec,
     ObjectCommand.spec,
     DBSizeCommand.spec,
     FlushDBCommand.spec,

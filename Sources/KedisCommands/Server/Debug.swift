@@ -133,22 +133,11 @@ enum DebugCommand {
 
     /// What the value takes in a snapshot.
     private static func serializedByteCount(of entry: Entry) -> Int {
-        var writer = RDBWriter(chunkByteCount: 64) { _ in true }
-        switch entry.type {
-        case .string:
-            writer.writeValue(entry.string)
-            return writer.byteCount
-        case .list:
-            // The number of runs, then for each its form and length, before what compression saves.
-            writer.writeLength(entry.list.runCount)
-            var byteCount = 0
-            entry.list.forEachRun { run, _ in
-                writer.writeLength(2)
-                writer.writeLength(run.count + packedFrameByteCount)
-                byteCount += run.count + packedFrameByteCount
-            }
-            return writer.byteCount + byteCount
-        }
+        // Of collections what they are before compression, which is cheaper to find out.
+        let options = RDBOptions(compressesStrings: entry.type == .string, hasChecksum: false)
+        var writer = RDBWriter(options: options, chunkByteCount: 64) { _ in true }
+        writer.writeContent(of: entry)
+        return writer.byteCount
     }
 
     /// What files put around a packed run: its length, its count, an end mark.
