@@ -6,7 +6,7 @@
 // the bytes is believed: a count takes no memory before what it counts was read.
 
 package import KedisStore
-package import KedisUtilities
+import KedisUtilities
 
 /// Which collections are stored packed: what the directives say, for each type.
 package struct LoadLimits: Sendable {
@@ -78,6 +78,7 @@ extension RDBWriter {
         switch entry.type {
         case .string: rdbStringType
         case .list: RDBListType.listpacks
+        case .set, .sortedSet, .hash, .stream: 0xFF
         }
     }
 
@@ -86,6 +87,7 @@ extension RDBWriter {
         switch entry.type {
         case .string: writeValue(entry.string)
         case .list: writeList(entry.list)
+        case .set, .sortedSet, .hash, .stream: break
         }
     }
 }

@@ -12,8 +12,8 @@
 //      │ 4    │ 4        │ 1        │ outside │ outside │ 1     │ 24           │ 14           │ 14           │
 //      └──────┴──────────┴──────────┴─────────┴─────────┴───────┴──────────────┴──────────────┴──────────────┘
 //
-// "Outside": the cell holds the 8-byte address of a `Blob` (a list: of a `PackedDeque`), and the count says 8. A list
-// in its cell is a count of 2 bytes and a run of packed entries (PackedEntry.swift). The access clock is 24 bits of
+// "Outside": the cell holds the 8-byte address of a `Blob` (a collection: of a `Collection`), and the count says 8. A
+// collection in its cell is a count of 2 bytes and a run of packed entries (PackedEntry.swift), or a set of integers. The access clock is 24 bits of
 // seconds (LRU), or 16 bits of minutes and a counter of 8 bits (LFU).
 //
 // Ownership: the table's slot refers to the cell; nothing else does. Every access happens under the stripe's lock.
@@ -35,12 +35,20 @@ import Darwin
 package enum ValueType: UInt8, Sendable, CaseIterable {
     case string = 0
     case list = 1
+    case set = 2
+    case sortedSet = 3
+    case hash = 4
+    case stream = 5
 
     /// The name that TYPE and SCAN's TYPE option use.
     package var name: StaticString {
         switch self {
         case .string: "string"
         case .list: "list"
+        case .set: "set"
+        case .sortedSet: "zset"
+        case .hash: "hash"
+        case .stream: "stream"
         }
     }
 }
@@ -57,6 +65,13 @@ package enum ValueEncoding: UInt8, Sendable {
     case listpack = 3
     /// A list of several such runs.
     case quicklist = 4
+    /// A set of integers, sorted.
+    case integerSet = 5
+    /// A hash or set of any size.
+    case hashTable = 6
+    /// A sorted set of any size: in truth a B+tree.
+    case skipList = 7
+    case stream = 8
 
     /// The longest string that Redis keeps beside its header, in bytes: the limit that OBJECT ENCODING shows.
     package static let embeddedByteCountMax = 44
@@ -68,6 +83,10 @@ package enum ValueEncoding: UInt8, Sendable {
         case .raw: "raw"
         case .listpack: "listpack"
         case .quicklist: "quicklist"
+        case .integerSet: "intset"
+        case .hashTable: "hashtable"
+        case .skipList: "skiplist"
+        case .stream: "stream"
         }
     }
 }
@@ -236,24 +255,27 @@ struct Cell {
         return header.isValueOutside && header.type == .string ? Cell.blob(at: valueAddress) : nil
     }
 
-    /// The entries of a list that does not lie in the cell.
-    var deque: PackedDeque? {
+    /// The entries of a list that does not lie in the cell; only for lists.
+    var deque: PackedDeque? { collection.map { PackedDeque($0.address) } }
+
+    /// The collection that does not lie in the cell.
+    var collection: Collection? {
         let header = header
-        guard header.isValueOutside, header.type == .list else { return nil }
-        return PackedDeque(Cell.address(at: valueAddress))
+        guard header.isValueOutside, header.type != .string else { return nil }
+        return Collection(Cell.address(at: valueAddress))
     }
 
     var keyBlob: Blob? { header.isKeyOutside ? Cell.blob(at: address + header.keyOffset) : nil }
 
-    /// Makes the value field, of 8 bytes, refer to a list.
-    func setDeque(_ deque: PackedDeque) {
-        valueAddress.storeBytes(of: deque.address, as: UnsafeMutableRawPointer.self)
+    /// Makes the value field, of 8 bytes, refer to a collection.
+    func setCollection(_ collection: Collection) {
+        valueAddress.storeBytes(of: collection.address, as: UnsafeMutableRawPointer.self)
         header.isValueOutside = true
     }
 
     /// What the cell refers to outside of the arena, in bytes.
     var outsideByteCount: Int {
-        (valueBlob?.allocatedByteCount ?? deque?.allocatedByteCount ?? 0) + (keyBlob?.allocatedByteCount ?? 0)
+        (valueBlob?.allocatedByteCount ?? collection?.allocatedByteCount ?? 0) + (keyBlob?.allocatedByteCount ?? 0)
     }
 
     static func blob(at field: UnsafeMutableRawPointer) -> Blob { Blob(address(at: field)) }

@@ -134,6 +134,7 @@ extension Entry {
             case .list:
                 counted(list.count, "element")
                     + (cell.deque == nil ? " behind their number" : " outside, in \(counted(list.runCount, "run"))")
+            case .set, .sortedSet, .hash, .stream: cell.collection == nil ? "" : "outside"
             }
         add("value", header.valueOffset, header.valueFieldByteCount, meaning)
         let used = header.valueOffset + header.valueFieldByteCount

@@ -175,7 +175,7 @@ package struct ListEditor {
             deque.release()
             throw .outOfMemory
         }
-        place.cell.setDeque(deque)
+        place.cell.setCollection(Collection(deque.address))
         table.pointee.noteOutside(1, byteCount: deque.allocatedByteCount)
     }
 
@@ -196,7 +196,7 @@ package struct ListEditor {
         let base = place.cell.valueAddress
         base.storeBytes(of: UInt16(chunk.count), as: UInt16.self)
         (base + PackedList.countByteCount).copyMemory(from: chunk.first, byteCount: chunk.byteCount)
-        table.pointee.release(deque, to: keyspace.shared.pointee.reclaimer)
+        table.pointee.release(Collection(deque.address), to: keyspace.shared.pointee.reclaimer)
     }
 }
 

@@ -34,22 +34,22 @@ extension Keyspace {
         return remove(key)
     }
 
-    /// - Parameter isMove: the entry itself goes afterwards, so that a list outside of it is passed on.
+    /// - Parameter isMove: the entry itself goes afterwards, so that a collection outside of it is passed on.
     private func duplicate(
         _ entry: Entry, as key: Key, in target: Keyspace, accessClock: UInt32, isMove: Bool
     ) throws(StoreError) {
         let stripe = target.stripe(of: key)
         guard let table = stripe.pointee.tableForWriting(target.databaseIndex) else { throw .outOfMemory }
-        guard let deque = entry.cell.deque else {
+        guard let collection = entry.cell.collection else {
             _ = try target.insertDuplicate(of: entry, as: key, in: table, of: stripe, accessClock: accessClock)
             return
         }
-        let passed = isMove ? deque : deque.copy()
+        let passed = isMove ? collection : collection.copy()
         guard let passed else { throw .outOfMemory }
         do throws(StoreError) {
             let cell = try target.insertDuplicate(
                 of: entry, as: key, in: table, of: stripe, accessClock: accessClock)
-            cell.setDeque(passed)
+            cell.setCollection(passed)
             table.pointee.noteOutside(1, byteCount: passed.allocatedByteCount)
         } catch {
             if !isMove { passed.release() }
@@ -61,7 +61,7 @@ extension Keyspace {
             .noteOutside(-1, byteCount: -passed.allocatedByteCount)
     }
 
-    /// The cell of a new entry that shares the value of `entry`, but for a list outside: there it is an empty field.
+    /// The cell of a new entry that shares the value of `entry`, but for a collection outside: there it is an empty field.
     private func insertDuplicate(
         of entry: Entry, as key: Key, in table: UnsafeMutablePointer<Table>, of stripe: UnsafeMutablePointer<Stripe>,
         accessClock: UInt32

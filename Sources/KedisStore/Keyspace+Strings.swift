@@ -134,7 +134,7 @@ extension Keyspace {
     ) throws(StoreError) -> Cell {
         var place = found
         let oldBlob = place.cell.valueBlob
-        let oldDeque = place.cell.deque
+        let oldCollection = place.cell.collection
         let wasDue = isDue(place.cell)
         let before = wasDue ? noDeadline : place.cell.deadlineMilliseconds
         let after: Int64
@@ -152,7 +152,7 @@ extension Keyspace {
         header.hasDeadline = after != noDeadline
         guard table.pointee.reshape(&place, to: header, keepingValue: false) else { throw .outOfMemory }
         if let oldBlob { table.pointee.release(oldBlob, to: shared.pointee.reclaimer) }
-        if let oldDeque { table.pointee.release(oldDeque, to: shared.pointee.reclaimer) }
+        if let oldCollection { table.pointee.release(oldCollection, to: shared.pointee.reclaimer) }
         if wasDue {
             // The key that was overwritten was due: it expired here.
             store.expiryObserver?(databaseIndex, place.cell.key)

@@ -30,7 +30,7 @@ import Darwin
 
 struct PackedDeque {
     private struct Header {
-        var source: UnsafeMutablePointer<MemorySource>
+        var frame: CollectionHeader
         var ring: UnsafeMutablePointer<PackedChunk>
         var ringCapacity: Int
         var firstChunk: Int
@@ -38,8 +38,6 @@ struct PackedDeque {
         var count: Int
         /// Of all chunks.
         var capacity: Int
-        /// While the deque waits to be freed.
-        var nextWaiting: UnsafeMutableRawPointer?
     }
 
     let address: UnsafeMutableRawPointer
@@ -48,7 +46,7 @@ struct PackedDeque {
 
     private var header: UnsafeMutablePointer<Header> { address.assumingMemoryBound(to: Header.self) }
 
-    private var source: UnsafeMutablePointer<MemorySource> { header.pointee.source }
+    private var source: UnsafeMutablePointer<MemorySource> { header.pointee.frame.source }
 
     /// An empty deque; nil when memory is exhausted.
     static func make(from source: UnsafeMutablePointer<MemorySource>) -> PackedDeque? {
@@ -60,15 +58,9 @@ struct PackedDeque {
         }
         header.initialize(
             to: Header(
-                source: source, ring: ring, ringCapacity: ringCapacity, firstChunk: 0, chunkCount: 0, count: 0,
-                capacity: 0))
+                frame: CollectionHeader(source: source, form: .deque), ring: ring, ringCapacity: ringCapacity,
+                firstChunk: 0, chunkCount: 0, count: 0, capacity: 0))
         return PackedDeque(header)
-    }
-
-    /// The one that is freed after it (Reclaimer.swift).
-    var nextWaiting: PackedDeque? {
-        get { header.pointee.nextWaiting.map { PackedDeque($0) } }
-        nonmutating set { header.pointee.nextWaiting = newValue?.address }
     }
 
     var count: Int { header.pointee.count }

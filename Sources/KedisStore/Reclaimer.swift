@@ -23,18 +23,18 @@ struct Reclaimer: ~Copyable {
         // Sendable: plain memory that nobody else refers to; who takes it owns it.
         case table(DetachedTable)
         case blob(Blob, discardedUpTo: Int)
-        case deque(PackedDeque)
+        case collection(Collection)
 
         var byteCount: Int {
             switch self {
             case .table(let detached): detached.byteCount
             case .blob(let blob, _): blob.allocatedByteCount
-            case .deque(let deque): deque.allocatedByteCount
+            case .collection(let collection): collection.allocatedByteCount
             }
         }
     }
 
-    /// A list of tables, one of blobs and one of lists, linked through what waits: adding to them takes no memory,
+    /// A list of tables, one of blobs and one of collections, linked through what waits: adding to them takes no memory,
     /// so that freeing works when there is none.
     struct State: @unchecked Sendable {
         // Sendable: what waits is the reclaimer's alone, whose lock guards it.
@@ -42,8 +42,8 @@ struct Reclaimer: ~Copyable {
         private var lastTable: UnsafeMutablePointer<Table>?
         private var firstBlob: Blob?
         private var lastBlob: Blob?
-        private var firstDeque: PackedDeque?
-        private var lastDeque: PackedDeque?
+        private var firstCollection: Collection?
+        private var lastCollection: Collection?
         private var turn = 0
         private(set) var count = 0
         var byteCount = 0
@@ -69,29 +69,29 @@ struct Reclaimer: ~Copyable {
                 blob.nextWaiting = nil
                 if let lastBlob { lastBlob.nextWaiting = blob } else { firstBlob = blob }
                 lastBlob = blob
-            case .deque(let deque):
-                deque.nextWaiting = nil
-                if let lastDeque { lastDeque.nextWaiting = deque } else { firstDeque = deque }
-                lastDeque = deque
+            case .collection(let collection):
+                collection.nextWaiting = nil
+                if let lastCollection { lastCollection.nextWaiting = collection } else { firstCollection = collection }
+                lastCollection = collection
             }
         }
 
-        /// A blob, a table and a list in turn, while there are such.
+        /// A blob, a table and a collection in turn, while there are such.
         mutating func takeFirst() -> Item? {
             turn = (turn + 1) % 3
             switch turn {
-            case 0: return takeFirstBlob() ?? takeFirstTable() ?? takeFirstDeque()
-            case 1: return takeFirstTable() ?? takeFirstDeque() ?? takeFirstBlob()
-            default: return takeFirstDeque() ?? takeFirstBlob() ?? takeFirstTable()
+            case 0: return takeFirstBlob() ?? takeFirstTable() ?? takeFirstCollection()
+            case 1: return takeFirstTable() ?? takeFirstCollection() ?? takeFirstBlob()
+            default: return takeFirstCollection() ?? takeFirstBlob() ?? takeFirstTable()
             }
         }
 
-        private mutating func takeFirstDeque() -> Item? {
-            guard let deque = firstDeque else { return nil }
-            firstDeque = deque.nextWaiting
-            if firstDeque == nil { lastDeque = nil }
+        private mutating func takeFirstCollection() -> Item? {
+            guard let collection = firstCollection else { return nil }
+            firstCollection = collection.nextWaiting
+            if firstCollection == nil { lastCollection = nil }
             count -= 1
-            return .deque(deque)
+            return .collection(collection)
         }
 
         private mutating func takeFirstTable() -> Item? {
@@ -123,10 +123,10 @@ struct Reclaimer: ~Copyable {
                 blob.nextWaiting = firstBlob
                 firstBlob = blob
                 if lastBlob == nil { lastBlob = blob }
-            case .deque(let deque):
-                deque.nextWaiting = firstDeque
-                firstDeque = deque
-                if lastDeque == nil { lastDeque = deque }
+            case .collection(let collection):
+                collection.nextWaiting = firstCollection
+                firstCollection = collection
+                if lastCollection == nil { lastCollection = collection }
             }
         }
 
@@ -137,7 +137,7 @@ struct Reclaimer: ~Copyable {
         }
     }
 
-    /// Blobs and lists up to this size are freed at once: it takes some tens of microseconds.
+    /// Blobs and collections up to this size are freed at once: it takes some tens of microseconds.
     static let immediateByteCountMax = 1 << 20
     /// What one slice discards.
     static let sliceByteCount = 1 << 20
@@ -187,12 +187,12 @@ struct Reclaimer: ~Copyable {
         }
     }
 
-    /// Takes over a list: a small one is freed at once.
-    borrowing func release(_ deque: PackedDeque) {
-        if deque.allocatedByteCount <= Self.immediateByteCountMax {
-            deque.release()
+    /// Takes over a collection: a small one is freed at once.
+    borrowing func release(_ collection: Collection) {
+        if collection.allocatedByteCount <= Self.immediateByteCountMax {
+            collection.release()
         } else {
-            add(.deque(deque))
+            add(.collection(collection))
         }
     }
 

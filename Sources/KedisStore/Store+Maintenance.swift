@@ -78,13 +78,13 @@ extension Store {
             } else {
                 shared.pointee.reclaimer.done(byteCount: byteCount, isBlob: true)
             }
-        case .deque(let deque):
-            let byteCount = deque.allocatedByteCount
-            let isReleased = deque.releaseSome(byteLimit: Reclaimer.sliceByteCount)
+        case .collection(let collection):
+            let byteCount = collection.allocatedByteCount
+            let isReleased = collection.releaseSome(byteLimit: Reclaimer.sliceByteCount)
             if isReleased {
                 shared.pointee.reclaimer.done(byteCount: byteCount, isBlob: false)
             } else {
-                shared.pointee.reclaimer.noteSlice(byteCount: byteCount - deque.allocatedByteCount)
+                shared.pointee.reclaimer.noteSlice(byteCount: byteCount - collection.allocatedByteCount)
                 shared.pointee.reclaimer.putBack(item)
             }
         case .table(let detached):

@@ -65,7 +65,7 @@ extension Table {
             sum.cellBytes += SizeClass.rounded(units: header.units) * SizeClass.unitByteCount
             sum.blobs += (header.isValueOutside ? 1 : 0) + (header.isKeyOutside ? 1 : 0)
             sum.blobBytes += cell.outsideByteCount
-            cell.deque?.checkInvariants()
+            cell.collection?.checkInvariants()
             if header.type == .list, !header.isValueOutside {
                 precondition(packedEntryCount(PackedList(cell.value).run) == PackedList(cell.value).count)
             }

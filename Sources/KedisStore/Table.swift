@@ -303,7 +303,7 @@ struct Table: ~Copyable {
     mutating func releaseBlobs(of cell: Cell, to reclaimer: borrowing Reclaimer) {
         if let blob = cell.valueBlob { release(blob, to: reclaimer) }
         if let blob = cell.keyBlob { release(blob, to: reclaimer) }
-        if let deque = cell.deque { release(deque, to: reclaimer) }
+        if let collection = cell.collection { release(collection, to: reclaimer) }
     }
 
     /// A cell no longer refers to `blob`.
@@ -312,10 +312,10 @@ struct Table: ~Copyable {
         reclaimer.release(blob)
     }
 
-    /// A cell no longer refers to `deque`.
-    mutating func release(_ deque: PackedDeque, to reclaimer: borrowing Reclaimer) {
-        noteOutside(-1, byteCount: -deque.allocatedByteCount)
-        reclaimer.release(deque)
+    /// A cell no longer refers to `collection`.
+    mutating func release(_ collection: Collection, to reclaimer: borrowing Reclaimer) {
+        noteOutside(-1, byteCount: -collection.allocatedByteCount)
+        reclaimer.release(collection)
     }
 
     // MARK: Slots

@@ -56,6 +56,7 @@ package struct KeyspaceSnapshot: Equatable {
                         return true
                     }
                     value = .array(elements)
+                case .set, .sortedSet, .hash, .stream: value = .array([])
                 }
                 let deadline = entry.deadlineMilliseconds
                 entries[Self.name(database, entry.key.bytes)] = Entry(

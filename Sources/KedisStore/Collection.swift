@@ -1,0 +1,77 @@
+// Collections outside of their cells: what cells, tables and the reclaimer know of them.
+//
+// A collection that is too large for its cell owns its memory, so that it goes to another key, database or stripe, or
+// to the reclaimer, as one address. Each structure begins with the same header, which says its form.
+//
+// Ownership: the cell that holds the address, or the reclaimer that frees it in slices; never shared. Guarded by the
+// stripe's lock. Memory is counted by the `MemorySource`.
+// To add a structure: a form, and its line in each `switch` here.
+
+import KedisUtilities
+
+/// The structures that hold collections.
+enum CollectionForm: UInt8 {
+    /// A list: PackedDeque.swift.
+    case deque
+}
+
+/// What the memory of every structure begins with.
+struct CollectionHeader {
+    var source: UnsafeMutablePointer<MemorySource>
+    /// The one that is freed after it, while it waits for that.
+    var nextWaiting: UnsafeMutableRawPointer?
+    let form: CollectionForm
+
+    init(source: UnsafeMutablePointer<MemorySource>, form: CollectionForm) {
+        self.source = source
+        self.form = form
+    }
+}
+
+/// A handle on a collection: trivially copied, owns nothing.
+struct Collection {
+    let address: UnsafeMutableRawPointer
+
+    init(_ address: UnsafeMutableRawPointer) { self.address = address }
+
+    private var header: UnsafeMutablePointer<CollectionHeader> {
+        address.assumingMemoryBound(to: CollectionHeader.self)
+    }
+
+    var form: CollectionForm { header.pointee.form }
+
+    var nextWaiting: Collection? {
+        get { header.pointee.nextWaiting.map { Collection($0) } }
+        nonmutating set { header.pointee.nextWaiting = newValue?.address }
+    }
+
+    /// What it takes from the allocator, in bytes. O(1).
+    var allocatedByteCount: Int {
+        switch form {
+        case .deque: PackedDeque(address).allocatedByteCount
+        }
+    }
+
+    /// Frees about `byteLimit` bytes; true when the collection itself is gone.
+    func releaseSome(byteLimit: Int) -> Bool {
+        switch form {
+        case .deque: PackedDeque(address).releaseSome(byteLimit: byteLimit)
+        }
+    }
+
+    func release() { _ = releaseSome(byteLimit: .max) }
+
+    /// A copy; nil when memory is exhausted. O(bytes).
+    func copy() -> Collection? {
+        switch form {
+        case .deque: PackedDeque(address).copy().map { Collection($0.address) }
+        }
+    }
+
+    /// Walks the collection and traps when something does not hold. O(n).
+    func checkInvariants() {
+        switch form {
+        case .deque: PackedDeque(address).checkInvariants()
+        }
+    }
+}
