@@ -22,6 +22,7 @@ public final class KedisConnection {
         self.owner = owner
         self.lifecycle = lifecycle
         session = Session(engine: engine)
+        session.client.pointee.deniesBlocking = true
         bytes.reserveCapacity(256)
     }
 

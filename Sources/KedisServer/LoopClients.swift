@@ -12,6 +12,7 @@ final class LoopClients: @unchecked Sendable {
 
     let loop: any EventLoop
     let turns: LoopTurns
+    let deadlines: WaitDeadlines
     private let server: ServerContext
     private var handlers: [SessionHandler] = []
     private var cursor = 0
@@ -22,6 +23,7 @@ final class LoopClients: @unchecked Sendable {
     init(loop: any EventLoop, server: ServerContext) {
         self.loop = loop
         turns = LoopTurns(loop: loop)
+        deadlines = WaitDeadlines(loop: loop)
         self.server = server
     }
 
@@ -57,6 +59,7 @@ final class LoopClients: @unchecked Sendable {
         loop.submit { [self] in
             task?.cancel()
             task = nil
+            deadlines.removeAll()
             for handler in handlers { handler.context?.close(promise: nil) }
         }
     }

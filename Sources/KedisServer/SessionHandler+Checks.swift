@@ -84,7 +84,8 @@ extension SessionHandler {
 
     private func checkIdleness(_ context: ChannelHandlerContext, _ now: Int64) {
         let seconds = server.engine.configuration.idleTimeoutSeconds.load(ordering: .relaxed)
-        guard seconds > 0 else { return }
+        // Who waits in a blocking command is not idle.
+        guard seconds > 0, !session.pointee.isBlocked else { return }
         let idle = now - record.lastInteractionMilliseconds.load(ordering: .relaxed)
         guard idle > Int64(seconds) * 1000 else { return }
         server.engine.host.log(.verbose, "Closing idle client")

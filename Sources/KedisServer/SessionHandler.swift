@@ -48,8 +48,11 @@ final class SessionHandler: ChannelInboundHandler {
     /// Bytes of replies that were given to the channel.
     private(set) var queuedByteCount: UInt64 = 0
     var watch = OutputWatch()
-    /// Where `loop` keeps this handler.
+    /// Where `loop` keeps this handler, and where its deadlines do while the client waits until one.
     var loopIndex = -1
+    var deadlineIndex = -1
+    /// The client waits in a blocking command, and the deadline has been entered.
+    private var isWaiting = false
 
     /// Rounds of a paused session before other connections of the loop get their turn.
     private static let roundsMax = 4
@@ -60,12 +63,21 @@ final class SessionHandler: ChannelInboundHandler {
         descriptor = endpoint.descriptor
         let loopOfChannel = channel.eventLoop
         session = .allocate(capacity: 1)
+        let waking = WakeTarget()
         session.initialize(
-            to: Session(engine: server.engine, endpoint: endpoint) {
+            to: Session(
+                engine: server.engine, endpoint: endpoint,
                 // Never at once: a client may kill itself, and its reply goes out first.
-                loopOfChannel.execute { channel.close(promise: nil) }
-            }
+                close: { loopOfChannel.execute { channel.close(promise: nil) } },
+                wake: { loopOfChannel.execute { waking.handler?.wake() } }
+            )
         )
+        waking.handler = self
+    }
+
+    private final class WakeTarget: @unchecked Sendable {
+        // Sendable: set when it is made, then read on the event loop only.
+        weak var handler: SessionHandler?
     }
 
     deinit {
@@ -82,6 +94,7 @@ final class SessionHandler: ChannelInboundHandler {
 
     func handlerRemoved(context: ChannelHandlerContext) {
         self.context = nil
+        stopWaiting()
         loop.remove(self)
         server.releaseConnection()
     }
@@ -102,6 +115,7 @@ final class SessionHandler: ChannelInboundHandler {
     func channelInactive(context: ChannelHandlerContext) {
         // From here on the number may be another connection's.
         descriptor = -1
+        stopWaiting()
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
@@ -128,6 +142,7 @@ final class SessionHandler: ChannelInboundHandler {
             isPaused = false
         }
         if session.pointee.isClosing { finish(context) }
+        if session.pointee.isBlocked != isWaiting { followWaiting() }
     }
 
     /// Gives bytes to the socket and returns how many it took: none when it is full or broken.
@@ -212,6 +227,41 @@ final class SessionHandler: ChannelInboundHandler {
             guard let self, let context = self.context else { return }
             self.pump(context)
         }
+    }
+
+    // MARK: Blocked clients
+
+    /// The client began to wait, or waits no more.
+    private func followWaiting() {
+        isWaiting.toggle()
+        loop.deadlines.remove(self)
+        guard isWaiting, let deadline = session.pointee.waitDeadlineNanoseconds else { return }
+        loop.deadlines.add(self, nanoseconds: deadline)
+    }
+
+    /// Somebody has an outcome for the client.
+    private func wake() {
+        if session.pointee.finishWaiting() { goOn() }
+    }
+
+    /// The deadline has passed.
+    func waitIsOver() {
+        if session.pointee.expireWaiting(nowNanoseconds: monotonicNanoseconds()) { goOn() }
+    }
+
+    /// Sends the answer to a client that has waited, and executes what it has sent meanwhile.
+    private func goOn() {
+        guard let context, !isFinishing else { return }
+        send(context)
+        guard !isFinishing, session.pointee.hasPendingInput else { return }
+        isPaused = true
+        pump(context)
+    }
+
+    /// The connection is gone.
+    private func stopWaiting() {
+        session.pointee.abandonWaiting()
+        if isWaiting { followWaiting() }
     }
 
     // MARK: Reading

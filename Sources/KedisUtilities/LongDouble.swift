@@ -39,6 +39,13 @@ package struct LongDouble: Sendable {
         LongDouble(storage: kedis_long_double_add(left.storage, right.storage))
     }
 
+    /// The number times 1000, rounded up: seconds as milliseconds. Nil when it is too large (or NaN); what is too small
+    /// is the least integer.
+    package var roundedUpThousandfold: Int64? {
+        var result: Int64 = 0
+        return kedis_long_double_scaled_up(storage, 1000, &result) ? result : nil
+    }
+
     package var isNaN: Bool { kedis_long_double_is_nan(storage) }
 
     /// Whether the number is neither infinite nor NaN.

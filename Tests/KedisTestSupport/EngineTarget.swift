@@ -122,6 +122,8 @@ private final class SessionBox {
             end()
             return ([], true)
         }
+        let now = session?.engine.clock.monotonicNanoseconds() ?? 0
+        if session?.expireWaiting(nowNanoseconds: now) == true { session?.resume() }
         bytes.withUnsafeBytes { session?.receive($0) }
         var replies = takeOutput()
         while session?.isPaused == true {

@@ -10,6 +10,11 @@ extension RespFileParser {
             index += 1
             return []
         }
+        if lines[index] == "< blocks" {
+            index += 1
+            isBlocking = true
+            return []
+        }
         var expected: [RespExpectation] = []
         while index < lines.count, lines[index].hasPrefix("<") {
             expected.append(try expectation(depth: 0))

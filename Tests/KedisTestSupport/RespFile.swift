@@ -27,6 +27,8 @@ package struct RespFile: Sendable {
         package enum Payload: Sendable {
             case arguments([[UInt8]])
             case raw([UInt8])
+            /// Nothing is sent: replies come to an earlier request.
+            case nothing
         }
 
         package let line: Int
@@ -41,6 +43,8 @@ package struct RespFile: Sendable {
         package let expected: [RespExpectation]?
         /// The `<` lines as they stand in the file.
         package let expectedText: String
+        /// There is no reply yet: the client waits (`< blocks`).
+        package let isBlocking: Bool
     }
 
     package enum Scope: Sendable { case everyone, kedisOnly, oracleOnly }
@@ -76,10 +80,12 @@ extension RespFile {
 extension RespFile {
     /// The file up to its first `! sleep`, for those who run it many times.
     package var untilFirstSleep: RespFile {
-        let steps = steps.prefix {
+        var steps = steps.prefix {
             if case .sleep = $0 { return false }
             return true
         }
+        // A request whose reply comes behind the sleep.
+        if case .request(let request) = steps.last, request.expected?.isEmpty == true { steps.removeLast() }
         return RespFile(path: path, command: command, steps: Array(steps))
     }
 }
@@ -92,6 +98,8 @@ struct RespFileParser {
     var command: String?
     var steps: [RespFile.Step] = []
 
+    /// The reply that was read last was `< blocks`.
+    var isBlocking = false
     private var scope = RespFile.Scope.everyone
     private var protocolVersion: Int?
 
@@ -144,6 +152,7 @@ struct RespFileParser {
         case "keep":
             guard !argument.isEmpty else { throw error("the name is missing") }
             steps.append(.keep(name: String(argument), line: index))
+        case "receive": try append(.nothing, text: "receive")
         case "raw":
             let arguments = try split(argument)
             guard arguments.count == 1 else { throw error("raw takes one quoted string") }
@@ -173,13 +182,14 @@ struct RespFileParser {
     private mutating func append(_ payload: RespFile.Request.Payload, text: String) throws {
         guard command != nil else { throw error("no line \"# command: NAME\" before the first request") }
         let line = index
+        isBlocking = false
         let expected = try expectations()
         let expectedText = lines[line..<index].map { String($0.dropFirst(2)) }.joined(separator: "\n")
         steps.append(
             .request(
                 RespFile.Request(
                     line: line, text: text, payload: payload, scope: scope, protocolVersion: protocolVersion,
-                    expected: expected, expectedText: expectedText
+                    expected: expected, expectedText: expectedText, isBlocking: isBlocking
                 )
             )
         )

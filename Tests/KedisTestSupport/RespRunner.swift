@@ -92,7 +92,9 @@ package struct RespRunner {
         case .oracleOnly: if !target.isOracle { return true }
         }
         let peer = try peer()
+        let identifier = request.isBlocking ? try askIdentifier(of: peer, request) : nil
         switch request.payload {
+        case .nothing: break
         case .raw(let bytes): peer.send(bytes)
         case .arguments(let arguments): peer.send(Self.encode(arguments.map(substitute)))
         }
@@ -100,6 +102,7 @@ package struct RespRunner {
             recorded[request.line] = record(peer)
             return true
         }
+        if let identifier { return try waitUntilBlocked(identifier, request) }
         for expectation in expected {
             let event = peer.receive(Self.timeoutMilliseconds)
             guard case .reply(let reply) = event else {
@@ -112,6 +115,29 @@ package struct RespRunner {
             }
         }
         return true
+    }
+
+    private func askIdentifier(of peer: RespPeer, _ request: RespFile.Request) throws -> Int64 {
+        peer.send(Self.encode([Array("CLIENT".utf8), Array("ID".utf8)]))
+        guard case .reply(.integer(let identifier)) = peer.receive(Self.timeoutMilliseconds) else {
+            throw RespFileError(path: file.path, line: request.line, message: "the connection has no number")
+        }
+        return identifier
+    }
+
+    /// Asks over a connection of its own until the client waits: what the next clients send comes later.
+    private mutating func waitUntilBlocked(_ identifier: Int64, _ request: RespFile.Request) throws -> Bool {
+        let observer = try target.connect()
+        defer { observer.close() }
+        for attempt in 0..<500 {
+            if attempt > 0 { TestFiles.sleep(milliseconds: 10) }
+            let words = ["CLIENT", "LIST", "ID", String(identifier)]
+            observer.send(Self.encode(words.map { Array($0.utf8) }))
+            guard case .reply(let reply) = observer.receive(Self.timeoutMilliseconds) else { break }
+            if reply.respLines().contains(where: { $0.contains(" flags=b") }) { return true }
+        }
+        report(request.line, request.text, request.expectedText, "a client that does not wait")
+        return false
     }
 
     /// Takes what comes until it is quiet.

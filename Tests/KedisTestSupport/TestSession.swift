@@ -14,6 +14,16 @@ package final class TestSession {
 
     package var isClosing: Bool { session.isClosing }
 
+    /// The client waits in a blocking command.
+    package var isBlocked: Bool { session.isBlocked }
+
+    /// What came since for a client that waited: an outcome, or that its time is up.
+    package func collect() -> [UInt8] {
+        guard session.expireWaiting(nowNanoseconds: session.engine.clock.monotonicNanoseconds()) else { return [] }
+        session.resume()
+        return send([])
+    }
+
     /// Feeds `bytes` in one piece and returns the replies.
     package func send(_ bytes: [UInt8]) -> [UInt8] {
         bytes.withUnsafeBytes { session.receive($0) }

@@ -128,6 +128,20 @@ static inline kedis_long_double kedis_long_double_add(kedis_long_double a, kedis
     return kedis_long_double_box(kedis_long_double_unbox(a) + kedis_long_double_unbox(b));
 }
 
+/// `value * scale`, rounded up, in `*result`; false when it is too large, and the least integer when it is too small.
+static inline bool kedis_long_double_scaled_up(kedis_long_double value, int64_t scale, int64_t *result) {
+    long double scaled = kedis_long_double_unbox(value) * (long double)scale;
+    // Not `<= INT64_MAX`: where a long double is a double, that is 2^63.
+    if (!(scaled < 9223372036854775808.0L)) return false;
+    if (scaled <= -9223372036854775808.0L) {
+        *result = INT64_MIN;
+        return true;
+    }
+    *result = (int64_t)scaled;
+    if ((long double)*result < scaled && *result < INT64_MAX) *result += 1;
+    return true;
+}
+
 static inline bool kedis_long_double_is_nan(kedis_long_double value) {
     return isnan(kedis_long_double_unbox(value));
 }

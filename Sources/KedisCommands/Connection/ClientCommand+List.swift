@@ -128,6 +128,7 @@ extension ClientCommand {
 
     private static func flags(of record: ClientRecord) -> String {
         var flags = ""
+        if record.isBlocked.load(ordering: .relaxed) { flags += "b" }
         if record.isKilled.load(ordering: .relaxed) { flags += "A" }
         if record.endpoint.isUnixSocket { flags += "U" }
         if record.isNoEvict.load(ordering: .relaxed) { flags += "e" }

@@ -11,7 +11,7 @@ enum ClientCommand {
         "CLIENT", summary: "Groups the commands about connections.", since: "2.4.0", group: .connection,
         complexity: "That of the subcommand", arity: -2, flags: [],
         differences: [
-            "CACHING, GETREDIR, PAUSE, TRACKING, TRACKINGINFO, UNBLOCK and UNPAUSE are not there.",
+            "CACHING, GETREDIR, PAUSE, TRACKING, TRACKINGINFO and UNPAUSE are not there.",
             "SETINFO and NO-TOUCH are those of Redis 7.2.",
         ],
         subcommands: [
@@ -65,6 +65,7 @@ enum ClientCommand {
                 flags: [.noScript, .loading, .stale], arguments: [ArgumentSpec("connection-name", .string)],
                 replies: [.ok], handler: setName
             ),
+            unblockSpec,
         ]
     )
 

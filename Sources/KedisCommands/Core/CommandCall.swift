@@ -20,10 +20,15 @@ package struct CommandCall: ~Copyable {
     /// Not counted: the session keeps the engine alive.
     private let engineReference: Unmanaged<Engine>
     package var effects = Effects()
+    /// The waiter whose command runs again; nil in a first run. Lives as long as the call.
+    let waiter: Unmanaged<Waiter>?
+    /// Set by `block`.
+    var blockRequest: BlockRequest?
 
     init(
         arguments: ArgumentList, keyspace: Keyspace, keyBase: UnsafePointer<Key>, keyCount: Int,
-        entry: UnsafePointer<CommandEntry>, client: UnsafeMutablePointer<ClientState>, engine: Unmanaged<Engine>
+        entry: UnsafePointer<CommandEntry>, client: UnsafeMutablePointer<ClientState>, engine: Unmanaged<Engine>,
+        waiter: Unmanaged<Waiter>? = nil
     ) {
         self.arguments = arguments
         self.keyspace = keyspace
@@ -32,6 +37,7 @@ package struct CommandCall: ~Copyable {
         self.entry = entry
         self.client = client
         engineReference = engine
+        self.waiter = waiter
     }
 
     package var engine: Engine { engineReference.takeUnretainedValue() }
@@ -82,7 +88,13 @@ package struct Effects {
     /// The number of changes, as `rdb_changes_since_last_save` counts them.
     package private(set) var changeCount = 0
     /// Set by EXPLAIN ANALYZE: the events are kept.
-    var isRecording = false
+    var isRecording = false {
+        didSet { isObserved = isRecording || queue != nil }
+    }
+    /// Told of the keys that change, while anybody waits for any: see Serving.swift.
+    var queue: Unmanaged<ServiceQueue>?
+    /// Somebody wants to know the keys.
+    var isObserved = false
     private(set) var events: [Event] = []
 
     struct Event {
@@ -97,14 +109,16 @@ package struct Effects {
     }
 
     mutating func noteEvent(_ name: StaticString, key: Key, databaseIndex: Int) {
-        if isRecording { recordSlowly(name, key, databaseIndex) }
+        if isObserved { observeSlowly(name, key, databaseIndex) }
     }
 
     /// Counts changes that belong to no single key (FLUSHALL, SWAPDB).
     mutating func noteChanges(_ count: Int) { changeCount += count }
 
     @inline(never)
-    private mutating func recordSlowly(_ name: StaticString, _ key: Key, _ databaseIndex: Int) {
+    private mutating func observeSlowly(_ name: StaticString, _ key: Key, _ databaseIndex: Int) {
+        queue?.takeUnretainedValue().note(key, databaseIndex: databaseIndex)
+        guard isRecording else { return }
         events.append(Event(name: name, key: key.bytes.bytes, databaseIndex: databaseIndex))
     }
 }

@@ -7,6 +7,8 @@ import KedisUtilities
 package enum CommandError: Error, Sendable {
     case literal(StaticString)
     case text([UInt8])
+    /// No error: the client waits. Made by `CommandCall.block` alone.
+    case blocked
 
     /// An error with arguments in it: pieces of text and bytes, joined.
     static func joined(_ pieces: ByteView...) -> CommandError {

@@ -39,6 +39,8 @@ package final class Engine: Sendable {
     package let clients: ClientRegistry
     package let statistics = EngineStatistics()
     package let memory: MemoryGauge
+    /// Who waits for which key.
+    package let waiters = WaiterTable()
     package let commandStatistics: CommandStatistics
     package let startedMilliseconds: Int64
     /// DEBUG SET-ACTIVE-EXPIRE: whether the background tick removes what is due.

@@ -97,11 +97,17 @@ struct Explanation: ~Copyable {
             if isAnalyzing {
                 before = clock.monotonicNanoseconds()
                 engine.store.lock(stripes)
+                let services = engine.waiters.hasAny && !stripes.isEmpty ? ServiceQueue(engine.waiters) : nil
+                if services != nil {
+                    let planned = UnsafeBufferPointer(start: keys.base, count: keys.count)
+                    stripes = engine.lockForWaitersSlowly(planned, held: stripes)
+                }
                 lap(&timings, "lock")
-                execute(found, client: client, engine: engine)
+                execute(found, client: client, engine: engine, services)
                 before = clock.monotonicNanoseconds()
                 engine.store.unlock(stripes)
                 lap(&timings, "unlock")
+                services?.wakeServed()
             }
             inspectKeys(in: engine.store, databaseIndex: client.pointee.databaseIndex)
         } catch {
@@ -141,7 +147,8 @@ struct Explanation: ~Copyable {
 
     /// Handler and effects, as a session runs them, the reply going into a writer of its own.
     private mutating func execute(
-        _ entry: UnsafePointer<CommandEntry>, client: UnsafeMutablePointer<ClientState>, engine: Engine
+        _ entry: UnsafePointer<CommandEntry>, client: UnsafeMutablePointer<ClientState>, engine: Engine,
+        _ services: ServiceQueue?
     ) {
         var held = engine.store.keyspace(
             client.pointee.databaseIndex, nowMilliseconds: keyspace.nowMilliseconds, held: stripes
@@ -152,11 +159,17 @@ struct Explanation: ~Copyable {
             client: client, engine: Unmanaged.passUnretained(engine)
         )
         call.effects.isRecording = true
+        if let services { call.effects.watch(services) }
+        // A command that would wait is explained as one that may not.
+        let deniedBlocking = client.pointee.deniesBlocking
+        client.pointee.deniesBlocking = true
+        defer { client.pointee.deniesBlocking = deniedBlocking }
         reply.byteCountMax = replyByteCountMax
         let began = engine.clock.monotonicNanoseconds()
         _ = runHandler(&call, &reply)
         let ran = engine.clock.monotonicNanoseconds()
         applyEffects(&call)
+        services?.serve(engine, held: stripes, nowMilliseconds: keyspace.nowMilliseconds)
         let applied = engine.clock.monotonicNanoseconds()
         timings.append(("execute", ran &- began))
         timings.append(("effects", applied &- ran))

@@ -240,6 +240,7 @@ extension CommandError {
         switch self {
         case .literal(let literal): ByteView(literal).text
         case .text(let bytes): String(decoding: bytes, as: UTF8.self)
+        case .blocked: "the client waits"
         }
     }
 }

@@ -9,6 +9,11 @@ import KedisUtilities
 import Synchronization
 
 let listCommands: [CommandSpec] = [
+    BlockingListMoveCommand.spec,
+    BlockingListPopCommand.multipleSpec,
+    BlockingListPopCommand.headSpec,
+    BlockingListPopCommand.tailSpec,
+    BlockingListMoveCommand.tailToHeadSpec,
     ListIndexCommand.spec,
     ListInsertCommand.spec,
     ListLengthCommand.spec,

@@ -19,9 +19,11 @@ enum ListMoveCommand {
         since: "1.2.0", group: .list, arity: 3, flags: [.write, .denyOutOfMemory], keys: keys,
         arguments: [.key("source"), .key("destination", spec: 1)], replies: replies,
         deprecation: (since: "6.2.0", replacement: "`LMOVE` with the `RIGHT` and `LEFT` arguments")
-    ) { (call, reply) throws(CommandError) in try move(&call, &reply, from: .tail, to: .head) }
+    ) { (call, reply) throws(CommandError) in
+        if try !move(&call, &reply, from: .tail, to: .head) { reply.null() }
+    }
 
-    private static let keys: [KeySpec] = [
+    static let keys: [KeySpec] = [
         .one([.readWrite, .access, .delete]), .one([.readWrite, .insert], at: 2),
     ]
     private static let replies: [ReplySpec] = [.bulk("the element"), .null("the source does not exist")]
@@ -29,24 +31,26 @@ enum ListMoveCommand {
     private static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         let from = try ListEnd(call.arguments[3])
         let to = try ListEnd(call.arguments[4])
-        try move(&call, &reply, from: from, to: to)
+        if try !move(&call, &reply, from: from, to: to) { reply.null() }
     }
 
+    /// False, and nothing is replied, when there is no source.
+    ///
     /// The element is pushed before it is popped: memory may be refused for the push, and then nothing has changed.
     /// The list that is source and destination at once never gets empty on the way, so that its deadline stays.
-    private static func move(
+    static func move(
         _ call: inout CommandCall, _ reply: inout ReplyWriter, from: ListEnd, to: ListEnd
-    ) throws(CommandError) {
+    ) throws(CommandError) -> Bool {
         let (source, destination) = (call.key(0), call.key(1))
-        guard let entry = call.keyspace.write(source) else { return reply.null() }
+        guard let entry = call.keyspace.write(source) else { return false }
         guard entry.type == .list else { throw .wrongType }
         if let target = call.keyspace.write(destination), target.type != .list { throw .wrongType }
         // Looked up again: a destination that was due is gone now, which changed the keyspace.
-        guard let list = try call.keyspace.peek(source)?.listValue() else { return reply.null() }
+        guard let list = try call.keyspace.peek(source)?.listValue() else { return false }
         let element = list.element(at: from.positions(1, of: list.count).lowerBound)
         reply.bulk(element)
         try push(element, at: to, of: destination, call)
-        guard var editor = call.keyspace.editList(source, limit: call.listLimit) else { return }
+        guard var editor = call.keyspace.editList(source, limit: call.listLimit) else { return true }
         call.notified(destination, to.pushEvent)
         do throws(CommandError) {
             try call.removeElements(from.positions(1, of: editor.count), of: source, &editor, event: from.popEvent)
@@ -56,6 +60,7 @@ enum ListMoveCommand {
             }
             throw error
         }
+        return true
     }
 
     /// Pushes a copy: the list that the element lies in may be the one that changes.

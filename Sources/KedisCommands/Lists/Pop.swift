@@ -72,13 +72,28 @@ enum ListPopCommand {
     )
 
     private static func popFirst(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        let (end, count) = try readMultiple(call, countIndex: 1)
+        for index in 0..<call.keyCount {
+            let key = call.keyInLoop(index)
+            guard var editor = try call.editableList(key) else { continue }
+            reply.array(2)
+            reply.bulk(key.bytes)
+            return try call.pop(count, at: end, of: key, &editor, &reply)
+        }
+        reply.nullArray()
+    }
+
+    /// What stands from the number of keys on: `numkeys key [key ...] LEFT | RIGHT [COUNT count]`.
+    static func readMultiple(
+        _ call: borrowing CommandCall, countIndex: Int
+    ) throws(CommandError) -> (end: ListEnd, count: Int64) {
         let arguments = call.arguments
-        guard let keyCount = parseInteger(arguments[1]), keyCount > 0 else {
+        guard let keyCount = parseInteger(arguments[countIndex]), keyCount > 0 else {
             throw .literal("ERR numkeys should be greater than 0")
         }
         // The keys are those of the plan, which finds none unless all that are announced are there.
-        guard keyCount < Int64(arguments.count - 2), call.keyCount == Int(keyCount) else { throw .syntax }
-        let endIndex = call.keyCount + 2
+        guard keyCount < Int64(arguments.count - countIndex - 1), call.keyCount == Int(keyCount) else { throw .syntax }
+        let endIndex = call.keyCount + countIndex + 1
         let end = try ListEnd(arguments[endIndex])
         var count: Int64 = 1
         if arguments.count > endIndex + 1 {
@@ -89,13 +104,6 @@ enum ListPopCommand {
             guard count > 0 else { throw .literal("ERR count should be greater than 0") }
             guard arguments.count == endIndex + 3 else { throw .syntax }
         }
-        for index in 0..<call.keyCount {
-            let key = call.keyInLoop(index)
-            guard var editor = try call.editableList(key) else { continue }
-            reply.array(2)
-            reply.bulk(key.bytes)
-            return try call.pop(count, at: end, of: key, &editor, &reply)
-        }
-        reply.nullArray()
+        return (end, count)
     }
 }

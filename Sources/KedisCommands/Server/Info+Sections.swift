@@ -52,8 +52,9 @@ extension InfoCommand {
         text.add("maxclients", host.take("maxclients", or: source.engine.configuration.text("maxclients")))
         text.add("client_recent_max_input_buffer", input)
         text.add("client_recent_max_output_buffer", output)
-        text.add("blocked_clients", 0)
+        text.add("blocked_clients", source.engine.waiters.blockedCount.load(ordering: .relaxed))
         text.add("tracking_clients", 0)
+        text.add("clients_in_timeout_table", source.engine.waiters.timedCount.load(ordering: .relaxed))
         host.writeRest(&text)
     }
 

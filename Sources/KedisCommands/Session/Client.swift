@@ -45,6 +45,8 @@ package struct ClientState {
     /// Set by QUIT, CLIENT KILL of oneself and protocol errors: the connection closes when the output is sent.
     package var isClosing = false
     package var leavesAccessClock = false
+    /// Blocking commands answer at once, as if their time was up: in transactions, scripts and EXPLAIN ANALYZE.
+    package var deniesBlocking = false
     package var conditions: AdmissionCondition = []
     package var random: RandomGenerator
 
@@ -77,15 +79,25 @@ package final class ClientRecord: Sendable {
     package let pendingInputByteCount = Atomic<Int>(0)
     package let pendingOutputByteCount = Atomic<Int>(0)
     package let isKilled = Atomic<Bool>(false)
+    /// The client waits in a blocking command, until somebody has an outcome for it.
+    package let isBlocked = Atomic<Bool>(false)
+    /// What it waits with; the session's, for those who end the wait.
+    let waiter = Locked<Waiter?>(nil)
     /// Called by any thread after `isKilled` was set: the transport closes the connection.
     private let close: @Sendable () -> Void
+    /// Called by any thread, which holds no stripe, when there is an outcome: the transport has the session answer.
+    package let wake: @Sendable () -> Void
 
-    init(identifier: Int64, endpoint: ClientEndpoint, nowMilliseconds: Int64, close: @escaping @Sendable () -> Void) {
+    init(
+        identifier: Int64, endpoint: ClientEndpoint, nowMilliseconds: Int64, close: @escaping @Sendable () -> Void,
+        wake: @escaping @Sendable () -> Void
+    ) {
         self.identifier = identifier
         self.endpoint = endpoint
         createdMilliseconds = nowMilliseconds
         lastInteractionMilliseconds = Atomic(nowMilliseconds)
         self.close = close
+        self.wake = wake
     }
 
     /// Nothing was set by CLIENT SETNAME and SETINFO.
@@ -112,11 +124,13 @@ package final class ClientRegistry: Sendable {
     package init() {}
 
     func add(
-        endpoint: ClientEndpoint, nowMilliseconds: Int64, close: @escaping @Sendable () -> Void
+        endpoint: ClientEndpoint, nowMilliseconds: Int64, close: @escaping @Sendable () -> Void,
+        wake: @escaping @Sendable () -> Void
     ) -> ClientRecord {
         state.withLock { state in
             let record = ClientRecord(
-                identifier: state.nextIdentifier, endpoint: endpoint, nowMilliseconds: nowMilliseconds, close: close
+                identifier: state.nextIdentifier, endpoint: endpoint, nowMilliseconds: nowMilliseconds, close: close,
+                wake: wake
             )
             state.nextIdentifier += 1
             state.records[record.identifier] = record

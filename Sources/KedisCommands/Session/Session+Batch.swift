@@ -34,6 +34,8 @@ struct Batch: ~Copyable {
     var executedCount = 0
     var errorCount = 0
     var lastCommand = -1
+    /// Somebody waits for a key, and the locks are wide enough to serve who waits for one of this batch's.
+    var isWatched = false
 
     init() { items = .allocate(capacity: Batch.capacity) }
 
@@ -141,8 +143,9 @@ extension Session {
     @inline(__always)
     private mutating func executeBatch() {
         guard batch.count > 0 else { return }
-        let stripes = batch.stripes
+        var stripes = batch.stripes
         store.lock(stripes)
+        if engine.waiters.hasAny { stripes = prepareServiceSlowly(held: stripes) }
         // Under the locks: waiting for them, or the command before, may have taken longer than a key had to live.
         batch.nowMilliseconds = engine.clock.wallMilliseconds
         if batch.count > 1 {
@@ -155,6 +158,7 @@ extension Session {
         for index in 0..<batch.count { execute(batch.items[index], held: stripes) }
         let elapsed = engine.clock.monotonicNanoseconds() &- began
         store.unlock(stripes)
+        if batch.isWatched { endServiceSlowly() }
         countCalls(nanoseconds: elapsed)
         batch.count = 0
         batch.stripes = StripeSet()
@@ -189,21 +193,25 @@ extension Session {
             entry: item.entry,
             client: client, engine: engineReference
         )
+        if batch.isWatched { watchSlowly(&call.effects) }
         let mark = output.count
-        let isFailed = runHandler(&call, &output)
+        var outcome = runHandler(&call, &output)
         applyEffects(&call)
-        if isFailed {
+        if outcome == .blocked, !startWaitingSlowly(call) { outcome = .failed }
+        if outcome == .failed {
             engine.commandStatistics.noteFailure(item.entry.pointee.identifier)
             countErrorSlowly(at: mark)
         }
-        if client.pointee.replyMode != .on { muteSlowly(from: mark) }
+        if batch.isWatched { serveSlowly(held: held) }
+        // The reply of a client that waits comes later, and its mode is looked at then.
+        if outcome != .blocked, client.pointee.replyMode != .on { muteSlowly(from: mark) }
         batch.executedCount += 1
         batch.lastCommand = item.entry.pointee.identifier
     }
 
     /// CLIENT REPLY OFF and SKIP: drops the reply that was just written.
     @inline(never)
-    private mutating func muteSlowly(from mark: Int) {
+    mutating func muteSlowly(from mark: Int) {
         switch client.pointee.replyMode {
         case .on: break
         case .off: output.truncate(to: mark)
@@ -218,7 +226,7 @@ extension Session {
 
     /// Counts the error reply that begins at `mark`, by its code: the first word, which is short, or else ERR.
     @inline(never)
-    private mutating func countErrorSlowly(at mark: Int) {
+    mutating func countErrorSlowly(at mark: Int) {
         batch.errorCount += 1
         // What overflowed was thrown away, and the mark with it.
         guard !output.hasOverflowed else { return }
@@ -243,20 +251,43 @@ extension Session {
     }
 }
 
-/// The handler, under the locks. True when the reply is an error that it threw.
+/// What a handler has done.
+enum HandlerOutcome {
+    case done
+    /// The reply is the error that it threw.
+    case failed
+    /// There is no reply: the client waits, as `CommandCall.blockRequest` says.
+    case blocked
+}
+
+/// The handler, under the locks.
 @inline(__always)
-func runHandler(_ call: inout CommandCall, _ reply: inout ReplyWriter) -> Bool {
-    guard let handler = call.entry.pointee.handler else { return false }
+func runHandler(_ call: inout CommandCall, _ reply: inout ReplyWriter) -> HandlerOutcome {
+    guard let handler = call.entry.pointee.handler else { return .done }
     let mark = reply.count
-    var failed = false
     do throws(CommandError) {
         try handler(&call, &reply)
+        return .done
     } catch {
         reply.truncate(to: mark)
-        reply.commandError(error)
-        failed = true
+        return settleSlowly(error, &call, &reply)
     }
-    return failed
+}
+
+@inline(never)
+private func settleSlowly(
+    _ error: CommandError, _ call: inout CommandCall, _ reply: inout ReplyWriter
+) -> HandlerOutcome {
+    guard case .blocked = error else {
+        reply.commandError(error)
+        return .failed
+    }
+    guard call.client.pointee.deniesBlocking, let request = call.blockRequest else { return .blocked }
+    switch request.denied {
+    case .null: reply.null()
+    case .nullArray: reply.nullArray()
+    }
+    return .done
 }
 
 /// Applies what a command did, still under the locks: the change counter now, journal and notifications as they come.
@@ -274,6 +305,7 @@ extension ReplyWriter {
         switch error {
         case .literal(let text): self.error(ByteView(text))
         case .text(let bytes): bytes.withUnsafeBytes { self.error(ByteView($0)) }
+        case .blocked: nullArray()
         }
     }
 }

@@ -32,21 +32,27 @@ package struct Session: ~Copyable {
     var batch = Batch()
     /// What the parser said it still needs.
     private var missingByteCount = 0
+    /// Set while the client waits in a blocking command: see Session+Blocking.swift.
+    var waiter: Waiter?
+    /// Made when somebody else waits for a key for the first time.
+    var services: ServiceQueue?
 
     /// Output beyond which a session stops executing until it was sent.
     package static let outputPauseByteCount = 1 << 20
 
-    /// - Parameter close: ends the connection; called by any thread when the client is killed.
+    /// - Parameters:
+    ///   - close: ends the connection; called by any thread when the client is killed.
+    ///   - wake: has ``finishWaiting()`` called; called by any thread when there is an outcome for a blocked client.
     package init(
         engine: Engine, endpoint: ClientEndpoint = .embedded, version: ProtocolVersion = .resp2,
-        close: @escaping @Sendable () -> Void = {}
+        close: @escaping @Sendable () -> Void = {}, wake: @escaping @Sendable () -> Void = {}
     ) {
         self.engine = engine
         store = engine.store.handle
         names = engine.table.names
         engineReference = Unmanaged.passUnretained(engine)
         let record = engine.clients.add(
-            endpoint: endpoint, nowMilliseconds: engine.clock.wallMilliseconds, close: close
+            endpoint: endpoint, nowMilliseconds: engine.clock.wallMilliseconds, close: close, wake: wake
         )
         record.protocolVersion.store(Int(version.rawValue), ordering: .relaxed)
         client = .allocate(capacity: 1)
@@ -55,6 +61,7 @@ package struct Session: ~Copyable {
     }
 
     deinit {
+        if let waiter { Self.abandon(waiter, engine) }
         engine.clients.remove(client.pointee.record)
         client.deinitialize(count: 1)
         client.deallocate()
@@ -69,7 +76,9 @@ package struct Session: ~Copyable {
     /// Executes every complete request of `bytes` (and of what came before); replies are appended to `output`.
     package mutating func receive(_ bytes: UnsafeRawBufferPointer) {
         let input = ByteView(bytes)
-        if pending.isEmpty {
+        if isBlocked {
+            keep(input)
+        } else if pending.isEmpty {
             let consumed = process(input)
             keep(input[consumed..<input.count])
         } else {
@@ -98,6 +107,7 @@ package struct Session: ~Copyable {
 
     /// Goes on with input that waits, after the output was sent.
     package mutating func resume() {
+        guard !isBlocked else { return }
         let consumed = process(pending.view)
         pending.removeFirst(consumed)
         checkQueryBufferLimit()
@@ -124,7 +134,7 @@ package struct Session: ~Copyable {
         client.pointee.isClosing = true
         logWarning("closed: no memory for its request.")
         // Without room for the error, the replies before it are gone: it would be taken for the first of them.
-        if output.hasOverflowed { closeForOutputSlowly() }
+        if output.hasOverflowed { closeForOutputSlowly(isLimited: output.overflow == .limit) }
     }
 
     private mutating func checkQueryBufferLimit() {
@@ -144,7 +154,7 @@ package struct Session: ~Copyable {
         batch.begin(conditions: engine.conditions)
         var position = 0
         missingByteCount = 0
-        parsing: while position < input.count, !isClosing, output.count < Session.outputPauseByteCount {
+        parsing: while position < input.count, !isClosing, !isBlocked, output.count < Session.outputPauseByteCount {
             let rest = input[position..<input.count]
             let firstArgument = arguments.count - partialArgumentCount
             let outcome = parser.next(rest, into: &arguments)
@@ -170,14 +180,13 @@ package struct Session: ~Copyable {
         }
         flush()
         publish()
-        if output.hasOverflowed { closeForOutputSlowly() }
+        if output.hasOverflowed { closeForOutputSlowly(isLimited: output.overflow == .limit) }
         return isClosing ? input.count : position
     }
 
     /// The replies of this client passed the hard limit, or memory ran out: they are gone, and so is the client.
     @inline(never)
-    private mutating func closeForOutputSlowly() {
-        let isLimited = output.overflow == .limit
+    mutating func closeForOutputSlowly(isLimited: Bool) {
         output.removeAll()
         client.pointee.isClosing = true
         logWarning(

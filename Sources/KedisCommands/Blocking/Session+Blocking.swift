@@ -1,0 +1,138 @@
+// A session whose client waits: it takes input but executes nothing until there is an outcome, which it answers.
+//
+// A transport looks at `isBlocked` after `receive` and `resume`. While it is set, the transport sees to it that
+// `expireWaiting` is called at `waitDeadlineNanoseconds`, and `finishWaiting` when the `wake` of `init` was called;
+// after each of them that answers true it sends the output and calls `resume`. When the connection ends it calls
+// `abandonWaiting` (or drops the session).
+
+import KedisProtocol
+import KedisStore
+import KedisUtilities
+import Synchronization
+
+extension Session {
+    /// The client waits in a blocking command.
+    package var isBlocked: Bool { waiter != nil }
+
+    /// There is input that was not executed yet.
+    package var hasPendingInput: Bool { !pending.isEmpty }
+
+    /// Until when it waits, on the engine's monotonic clock; nil when it does not, or for ever.
+    package var waitDeadlineNanoseconds: UInt64? {
+        guard let waiter, waiter.deadlineNanoseconds != .max else { return nil }
+        return waiter.deadlineNanoseconds
+    }
+
+    /// Widens the locks of a batch by what serving waiters needs; nobody is looked for when nothing can change.
+    @inline(never)
+    mutating func prepareServiceSlowly(held: StripeSet) -> StripeSet {
+        guard !held.isEmpty else { return held }
+        let isChanging = (0..<batch.count).contains {
+            !batch.items[$0].entry.pointee.flags.contains(.readOnly)
+        }
+        guard isChanging else { return held }
+        if services == nil { services = ServiceQueue(engine.waiters) }
+        batch.isWatched = true
+        return engine.lockForWaitersSlowly(UnsafeBufferPointer(start: keys.base, count: keys.count), held: held)
+    }
+
+    @inline(never)
+    func watchSlowly(_ effects: inout Effects) {
+        if let services { effects.watch(services) }
+    }
+
+    /// After a command, under its locks: serves who waited for what it has made ready.
+    @inline(never)
+    func serveSlowly(held: StripeSet) {
+        guard let services, services.hasReady else { return }
+        services.serve(engine, held: held, nowMilliseconds: batch.nowMilliseconds)
+    }
+
+    /// After the batch, when nothing is locked.
+    @inline(never)
+    mutating func endServiceSlowly() {
+        batch.isWatched = false
+        services?.wakeServed()
+    }
+
+    /// Enters the client among those who wait, still under the locks of its keys; false when memory does not allow it,
+    /// which is the reply then.
+    @inline(never)
+    mutating func startWaitingSlowly(_ call: borrowing CommandCall) -> Bool {
+        guard let request = call.blockRequest else { return true }
+        do throws(CommandError) {
+            let new = try Waiter(
+                call, request, version: output.version, nowNanoseconds: engine.clock.monotonicNanoseconds())
+            try engine.waiters.register(new)
+            client.pointee.record.waiter.withLock { $0 = new }
+            waiter = new
+            return true
+        } catch {
+            output.commandError(error)
+            return false
+        }
+    }
+
+    /// Answers the client when it was served or its wait was ended; false while it waits.
+    package mutating func finishWaiting() -> Bool {
+        guard let waiter, let outcome = waiter.currentOutcome() else { return false }
+        self.waiter = nil
+        client.pointee.record.waiter.withLock { $0 = nil }
+        batch.begin(conditions: engine.conditions)
+        let mark = output.count
+        var isFailed = false
+        switch outcome {
+        case .served(let hasFailed):
+            isFailed = hasFailed
+            takeReply(of: waiter)
+        case .timedOut:
+            engine.forget(waiter)
+            output.nullArray()
+        case .refused(let error):
+            engine.forget(waiter)
+            output.commandError(error)
+            isFailed = true
+        case .abandoned:
+            return false
+        }
+        let identifier = waiter.entry.pointee.identifier
+        engine.commandStatistics.noteCalls(identifier, count: 0, nanoseconds: waiter.serviceNanoseconds)
+        if isFailed {
+            engine.commandStatistics.noteFailure(identifier)
+            countErrorSlowly(at: mark)
+            engine.statistics.errorReplies.wrappingAdd(1, ordering: .relaxed)
+        }
+        if client.pointee.replyMode != .on { muteSlowly(from: mark) }
+        client.pointee.record.lastInteractionMilliseconds.store(engine.clock.wallMilliseconds, ordering: .relaxed)
+        return true
+    }
+
+    private mutating func takeReply(of waiter: Waiter) {
+        guard let reply = waiter.reply else { return }
+        if let overflow = reply.pointee.overflow {
+            return closeForOutputSlowly(isLimited: overflow == .limit)
+        }
+        output.raw(reply.pointee.bytes)
+        if let overflow = output.overflow { closeForOutputSlowly(isLimited: overflow == .limit) }
+    }
+
+    /// Answers the client when its time is up, or it was served; false while it waits.
+    package mutating func expireWaiting(nowNanoseconds: UInt64) -> Bool {
+        guard let waiter else { return false }
+        if waiter.deadlineNanoseconds <= nowNanoseconds { _ = waiter.end(.timedOut, in: engine.waiters) }
+        return finishWaiting()
+    }
+
+    /// The client is gone: nobody serves it any more.
+    package mutating func abandonWaiting() {
+        guard let waiter else { return }
+        self.waiter = nil
+        Self.abandon(waiter, engine)
+    }
+
+    static func abandon(_ waiter: Waiter, _ engine: Engine) {
+        waiter.record.waiter.withLock { $0 = nil }
+        _ = waiter.end(.abandoned, in: engine.waiters)
+        engine.forget(waiter)
+    }
+}
