@@ -70,7 +70,7 @@ struct CommandSpecTests {
     @Test("Each run of keys belongs to an argument, and each key argument to a run", arguments: SpecCase.all)
     func keysFitArguments(specCase: SpecCase) {
         let spec = specCase.spec
-        let keyArguments = spec.arguments.flatMap(\.flattened).filter { $0.kind == .key }
+        let keyArguments = spec.arguments.flatMap(\.flattened).filter { $0.kind == .key || $0.keySpecIndex != nil }
         let indices = Set(keyArguments.compactMap(\.keySpecIndex))
         #expect(indices.count == Set(keyArguments.map(\.keySpecIndex)).count, "a key argument without its run")
         #expect(indices == Set(spec.keys.indices))

@@ -14,6 +14,8 @@ package enum LockPlan: Sendable {
     case keys
     /// All of them: the command changes or reads the whole keyspace at one instant.
     case allStripes
+    /// All of them when this says so of the arguments, because keys follow from the data; else those of the keys.
+    case allStripesWhen(@Sendable (ArgumentList) -> Bool)
     /// None: the command touches no key, or walks the keyspace one stripe at a time through functions that lock.
     case none
 }
@@ -32,6 +34,8 @@ package struct CommandSpec: Sendable {
     package var flags: CommandFlags
     /// ACL categories beyond those that follow from flags and group.
     package var categories: [StaticString]
+    /// Whether the group's category is one of them.
+    package var isOfGroupCategory = true
     package var keys: [KeySpec]
     package var locks: LockPlan
     package var tips: [String]

@@ -2,7 +2,7 @@
 //
 // Source: the key specifications page of Redis.
 
-import KedisProtocol
+package import KedisProtocol
 import KedisUtilities
 
 /// How a command uses a key.
@@ -37,6 +37,8 @@ package struct KeySpec: Sendable {
         case index(Int)
         /// Behind this word, looked for from this argument on (from the end when negative).
         case keyword(String, from: Int)
+        /// Where only the command's own options tell.
+        case unknown
     }
 
     package enum Find: Sendable {
@@ -45,6 +47,10 @@ package struct KeySpec: Sendable {
         case range(last: Int, step: Int, limit: Int)
         /// As many as the argument at `countIndex` says, from `first` on, both counted from where the run begins.
         case count(countIndex: Int, first: Int, step: Int)
+        /// At the argument that the command's options name, if any. Clients are told that it is unknown.
+        case byOptions(@Sendable (ArgumentList) -> Int?)
+        /// Keys that follow from the data: no plan can find them.
+        case unknown
     }
 
     package var access: KeyAccess
@@ -71,8 +77,14 @@ package struct KeySpec: Sendable {
 
     /// Calls `body` with the index of each key among `arguments`; false when the arguments do not fit the spec.
     func forEachKeyIndex(in arguments: borrowing ArgumentList, _ body: (Int) -> Void) -> Bool {
+        if case .byOptions(let findIndex) = find {
+            guard let index = findIndex(copy arguments), index < arguments.count else { return false }
+            body(index)
+            return true
+        }
         guard let first = firstIndex(in: arguments) else { return false }
         switch find {
+        case .unknown, .byOptions: return false
         case .range(let last, let step, let limit):
             var end = last >= 0 ? first + last : arguments.count + last
             if last < 0, limit > 1 { end = first + (arguments.count - first) / limit + last }
@@ -96,6 +108,7 @@ package struct KeySpec: Sendable {
 
     private func firstIndex(in arguments: borrowing ArgumentList) -> Int? {
         switch begin {
+        case .unknown: return nil
         case .index(let index):
             return index < arguments.count ? index : nil
         case .keyword(let word, let from):

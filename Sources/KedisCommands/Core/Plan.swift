@@ -119,6 +119,7 @@ func plan(
     switch entry.pointee.locks {
     case .keys: return stripes
     case .allStripes: return .all
+    case .allStripesWhen(let needsAll): return needsAll(arguments) ? .all : stripes
     case .none: return StripeSet()
     }
 }

@@ -125,6 +125,8 @@ extension Explanation {
         switch entry.pointee.locks {
         case .keys: writer.bulk("the stripes of the keys")
         case .allStripes: writer.bulk("all stripes")
+        case .allStripesWhen:
+            writer.bulk(stripes == .all ? "all stripes, for keys that the data names" : "the stripes of the keys")
         case .none: writer.bulk("none before the handler")
         }
         writer.bulk("stripes")

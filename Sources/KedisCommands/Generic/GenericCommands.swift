@@ -28,6 +28,8 @@ let genericCommands: [CommandSpec] = [
     MoveCommand.spec,
     DumpCommand.spec,
     RestoreCommand.spec,
+    SortCommand.spec,
+    SortCommand.readOnlySpec,
     ObjectCommand.spec,
     DBSizeCommand.spec,
     FlushDBCommand.spec,

@@ -77,30 +77,14 @@ enum RestoreCommand {
         _ key: Key, with payload: ByteView, keepsNothing: Bool, _ call: borrowing CommandCall
     ) throws(CommandError) {
         let keyspace = call.keyspace
-        // A name that holds where it is among the stripes: one of 64 is in the right one.
-        var name: (UInt64, UInt64) = (0x4E49_4152_5453_4552, 0)
-        let failure = withUnsafeMutableBytes(of: &name) { room -> CommandError? in
-            var number: UInt64 = 0
-            while true {
-                number &+= 1
-                room.storeBytes(of: number, toByteOffset: 8, as: UInt64.self)
-                let scratch = keyspace.key(ByteView(UnsafeRawBufferPointer(room)))
-                guard scratch.stripeIndex == key.stripeIndex, keyspace.peek(scratch) == nil else { continue }
-                do throws(CommandError) {
-                    try load(payload, as: scratch, call)
-                    defer { _ = keyspace.remove(scratch) }
-                    if keepsNothing {
-                        _ = keyspace.remove(key)
-                    } else {
-                        _ = try storing { () throws(StoreError) in try keyspace.rename(scratch, to: key) }
-                    }
-                    return nil
-                } catch {
-                    return error
-                }
+        try keyspace.withScratchKey(beside: key) { (scratch) throws(CommandError) in
+            try load(payload, as: scratch, call)
+            if keepsNothing {
+                _ = keyspace.remove(key)
+            } else {
+                _ = try storing { () throws(StoreError) in try keyspace.rename(scratch, to: key) }
             }
         }
-        if let failure { throw failure }
     }
 
     /// Sets the deadline and the access clock of the new value.

@@ -42,7 +42,9 @@ struct CommandCategories: OptionSet, Sendable {
         if flags.contains(.blocking) { names.append("blocking") }
         names.append(flags.contains(.fast) ? "fast" : "slow")
         // A container does nothing itself: its subcommands have the group's category.
-        if spec.subcommands.isEmpty, let category = spec.group.category { names.append(category) }
+        if spec.subcommands.isEmpty, spec.isOfGroupCategory, let category = spec.group.category {
+            names.append(category)
+        }
         self = names.reduce(into: []) { $0.formUnion(CommandCategories(named: ByteView($1))) }
     }
 

@@ -88,6 +88,7 @@ extension ReplyWriter {
             bulk("keyword")
             bulk(text: word)
             field("startfrom", from)
+        case .unknown: typed("unknown", fieldCount: 0)
         }
         bulk("find_keys")
         switch spec.find {
@@ -101,6 +102,7 @@ extension ReplyWriter {
             field("keynumidx", countIndex)
             field("firstkey", first)
             field("keystep", step)
+        case .byOptions, .unknown: typed("unknown", fieldCount: 0)
         }
     }
 

@@ -86,7 +86,10 @@ extension Session {
     /// Commands on keys take their arguments as they lie; those on sessions and the server make strings and arrays of
     /// them, whose refusal would end the process. No argument's copies take more than some times its bytes.
     private func hasRoomForCopies(_ entry: UnsafePointer<CommandEntry>, _ list: ArgumentList) -> Bool {
-        if case .keys = entry.pointee.locks { return true }
+        switch entry.pointee.locks {
+        case .keys, .allStripesWhen: return true
+        case .allStripes, .none: break
+        }
         let byteCount = list.byteCount
         return byteCount < 64 << 10 || hasHeadroom(beside: 8 * byteCount)
     }

@@ -1,0 +1,58 @@
+// What SORT reads: the elements of a value, and the fields of hashes. A type that SORT knows has its case in each of
+// the functions here.
+//
+// Borrowed: valid while the stripe is locked and until the keyspace is changed.
+
+import KedisStore
+import KedisUtilities
+
+struct SortSource {
+    private let entry: Entry
+
+    init(_ entry: Entry) throws(CommandError) {
+        switch entry.type {
+        case .list: self.entry = entry
+        default: throw .wrongType
+        }
+    }
+
+    /// Whether the elements have no order of their own.
+    var isUnordered: Bool {
+        switch entry.type {
+        default: false
+        }
+    }
+
+    var count: Int {
+        switch entry.type {
+        case .list: entry.list.count
+        default: 0
+        }
+    }
+
+    /// Calls `body` with the elements at the positions of a range, which count from the end when `isReversed`: then
+    /// they come last to first.
+    func forEach(in range: Range<Int>, isReversed: Bool, _ body: (StringValue) -> Void) {
+        switch entry.type {
+        case .list:
+            let list = entry.list
+            let each: (StringValue) -> Bool = {
+                body($0)
+                return true
+            }
+            guard isReversed else { return list.forEach(in: range, each) }
+            let count = list.count
+            list.forEachReversed(in: count - range.upperBound..<count - range.lowerBound, each)
+        default: break
+        }
+    }
+}
+
+extension Entry {
+    /// The value of a field, when this is a hash that has it.
+    func sortField(_ field: ByteView) -> StringValue? {
+        switch type {
+        default: nil
+        }
+    }
+}
