@@ -13,6 +13,8 @@ import KedisUtilities
 enum CollectionForm: UInt8 {
     /// A list: PackedDeque.swift.
     case deque
+    /// A hash or a set: MemberTable.swift.
+    case members
 }
 
 /// What the memory of every structure begins with.
@@ -49,6 +51,7 @@ struct Collection {
     var allocatedByteCount: Int {
         switch form {
         case .deque: PackedDeque(address).allocatedByteCount
+        case .members: MemberTable(address).allocatedByteCount
         }
     }
 
@@ -56,6 +59,7 @@ struct Collection {
     func releaseSome(byteLimit: Int) -> Bool {
         switch form {
         case .deque: PackedDeque(address).releaseSome(byteLimit: byteLimit)
+        case .members: MemberTable(address).releaseSome(byteLimit: byteLimit)
         }
     }
 
@@ -65,6 +69,7 @@ struct Collection {
     func copy() -> Collection? {
         switch form {
         case .deque: PackedDeque(address).copy().map { Collection($0.address) }
+        case .members: MemberTable(address).copy().map { Collection($0.address) }
         }
     }
 
@@ -72,6 +77,7 @@ struct Collection {
     func checkInvariants() {
         switch form {
         case .deque: PackedDeque(address).checkInvariants()
+        case .members: MemberTable(address).checkInvariants()
         }
     }
 }

@@ -24,6 +24,7 @@
 #include "CKedisFutex.h"
 #include "CKedisMemory.h"
 #include "CKedisRegisters.h"
+#include "CKedisTags.h"
 #include "CKedisTrim.h"
 
 // The usable bytes of a block from malloc. The platform's C module leaves this header out.

@@ -1,0 +1,218 @@
+// A large hash or set: its elements in the order of their hashes, in blocks (MemberBlock.swift) that a directory finds.
+//
+//      header ─▶ directory, by the first bits of the hash       blocks of up to 4 KiB
+//                ┌──────┐                                       ┌──────────────────────────┐
+//                │ 00   │──────────────────────────────────────▶│ hashes that begin 00     │
+//                │ 01   │────────────────────────────────────┐  ├──────────────────────────┤
+//                │ 10   │──┐                                 └─▶│ hashes that begin 01     │
+//                │ 11   │──┤                                    ├──────────────────────────┤
+//                └──────┘  └───────────────────────────────────▶│ hashes that begin 1      │
+//                                                               └──────────────────────────┘
+//
+// A block that is full is split by the next bit of the hashes; two thin neighbours become one. So no operation touches
+// more than two blocks, however large the table is; when a block shares as many bits as the directory has, that one
+// doubles, a copy of 8 bytes a block. The order of the hashes is the order of a walk: a scan's cursor is a threshold in
+// it, and two tables are walked together where both are needed.
+//
+// Ownership: the cell that holds its address, or the reclaimer; never shared. Guarded by the stripe's lock. Memory is
+// malloc's, counted by the `MemorySource`. When memory is exhausted a change says so and has changed nothing. Members
+// and values that are longer than 512 bytes lie in blobs, which copies share.
+// Invariants: see `checkInvariants()`. Cost: an element's bytes, 1 byte (set) or 2 (hash), 4 of its slot, and about a
+// tenth of free room. O(1) a lookup and a change: one entry of the directory and one block.
+
+import KedisUtilities
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+/// Where an element lies, or where it would.
+struct MemberPlace {
+    let block: MemberBlock
+    let index: Int
+    let isFound: Bool
+}
+
+/// What a change of a table did.
+enum MemberChange {
+    case added
+    case replaced
+    /// Nothing was changed.
+    case outOfMemory
+}
+
+struct MemberTable {
+    struct Header {
+        var frame: CollectionHeader
+        let seed: HashSeed
+        /// Of a hash, not a set.
+        let isValued: Bool
+        /// 2^depth addresses of blocks; while depth is 0, one behind the header.
+        var directory: UnsafeMutablePointer<UnsafeMutableRawPointer>
+        var depth = 0
+        var count = 0
+        var blockCount = 1
+        /// Blocks that share as many bits as the directory has.
+        var deepestBlockCount = 1
+        /// Capacity of all blocks.
+        var blockByteCount = 0
+        /// No block has more elements: what random draws are made from.
+        var largestBlockCount = 0
+        var outsideCount = 0
+        var outsideByteCount = 0
+        var deadlineCount = 0
+        /// No element has an earlier one.
+        var earliestDeadline = Int64.max
+        /// Large blobs that no element refers to any more, for the reclaimer.
+        var retired: Blob?
+        /// While the table is being freed: the entries of the directory whose blocks are there.
+        var releasingCount: Int?
+    }
+
+    /// The first bits that blocks are told apart by; a directory that long is never reached by hashes that nobody can
+    /// choose.
+    static let depthMax = 32
+
+    let address: UnsafeMutableRawPointer
+
+    @inline(__always)
+    init(_ address: UnsafeMutableRawPointer) { self.address = address }
+
+    @inline(__always)
+    var header: UnsafeMutablePointer<Header> { address.assumingMemoryBound(to: Header.self) }
+
+    var source: UnsafeMutablePointer<MemorySource> { header.pointee.frame.source }
+
+    // MARK: Making one
+
+    private static let headerByteCount = MemoryLayout<Header>.stride + MemoryLayout<UnsafeMutableRawPointer>.stride
+
+    /// The only block's place in a directory of one.
+    var onlyEntry: UnsafeMutablePointer<UnsafeMutableRawPointer> {
+        (address + MemoryLayout<Header>.stride).assumingMemoryBound(to: UnsafeMutableRawPointer.self)
+    }
+
+    /// An empty table; nil when memory is exhausted.
+    static func make(
+        isValued: Bool, seed: HashSeed, from source: UnsafeMutablePointer<MemorySource>
+    ) -> MemberTable? {
+        guard let address = allocateBytes(headerByteCount, from: source) else { return nil }
+        let table = MemberTable(address)
+        let directory = table.onlyEntry
+        table.header.initialize(
+            to: Header(
+                frame: CollectionHeader(source: source, form: .members), seed: seed, isValued: isValued,
+                directory: directory))
+        guard let block = table.makeBlock(capacity: MemberBlock.byteCountMin, depth: 0) else {
+            freeBytes(address, headerByteCount, to: source)
+            return nil
+        }
+        directory.initialize(to: block.address)
+        return table
+    }
+
+    static func allocateBytes(
+        _ byteCount: Int, from source: UnsafeMutablePointer<MemorySource>
+    ) -> UnsafeMutableRawPointer? {
+        guard source.pointee.reserve(byteCount) else { return nil }
+        guard let memory = malloc(byteCount) else {
+            source.pointee.release(byteCount)
+            return nil
+        }
+        return memory
+    }
+
+    static func freeBytes(
+        _ memory: UnsafeMutableRawPointer, _ byteCount: Int, to source: UnsafeMutablePointer<MemorySource>
+    ) {
+        free(memory)
+        source.pointee.release(byteCount)
+    }
+
+    /// Frees the header of a table without blocks, and its directory.
+    func freeHeader() {
+        let source = source
+        if header.pointee.depth > 0 {
+            MemberTable.freeBytes(header.pointee.directory, directoryByteCount, to: source)
+        }
+        MemberTable.freeBytes(address, MemberTable.headerByteCount, to: source)
+    }
+
+    var directoryByteCount: Int { (1 << header.pointee.depth) * MemoryLayout<UnsafeMutableRawPointer>.stride }
+
+    /// An empty block, counted; nil when memory is exhausted.
+    func makeBlock(capacity: Int, depth: Int) -> MemberBlock? {
+        guard let address = MemberTable.allocateBytes(capacity, from: source) else { return nil }
+        header.pointee.blockByteCount += capacity
+        return MemberBlock.initialize(address, capacity: capacity, depth: depth)
+    }
+
+    func freeBlock(_ block: MemberBlock) {
+        let capacity = block.capacity
+        header.pointee.blockByteCount -= capacity
+        MemberTable.freeBytes(block.address, capacity, to: source)
+    }
+
+    // MARK: Figures
+
+    var count: Int { header.pointee.count }
+
+    var isValued: Bool { header.pointee.isValued }
+
+    /// How many elements have a deadline.
+    var deadlineCount: Int { header.pointee.deadlineCount }
+
+    /// What it takes from the allocator, in bytes. O(1).
+    var allocatedByteCount: Int {
+        let header = header.pointee
+        return MemberTable.headerByteCount + 8 + (header.depth > 0 ? directoryByteCount + 8 : 0)
+            + header.blockByteCount + 8 * header.blockCount + header.outsideByteCount
+    }
+
+    // MARK: Lookup
+
+    /// The hash that all functions here want of a member. Tables of one store have the same.
+    @inline(__always)
+    func hash(_ member: ByteView) -> UInt64 { hashBytes(member, seed: header.pointee.seed) }
+
+    @inline(__always)
+    func directoryIndex(_ hash: UInt64) -> Int {
+        // In two steps, as the depth may be 0.
+        Int(truncatingIfNeeded: (hash &>> 1) &>> UInt64(truncatingIfNeeded: 63 &- header.pointee.depth))
+    }
+
+    @inline(__always)
+    func block(_ hash: UInt64) -> MemberBlock { MemberBlock(header.pointee.directory[directoryIndex(hash)]) }
+
+    @inline(__always)
+    func element(_ place: MemberPlace) -> MemberElement {
+        MemberElement(at: place.block.elementAddress(place.index), isValued: isValued)
+    }
+
+    /// Where a member lies, or would.
+    @inline(__always)
+    func locate(_ member: ByteView, _ hash: UInt64) -> MemberPlace {
+        let block = block(hash)
+        let tag = MemberBlock.tag(of: hash, depth: block.depth)
+        let lower = block.lowerBound(tag)
+        var index = lower
+        let (tags, count) = (block.tags, block.count)
+        while index < count, tags[index] == tag {
+            let found = MemberElement(at: block.elementAddress(index), isValued: isValued).member
+            if found == member { return MemberPlace(block: block, index: index, isFound: true) }
+            index &+= 1
+        }
+        return MemberPlace(block: block, index: lower, isFound: false)
+    }
+
+    /// The element of a member, deadline or not; nil when there is none. O(1).
+    @inline(__always)
+    func find(_ member: ByteView, _ hash: UInt64) -> MemberElement? {
+        let place = locate(member, hash)
+        return place.isFound ? element(place) : nil
+    }
+}
