@@ -15,6 +15,8 @@ enum CollectionForm: UInt8 {
     case deque
     /// A hash or a set: MemberTable.swift.
     case members
+    /// A sorted set: SortedTree.swift.
+    case sortedTree
 }
 
 /// What the memory of every structure begins with.
@@ -52,6 +54,7 @@ struct Collection {
         switch form {
         case .deque: PackedDeque(address).allocatedByteCount
         case .members: MemberTable(address).allocatedByteCount
+        case .sortedTree: SortedTree(address).allocatedByteCount
         }
     }
 
@@ -60,6 +63,7 @@ struct Collection {
         switch form {
         case .deque: PackedDeque(address).releaseSome(byteLimit: byteLimit)
         case .members: MemberTable(address).releaseSome(byteLimit: byteLimit)
+        case .sortedTree: SortedTree(address).releaseSome(byteLimit: byteLimit)
         }
     }
 
@@ -70,6 +74,7 @@ struct Collection {
         switch form {
         case .deque: PackedDeque(address).copy().map { Collection($0.address) }
         case .members: MemberTable(address).copy().map { Collection($0.address) }
+        case .sortedTree: SortedTree(address).copy().map { Collection($0.address) }
         }
     }
 
@@ -78,6 +83,7 @@ struct Collection {
         switch form {
         case .deque: PackedDeque(address).checkInvariants()
         case .members: MemberTable(address).checkInvariants()
+        case .sortedTree: SortedTree(address).checkInvariants()
         }
     }
 }
