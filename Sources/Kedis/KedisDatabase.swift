@@ -250,6 +250,17 @@ extension KedisDatabase {
                 case .busy: return "another save is in progress"
                 }
             },
+            load: { store, held, replacesKeys in
+                guard let request else { return noDirectory }
+                do {
+                    let summary = try loadSnapshot(
+                        into: store, held: held, from: request.path, nowMilliseconds: wallClockMilliseconds(),
+                        replacesKeys: replacesKeys)
+                    return summary == nil ? "there is no snapshot at \(request.path)" : nil
+                } catch {
+                    return "\(error)"
+                }
+            },
             startBackgroundSave: { _ in
                 guard let request else { return .failed(noDirectory) }
                 switch keeper.saveInBackground(request, nowMilliseconds: wallClockMilliseconds()) {

@@ -19,6 +19,7 @@ extension ServerState {
     func makeHost() -> Host {
         Host(
             save: { [self] _, held in save(held: held) },
+            load: { [self] store, held, replacesKeys in load(into: store, held: held, replacesKeys: replacesKeys) },
             startBackgroundSave: { [self] _ in saveInBackground() },
             persistenceStatus: { [self] in persistenceStatus },
             shutDown: { [self] mode, _, isForced in shutDown(mode, isForced: isForced) },
@@ -44,6 +45,18 @@ extension ServerState {
             }
         }
         return nil
+    }
+
+    /// Loads the snapshot; nil, or what went wrong.
+    private func load(into store: Store, held: StripeSet, replacesKeys: Bool) -> String? {
+        do {
+            let summary = try loadSnapshot(
+                into: store, held: held, from: snapshotPath, nowMilliseconds: wallClockMilliseconds(),
+                limits: configuration.loadLimits, replacesKeys: replacesKeys)
+            return summary == nil ? "there is no snapshot at \(snapshotPath)" : nil
+        } catch {
+            return "\(error)"
+        }
     }
 
     // MARK: Information

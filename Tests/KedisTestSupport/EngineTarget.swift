@@ -4,6 +4,7 @@
 // Deterministic: seeds are fixed, nothing waits. Used by one thread.
 
 package import KedisCommands
+import KedisPersistence
 import KedisProtocol
 package import KedisStore
 import KedisUtilities
@@ -40,9 +41,13 @@ package final class TestEngine {
         let clock = clock
         let lastSaveSeconds = Atomic64(clock.nowMicroseconds / 1_000_000)
         var host = Host()
-        host.save = { _, _ in
+        let snapshot = TestSnapshot()
+        host.save = { store, held in
             lastSaveSeconds.value = clock.nowMicroseconds / 1_000_000
-            return nil
+            return snapshot.save(store, held, nowMilliseconds: clock.nowMicroseconds / 1000)
+        }
+        host.load = { store, held, replacesKeys in
+            snapshot.load(store, held, replacesKeys, nowMilliseconds: clock.nowMicroseconds / 1000)
         }
         host.persistenceStatus = {
             var status = PersistenceStatus()
@@ -87,6 +92,35 @@ package final class TestEngine {
         )
         target.renew = { current = TestEngine() }
         return target
+    }
+}
+
+/// The snapshot of a test's engine: a file in a folder of its own, which goes with it.
+private final class TestSnapshot: Sendable {
+    private let folder = TestFiles.makeTemporaryFolder()
+
+    deinit { if let folder { TestFiles.removeTemporaryFolder(folder) } }
+
+    func save(_ store: Store, _ held: StripeSet, nowMilliseconds: Int64) -> String? {
+        guard let folder else { return "no folder" }
+        do {
+            _ = try saveSnapshot(of: store, held: held, to: "\(folder)/dump.rdb", nowMilliseconds: nowMilliseconds)
+            return nil
+        } catch {
+            return "\(error)"
+        }
+    }
+
+    func load(_ store: Store, _ held: StripeSet, _ replacesKeys: Bool, nowMilliseconds: Int64) -> String? {
+        guard let folder else { return "no folder" }
+        do {
+            let summary = try loadSnapshot(
+                into: store, held: held, from: "\(folder)/dump.rdb", nowMilliseconds: nowMilliseconds,
+                replacesKeys: replacesKeys)
+            return summary == nil ? "no snapshot" : nil
+        } catch {
+            return "\(error)"
+        }
     }
 }
 

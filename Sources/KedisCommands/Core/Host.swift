@@ -47,6 +47,9 @@ package enum LogLevel: Sendable { case debug, verbose, notice, warning }
 package struct Host: Sendable {
     /// SAVE: writes the snapshot of `store`, whose stripes `held` are locked; returns nil or what went wrong.
     package var save: @Sendable (_ store: Store, _ held: StripeSet) -> String?
+    /// DEBUG RELOAD: loads the snapshot into `store`, whose stripes `held` are locked; with `replacesKeys`, a key that
+    /// is there is replaced, which is else a problem. Returns nil or what went wrong.
+    package var load: @Sendable (_ store: Store, _ held: StripeSet, _ replacesKeys: Bool) -> String?
     /// BGSAVE: starts a save in the background.
     package var startBackgroundSave: @Sendable (_ store: Store) -> BackgroundSaveStart
     package var persistenceStatus: @Sendable () -> PersistenceStatus
@@ -67,6 +70,9 @@ package struct Host: Sendable {
 
     package init(
         save: @escaping @Sendable (Store, StripeSet) -> String? = { _, _ in "this store has no directory to save to" },
+        load: @escaping @Sendable (Store, StripeSet, Bool) -> String? = { _, _, _ in
+            "this store has no directory to load from"
+        },
         startBackgroundSave: @escaping @Sendable (Store) -> BackgroundSaveStart = { _ in .started },
         persistenceStatus: @escaping @Sendable () -> PersistenceStatus = { PersistenceStatus() },
         shutDown: @escaping @Sendable (ShutdownMode, Bool, Bool) -> ShutdownRefusal? = { _, _, _ in nil },
@@ -78,6 +84,7 @@ package struct Host: Sendable {
         releaseMemory: @escaping @Sendable () -> Void = {}
     ) {
         self.save = save
+        self.load = load
         self.startBackgroundSave = startBackgroundSave
         self.persistenceStatus = persistenceStatus
         self.shutDown = shutDown

@@ -64,10 +64,26 @@ enum DebugCommand {
         var argumentCount: Int
         /// A word that may follow.
         var option: StaticString?
+        /// Or any words, up to this many arguments.
+        var argumentCountMax = 0
         var handler: CommandHandler
     }
 
     private static let subcommands: [Subcommand] = [
+        Subcommand(
+            name: "CHANGE-REPL-ID", usage: "CHANGE-REPL-ID", summary: "Accepted: there is no replication yet.",
+            argumentCount: 2, handler: accept
+        ),
+        Subcommand(
+            name: "DIGEST", usage: "DIGEST",
+            summary: "Computes a digest of all data, the same as that of a redis-server with the same data.",
+            argumentCount: 2, handler: digest
+        ),
+        Subcommand(
+            name: "DIGEST-VALUE", usage: "DIGEST-VALUE [<key> ...]",
+            summary: "Computes the digest of each key's value and deadline; zeros for a key that is not there.",
+            argumentCount: 2, argumentCountMax: .max, handler: valueDigests
+        ),
         Subcommand(
             name: "ERROR", usage: "ERROR <text>", summary: "Replies with an error of this text.", argumentCount: 3,
             handler: error),
@@ -82,6 +98,10 @@ enum DebugCommand {
             handler: keyTableStatistics
         ),
         Subcommand(
+            name: "LISTPACK", usage: "LISTPACK <key>", summary: "Logs the layout of a packed value.", argumentCount: 3,
+            handler: describeListpack
+        ),
+        Subcommand(
             name: "LOG", usage: "LOG <message>", summary: "Writes a message to the log.", argumentCount: 3, handler: log
         ),
         Subcommand(
@@ -89,9 +109,47 @@ enum DebugCommand {
             handler: object
         ),
         Subcommand(
+            name: "PAUSE-CRON", usage: "PAUSE-CRON <0|1>", summary: "Accepted: there is no such job.", argumentCount: 3,
+            handler: accept
+        ),
+        Subcommand(
+            name: "POPULATE", usage: "POPULATE <count> [<prefix>] [<size>]",
+            summary: "Makes strings at the keys prefix:0, prefix:1 ... that do not exist yet.", argumentCount: 3,
+            argumentCountMax: 5, handler: populate
+        ),
+        Subcommand(
+            name: "PROTOCOL", usage: "PROTOCOL <type>", summary: "Replies with a sample of a type of the protocol.",
+            argumentCount: 3, handler: protocolSample
+        ),
+        Subcommand(
+            name: "QUICKLIST", usage: "QUICKLIST <key> [<0|1>]", summary: "Logs the layout of a list.",
+            argumentCount: 3, argumentCountMax: 4, handler: describeQuicklist
+        ),
+        Subcommand(
+            name: "QUICKLIST-PACKED-THRESHOLD", usage: "QUICKLIST-PACKED-THRESHOLD <size>",
+            summary: "Accepted: elements of any size are packed.", argumentCount: 3, handler: packedThreshold
+        ),
+        Subcommand(
+            name: "RELOAD", usage: "RELOAD [MERGE] [NOFLUSH] [NOSAVE]",
+            summary: "Saves, empties and loads the store; keys that are there already are an error unless MERGE.",
+            argumentCount: 2, argumentCountMax: .max, handler: reload
+        ),
+        Subcommand(
+            name: "REPLYBUFFER", usage: "REPLYBUFFER <what> <value>", summary: "Accepted: there is no such job.",
+            argumentCount: 4, handler: accept
+        ),
+        Subcommand(
             name: "SET-ACTIVE-EXPIRE", usage: "SET-ACTIVE-EXPIRE <0|1>",
             summary: "Stops (0) or starts (1) the removal of expired keys that nobody asks for.", argumentCount: 3,
             handler: setActiveExpire
+        ),
+        Subcommand(
+            name: "SET-DISABLE-DENY-SCRIPTS", usage: "SET-DISABLE-DENY-SCRIPTS <0|1>",
+            summary: "Accepted: there are no scripts yet.", argumentCount: 3, handler: accept
+        ),
+        Subcommand(
+            name: "SET-SKIP-CHECKSUM-VALIDATION", usage: "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
+            summary: "Accepted: checksums are always checked.", argumentCount: 3, handler: accept
         ),
         Subcommand(
             name: "SLEEP", usage: "SLEEP <seconds>",
@@ -104,6 +162,7 @@ enum DebugCommand {
     private static func matches(_ subcommand: Subcommand, _ arguments: ArgumentList) -> Bool {
         guard arguments[1].equalsIgnoringCase(ByteView(subcommand.name)) else { return false }
         if arguments.count == subcommand.argumentCount { return true }
+        if arguments.count > subcommand.argumentCount, arguments.count <= subcommand.argumentCountMax { return true }
         guard let option = subcommand.option, arguments.count == subcommand.argumentCount + 1 else { return false }
         return arguments[arguments.count - 1].equalsIgnoringCase(ByteView(option))
     }
