@@ -17,12 +17,15 @@ public final class KedisConnection {
     /// Keeps the database alive; nil in its own pool.
     private let owner: KedisDatabase?
     private let lifecycle: KedisDatabase.Lifecycle
+    /// Given when there is an outcome for the blocking command that the thread waits in.
+    private let signal: WakeSignal
 
     init(engine: Engine, lifecycle: KedisDatabase.Lifecycle, owner: KedisDatabase?) {
         self.owner = owner
         self.lifecycle = lifecycle
-        session = Session(engine: engine)
-        session.client.pointee.deniesBlocking = true
+        let signal = WakeSignal()
+        self.signal = signal
+        session = Session(engine: engine, wake: { signal.signal() })
         bytes.reserveCapacity(256)
     }
 
@@ -38,7 +41,15 @@ public final class KedisConnection {
             && !record.isNoEvict.load(ordering: .relaxed) && record.hasNoNames
     }
 
-    /// Executes a command.
+    /// Blocking commands do not wait: for a shell, whose only user nobody could serve.
+    package var deniesBlocking: Bool {
+        get { session.client.pointee.deniesBlocking }
+        set { session.client.pointee.deniesBlocking = newValue }
+    }
+
+    /// Executes a command. A blocking one (`BLPOP` …) keeps the calling thread until another thread has served it, its
+    /// timeout is over, or the database is closed: give it a timeout, and a thread of its own, not a task of Swift
+    /// concurrency, whose threads are few.
     ///
     /// - Returns: the reply, which is an error reply when the command was refused or the database is closed; `.null`
     ///   when the command sends none (CLIENT REPLY OFF).
@@ -69,5 +80,22 @@ public final class KedisConnection {
             return
         }
         bytes.withUnsafeBytes { session.execute(ByteView($0), ranges) }
+        if session.isBlocked { waitForOutcome() }
+    }
+
+    /// Sleeps until the blocking command has an outcome, which is the reply then.
+    private func waitForOutcome() {
+        let engine = session.engine
+        while true {
+            let now = engine.clock.monotonicNanoseconds()
+            if session.expireWaiting(nowNanoseconds: now) { return }
+            // Who closes looks for those who wait after it has said so: whoever comes later sees it here.
+            if lifecycle.isClosed.load(ordering: .acquiring) {
+                engine.unblock(session.client.pointee.record, error: .text(Array(KedisError.closedText.utf8)))
+                continue
+            }
+            let deadline = session.waitDeadlineNanoseconds
+            signal.wait(nanosecondsMax: deadline.map { $0 > now ? $0 - now : 0 } ?? .max)
+        }
     }
 }

@@ -162,7 +162,8 @@ public final class KedisDatabase: Sendable {
     /// A connection of its own: a selected database, a name, a protocol version. For one thread at a time.
     public func connect() -> KedisConnection { KedisConnection(engine: engine, lifecycle: lifecycle, owner: self) }
 
-    /// Executes a command in database 0. Safe to call from any thread.
+    /// Executes a command in database 0. Safe to call from any thread. A blocking command keeps its thread: see
+    /// ``KedisConnection/execute(_:)-([[UInt8]])``.
     ///
     /// - Returns: the reply, which is an error reply when the command was refused.
     public func execute(_ arguments: [[UInt8]]) -> Reply {
@@ -207,6 +208,9 @@ public final class KedisDatabase: Sendable {
             } catch {
                 lifecycle.isClosed.store(false, ordering: .releasing)
                 throw error
+            }
+            for record in engine.clients.all {
+                engine.unblock(record, error: .text(Array(KedisError.closedText.utf8)))
             }
             ticker.stop()
             lock?.release()

@@ -126,6 +126,7 @@ struct ExplainCommand: ParsableCommand {
 /// The shell's backend on a store in the process.
 private func backend(of database: KedisDatabase) -> ShellBackend {
     let connection = database.connect()
+    connection.deniesBlocking = true
     var backend = ShellBackend(name: { "kedis" }, execute: { .success(connection.execute($0)) })
     backend.loadCatalog()
     return backend

@@ -170,6 +170,8 @@ private struct Picture {
                 "event \(event["event"]?.shortText ?? "") on \(event["key"]?.shortText ?? "")"
             }
         }
+        if let waiting = stage["waiting"] { rows.append("waiting: \(waiting.shortText)") }
+        if let served = stage["clients served"] { rows.append("clients served: \(served.shortText)") }
         return rows
     }
 

@@ -8,11 +8,18 @@
 #if defined(__linux__)
 #include <linux/futex.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 // Sleeps while `*word == expected`, until woken. May return without reason: callers look again.
 static inline void kedis_futex_wait(void *word, uint32_t expected) {
     syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, (void *)0, (void *)0, 0);
+}
+
+// The same for at most so many nanoseconds.
+static inline void kedis_futex_wait_for(void *word, uint32_t expected, uint64_t nanoseconds) {
+    struct timespec limit = {(time_t)(nanoseconds / 1000000000), (long)(nanoseconds % 1000000000)};
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, &limit, (void *)0, 0);
 }
 
 // Wakes one sleeper on `word`.
@@ -24,6 +31,11 @@ static inline void kedis_futex_wake_one(void *word) {
 
 static inline void kedis_futex_wait(void *word, uint32_t expected) {
     os_sync_wait_on_address(word, expected, sizeof(uint32_t), OS_SYNC_WAIT_ON_ADDRESS_NONE);
+}
+
+static inline void kedis_futex_wait_for(void *word, uint32_t expected, uint64_t nanoseconds) {
+    os_sync_wait_on_address_with_timeout(
+        word, expected, sizeof(uint32_t), OS_SYNC_WAIT_ON_ADDRESS_NONE, OS_CLOCK_MACH_ABSOLUTE_TIME, nanoseconds);
 }
 
 static inline void kedis_futex_wake_one(void *word) {

@@ -19,8 +19,8 @@ extension CommandCall {
     /// The session keeps the command and executes nothing else of this client. Whenever a command notes an event of one
     /// of `keys` (`changed`, `notified`) and the key then holds a value of `type`, the handler is **run again** from
     /// the start, by the thread of that command and under the locks of all keys of both, first the client that has
-    /// waited longest. What it replies or throws then goes to the client; when it blocks again, the client goes on waiting, in
-    /// its old place and with its old deadline. A timeout is answered with a null array.
+    /// waited longest. What it replies or throws then goes to the client; when it blocks again, the client goes on
+    /// waiting, in its old place and with its old deadline. A timeout is answered with a null array.
     ///
     /// In a call that may not wait (`ClientState.deniesBlocking`: transactions, scripts, EXPLAIN ANALYZE) the reply is
     /// `denied` at once.

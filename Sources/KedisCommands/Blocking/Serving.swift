@@ -24,6 +24,9 @@ final class ServiceQueue {
 
     var hasReady: Bool { !ready.isEmpty }
 
+    /// Who is to be woken.
+    var servedCount: Int { served.count }
+
     /// Told of every key that a command has changed. Its stripe is locked.
     func note(_ key: Key, databaseIndex: Int) {
         if let waitingKey = table.find(key, databaseIndex: databaseIndex) { enter(waitingKey) }
@@ -101,6 +104,7 @@ extension Engine {
 
     /// CLIENT UNBLOCK, and the end of a database: ends the wait of a client with `error`, or as its timeout would when
     /// nil. False when it does not wait.
+    @discardableResult
     package func unblock(_ record: ClientRecord, error: CommandError?) -> Bool {
         guard let waiter = record.waiter.withLock({ $0 }) else { return false }
         guard waiter.end(error.map { .refused($0) } ?? .timedOut, in: waiters) else { return false }

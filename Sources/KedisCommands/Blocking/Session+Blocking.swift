@@ -64,7 +64,11 @@ extension Session {
             let new = try Waiter(
                 call, request, version: output.version, nowNanoseconds: engine.clock.monotonicNanoseconds())
             try engine.waiters.register(new)
-            client.pointee.record.waiter.withLock { $0 = new }
+            let record = client.pointee.record
+            record.waiter.withLock {
+                $0 = new
+                record.isBlocked.store(true, ordering: .relaxed)
+            }
             waiter = new
             return true
         } catch {

@@ -180,7 +180,6 @@ package final class WaiterTable: @unchecked Sendable {
         registeredCount.add(1, ordering: .relaxed)
         blockedCount.add(1, ordering: .relaxed)
         if waiter.deadlineNanoseconds != .max { timedCount.add(1, ordering: .relaxed) }
-        waiter.record.isBlocked.store(true, ordering: .relaxed)
     }
 
     /// Forgets a waiter, if it is there. Its stripes are locked.

@@ -55,6 +55,8 @@ struct Explanation: ~Copyable {
     var keys = KeyBuffer()
     var inspections: [KeyInspection] = []
     var effects = Effects()
+    /// Clients that waited for what the command has made ready.
+    var servedCount = 0
     var reply: ReplyWriter
     /// What the command's own reply may grow to, in bytes.
     var replyByteCountMax = Int.max
@@ -170,6 +172,7 @@ struct Explanation: ~Copyable {
         let ran = engine.clock.monotonicNanoseconds()
         applyEffects(&call)
         services?.serve(engine, held: stripes, nowMilliseconds: keyspace.nowMilliseconds)
+        servedCount = services?.servedCount ?? 0
         let applied = engine.clock.monotonicNanoseconds()
         timings.append(("execute", ran &- began))
         timings.append(("effects", applied &- ran))

@@ -187,10 +187,21 @@ extension Explanation {
 
     private func writeEffects(_ entry: UnsafePointer<CommandEntry>, to writer: inout ReplyWriter, isAnalyzing: Bool) {
         writer.bulk("effects")
-        writer.map(isAnalyzing ? 3 : 1)
+        let isBlocking = entry.pointee.flags.contains(.blocking)
+        writer.map((isAnalyzing ? 3 : 1) + (isBlocking ? 1 : 0) + (servedCount > 0 ? 1 : 0))
         writer.bulk("declared")
         writer.bulk(entry.pointee.flags.contains(.write) ? "may change its keys" : "changes no key")
+        if isBlocking {
+            writer.bulk("waiting")
+            writer.bulk(
+                isAnalyzing
+                    ? "not here: a client would wait for its keys, this answers at once" : "may wait for its keys")
+        }
         guard isAnalyzing else { return }
+        if servedCount > 0 {
+            writer.bulk("clients served")
+            writer.integer(servedCount)
+        }
         writer.bulk("changes")
         writer.integer(effects.changeCount)
         writer.bulk("events")
