@@ -1,0 +1,184 @@
+// Random commands, made from the specs of the command table: whatever is registered is covered at once.
+//
+// Arguments come from small pools, so that keys, members and fields collide and types do not match now and then; from
+// numbers at limits; and from the tokens of the argument trees. One of fifteen commands is damaged on purpose.
+
+package import KedisCommands
+package import KedisUtilities
+
+/// A request and how its replies are compared.
+package struct FuzzCommand {
+    package var arguments: [[UInt8]]
+    package var rule: FuzzRule
+}
+
+package struct FuzzGenerator {
+    package static let groups: Set<CommandGroup> = [
+        .generic, .string, .bitmap, .hyperLogLog, .list, .hash, .set, .sortedSet, .geo, .stream,
+    ]
+
+    /// A command or subcommand that is generated.
+    private struct Subject {
+        var words: [String]
+        var fullName: String
+        var spec: CommandSpec
+        var rule: FuzzRule
+    }
+
+    package var random: RandomGenerator
+    private let subjects: [Subject]
+    /// What DUMP gave: for RESTORE.
+    package var payloads: [[UInt8]] = []
+
+    /// - Parameter isKnown: whether redis-server has the command of this full name.
+    package init(_ random: RandomGenerator, only names: Set<String>? = nil, isKnown: (String) -> Bool) {
+        self.random = random
+        var subjects: [Subject] = []
+        for spec in allCommandSpecs where Self.groups.contains(spec.group) {
+            let name = spec.name.lowercased()
+            var found = spec.subcommands.map { ([spec.name, $0.name], "\(name)|\($0.name.lowercased())", $0) }
+            if spec.subcommands.isEmpty { found.append(([spec.name], name, spec)) }
+            for (words, fullName, spec) in found {
+                guard FuzzRule.skipped[fullName] == nil, isKnown(fullName), names?.contains(name) ?? true else { continue }
+                let rule = FuzzRule.byName[fullName] ?? .exact
+                subjects.append(Subject(words: words, fullName: fullName, spec: spec, rule: rule))
+            }
+        }
+        self.subjects = subjects
+    }
+
+    package var commandNames: [String] { subjects.map(\.fullName) }
+
+    // MARK: Commands
+
+    package mutating func next() -> FuzzCommand {
+        let subject = subjects[random.next(below: subjects.count)]
+        var words = subject.words.map { Array(chance(10) ? $0.lowercased().utf8 : $0.utf8) }
+        var builder = ArgumentBuilder(subject: subject.fullName, group: subject.spec.group)
+        for argument in subject.spec.arguments { add(argument, &builder) }
+        builder.resolveCounts(&random)
+        words += builder.words
+        if subject.fullName.hasSuffix("scan"), chance(70) { words += [Array("COUNT".utf8), Array("1000".utf8)] }
+        if chance(7) { damage(&words, subject) }
+        return FuzzCommand(arguments: words, rule: subject.rule)
+    }
+
+    private mutating func chance(_ percent: Int) -> Bool { random.next(below: 100) < percent }
+
+    private mutating func pick<Element>(_ elements: [Element]) -> Element { elements[random.next(below: elements.count)] }
+
+    private mutating func damage(_ words: inout [[UInt8]], _ subject: Subject) {
+        switch random.next(below: 5) {
+        case 0: if words.count > 1 { words.removeLast() }
+        case 1: words.append(Array(pick(FuzzPools.garbage).utf8))
+        case 2: if words.count > 1 { words[1 + random.next(below: words.count - 1)] = Array(pick(FuzzPools.garbage).utf8) }
+        case 3:
+            let tokens = FuzzPools.tokens(of: subject.spec.arguments)
+            if !tokens.isEmpty { words.append(Array(pick(tokens).utf8)) }
+        default: if words.count > 2 { words.swapAt(1, words.count - 1) }
+        }
+        // Such a word may be a count: what is damaged must not ask for a gigabyte.
+        if ["setrange", "setbit", "bitfield"].contains(subject.fullName) {
+            words = words.map { $0.count > 6 && $0.count < 19 ? Array("7".utf8) : $0 }
+        }
+    }
+
+    // MARK: Arguments
+
+    private struct ArgumentBuilder {
+        var subject: String
+        var group: CommandGroup
+        var words: [[UInt8]] = []
+        /// Where a count of keys stands, and how many keys came behind it.
+        var countIndex: Int?
+        var keyCount = 0
+        var parents: [String] = []
+
+        init(subject: String, group: CommandGroup) {
+            self.subject = subject
+            self.group = group
+        }
+
+        mutating func append(_ text: String) { words.append(Array(text.utf8)) }
+
+        mutating func resolveCounts(_ random: inout RandomGenerator) {
+            guard let countIndex, random.next(below: 100) < 92 else { return }
+            words[countIndex] = Array("\(keyCount)".utf8)
+        }
+    }
+
+    private mutating func add(_ argument: ArgumentSpec, _ builder: inout ArgumentBuilder) {
+        if FuzzGenerator.isNewer(argument.since) { return }
+        if argument.isOptional, !chance(argument.arguments.isEmpty ? 30 : 40) { return }
+        let count = argument.isMultiple ? 1 + (chance(50) ? random.next(below: 4) : 0) : 1
+        for index in 0..<count {
+            if let token = argument.token, argument.kind != .pureToken, index == 0 || argument.repeatsToken {
+                builder.append(chance(10) ? token.lowercased() : token)
+            }
+            addValue(argument, &builder)
+        }
+    }
+
+    private mutating func addValue(_ argument: ArgumentSpec, _ builder: inout ArgumentBuilder) {
+        switch argument.kind {
+        case .pureToken:
+            if let token = argument.token { builder.append(chance(10) ? token.lowercased() : token) }
+        case .oneOf:
+            let choices = argument.arguments.filter { !FuzzGenerator.isNewer($0.since) }
+            if !choices.isEmpty { add(required(pick(choices)), &builder) }
+        case .block:
+            builder.parents.append(argument.token ?? argument.name)
+            for inner in argument.arguments { add(inner, &builder) }
+            builder.parents.removeLast()
+        case .key:
+            builder.keyCount += 1
+            builder.append(key(for: builder.group))
+        case .integer where argument.name == "numkeys":
+            builder.countIndex = builder.words.count
+            builder.append(pick(["0", "-1", "1", "2", "x", "9223372036854775807"]))
+        default:
+            if argument.name == "serialized-value" || argument.name == "serialized_value", !payloads.isEmpty {
+                return builder.words.append(payload())
+            }
+            let pool = FuzzPools.pool(argument, of: builder.subject, in: builder.group)
+            builder.append(pick(pool))
+        }
+    }
+
+    private func required(_ argument: ArgumentSpec) -> ArgumentSpec {
+        var argument = argument
+        argument.isOptional = false
+        return argument
+    }
+
+    /// Mostly a key of the family, so that the types match.
+    private mutating func key(for group: CommandGroup) -> String {
+        let families = ["s", "b", "p", "l", "h", "t", "z", "g", "x"]
+        let own: String? = switch group {
+        case .string: "s"
+        case .bitmap: "b"
+        case .hyperLogLog: "p"
+        case .list: "l"
+        case .hash: "h"
+        case .set: "t"
+        case .sortedSet: "z"
+        case .geo: "g"
+        case .stream: "x"
+        default: nil
+        }
+        let family = own.flatMap { chance(85) ? $0 : nil } ?? pick(families)
+        return chance(2) ? "none" : "\(family)\(random.next(below: 3))"
+    }
+
+    private mutating func payload() -> [UInt8] {
+        var bytes = pick(payloads)
+        if chance(10), !bytes.isEmpty { bytes[random.next(below: bytes.count)] ^= 1 }
+        return bytes
+    }
+
+    private static func isNewer(_ since: String?) -> Bool {
+        guard let since else { return false }
+        let numbers = since.split(separator: ".").compactMap { Int($0) }
+        return numbers.count > 1 && (numbers[0], numbers[1]) > (7, 0)
+    }
+}
