@@ -52,11 +52,13 @@ let rdbStringType: UInt8 = 0
 enum RDBValueKind {
     case string
     case list
+    case sortedSet
 
     init?(type: UInt8) {
         switch type {
         case rdbStringType: self = .string
         case _ where RDBListType.isList(type): self = .list
+        case _ where RDBSortedSetType.isSortedSet(type): self = .sortedSet
         default: return nil
         }
     }
@@ -67,7 +69,6 @@ enum RDBValueKind {
 func rdbTypeName(_ type: UInt8) -> String? {
     switch type {
     case 2, 11, 20: "a set"
-    case 3, 5, 12, 17: "a sorted set"
     case 4, 9, 13, 16: "a hash"
     case 6, 7: "a module's value"
     case 15, 19, 21: "a stream"
@@ -91,7 +92,7 @@ package struct RDBError: Error, Equatable, Sendable {
         case lengthTooLarge(UInt64)
         case badStringEncoding(UInt8)
         case badCompression
-        /// A list is empty or damaged.
+        /// A collection is empty or damaged.
         case badCollection
         case unknownOpcode(UInt8)
         /// A value type that is not loaded yet: its name with its article, and the key.
@@ -129,7 +130,7 @@ extension RDBError: CustomStringConvertible {
         case .lengthTooLarge(let length): "the length \(length) is larger than anything that the file could hold"
         case .badStringEncoding(let encoding): "a string has the unknown encoding \(encoding)"
         case .badCompression: "a compressed string is damaged"
-        case .badCollection: "a list is empty or damaged"
+        case .badCollection: "a collection is empty or damaged"
         case .unknownOpcode(let opcode): "the byte \(opcode) is no type and no opcode that this version of Kedis knows"
         case .unsupportedType(let name, let key):
             "the key '\(key)' holds \(name), which this version of Kedis cannot load yet"

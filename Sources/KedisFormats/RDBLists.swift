@@ -126,7 +126,8 @@ extension RDBWriter {
         }
     }
 
-    private mutating func writeListpack(_ run: ByteView, count: Int) {
+    /// Writes a run as one listpack.
+    mutating func writeListpack(_ run: ByteView, count: Int) {
         let header = ListpackFrame.header(run: run, count: count)
         var frame = [UInt8]()
         frame.reserveCapacity(run.count + ListpackFrame.byteCount)

@@ -11,9 +11,11 @@ import KedisUtilities
 /// Which collections are stored packed: what the directives say, for each type.
 package struct LoadLimits: Sendable {
     package var list: PackLimit
+    package var sortedSet: SortedSetLimits
 
-    package init(list: PackLimit = PackLimit(setting: -2)) {
+    package init(list: PackLimit = PackLimit(setting: -2), sortedSet: SortedSetLimits = SortedSetLimits()) {
         self.list = list
+        self.sortedSet = sortedSet
     }
 }
 
@@ -26,12 +28,16 @@ extension RDBReader {
         case .list:
             try beginList(type: type)
             return .list
+        case .sortedSet:
+            try beginSortedSet(type: type)
+            return .sortedSet
         }
     }
 
     /// Reads on to the end of a value that nobody wanted.
     mutating func skipValue() throws(RDBError) {
         while try nextListPart() != nil {}
+        while try nextSortedSetPart() != nil {}
     }
 
     /// Puts the value that was read last under `key`, where nothing is. Its stripe is locked. O(value).
@@ -43,6 +49,8 @@ extension RDBReader {
             return try load(string, as: key, deadlineMilliseconds, in: keyspace)
         case .list:
             try loadList(as: key, in: keyspace, limit: limits.list)
+        case .sortedSet:
+            try loadSortedSet(as: key, in: keyspace, limits: limits.sortedSet)
         }
         guard let deadlineMilliseconds, let made = keyspace.peek(key) else { return }
         try storing(byteCount: MemoryLayout<Int64>.size) { () throws(StoreError) in
@@ -78,7 +86,9 @@ extension RDBWriter {
         switch entry.type {
         case .string: rdbStringType
         case .list: RDBListType.listpacks
-        case .set, .sortedSet, .hash, .stream: 0xFF
+        case .sortedSet:
+            entry.sortedSet.packedRun == nil ? RDBSortedSetType.binary : RDBSortedSetType.listpack
+        case .set, .hash, .stream: 0xFF
         }
     }
 
@@ -87,7 +97,8 @@ extension RDBWriter {
         switch entry.type {
         case .string: writeValue(entry.string)
         case .list: writeList(entry.list)
-        case .set, .sortedSet, .hash, .stream: break
+        case .sortedSet: writeSortedSet(entry.sortedSet)
+        case .set, .hash, .stream: break
         }
     }
 }

@@ -30,6 +30,8 @@ package enum RDBValue {
     case string(StringValue)
     /// ``RDBReader/nextListPart()``
     case list
+    /// A sorted set: its parts come from ``RDBReader/nextSortedSetPart()``.
+    case sortedSet
 }
 
 /// A key with its value.
@@ -52,6 +54,9 @@ package struct RDBReader: ~Copyable {
     var input: RDBInput
     /// The list that is being read.
     var list: RDBListCursor?
+    /// The sorted set that is being read.
+    var sortedSet: RDBSortedSetCursor?
+    var memberScratch = RDBScratch()
     private var keyScratch = RDBScratch()
     private var valueScratch = RDBScratch()
 

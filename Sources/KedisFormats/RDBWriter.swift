@@ -204,7 +204,7 @@ package struct RDBWriter: ~Copyable {
 
     // MARK: Bytes
 
-    private mutating func appendLittleEndian(_ value: UInt64, byteCount: Int) {
+    mutating func appendLittleEndian(_ value: UInt64, byteCount: Int) {
         for index in 0..<byteCount { append(UInt8(truncatingIfNeeded: value >> UInt64(8 * index))) }
     }
 

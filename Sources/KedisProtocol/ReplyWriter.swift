@@ -183,14 +183,22 @@ package struct ReplyWriter: ~Copyable {
 
     /// `,value`, or a bulk string in RESP2.
     package mutating func double(_ value: Double) {
-        let text = formatDouble(value)
-        text.withUnsafeBytes { bytes in
-            guard version == .resp3 else { return bulk(ByteView(bytes)) }
-            guard reserve(bytes.count + 3) else { return }
+        guard reserve(formattedDoubleCapacity + Self.lineByteCountMax) else { return }
+        if version == .resp3 {
             put(0x2C)
-            copy(ByteView(bytes))
+            count += formatDouble(value, into: base + count)
+        } else {
+            // Behind where a length of two digits would end; one of one digit moves it.
+            let text = base + count + 5
+            let byteCount = formatDouble(value, into: text)
+            put(0x24)
+            if byteCount >= 10 { put(0x30 + UInt8(truncatingIfNeeded: byteCount / 10)) }
+            put(0x30 + UInt8(truncatingIfNeeded: byteCount % 10))
             endLine()
+            memmove(base + count, text, byteCount)
+            count += byteCount
         }
+        endLine()
     }
 
     /// `=count txt:text`, or a bulk string in RESP2. `format` has three bytes.

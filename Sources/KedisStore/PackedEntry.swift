@@ -230,3 +230,19 @@ package func forEachPackedEntry(_ run: ByteView, _ body: (StringValue) -> Void) 
         offset += PackedEntry.byteCount(at: address)
     }
 }
+
+/// Reads the values of a well-formed run one after the other.
+package struct PackedRunReader {
+    private let run: ByteView
+    private var offset = 0
+
+    package init(_ run: ByteView) { self.run = run }
+
+    /// The next value, nil at the end.
+    package mutating func next() -> StringValue? {
+        guard offset < run.count else { return nil }
+        let address = UnsafeRawPointer(run.base) + offset
+        offset += PackedEntry.byteCount(at: address)
+        return PackedEntry.value(at: address)
+    }
+}

@@ -7,7 +7,7 @@
 package import KedisUtilities
 
 /// A member and its score, as results of set operations are gathered. The bytes are borrowed.
-package struct ScoredMember {
+package struct ScoredMember: BitwiseCopyable {
     package var member: ByteView
     package var score: Double
 
@@ -23,10 +23,14 @@ package struct ScoredMember {
     }
 }
 
+/// The integer that a packed run keeps a score as, if it is one; a negative zero is a zero there.
+package func packedInteger(_ score: Double) -> Int64? {
+    score.magnitude <= 0x1p62 ? Int64(exactly: score) : nil
+}
+
 /// Calls `body` with a score as packed runs keep it.
 func withPackedScore<Result>(_ score: Double, _ body: (StringValue) -> Result) -> Result {
-    // The sign of a negative zero is in the text.
-    if let integer = Int64(exactly: score), integer != 0 || score.sign == .plus { return body(.integer(integer)) }
+    if let integer = packedInteger(score) { return body(.integer(integer)) }
     var text = score.description
     return text.withUTF8 { body(.bytes(ByteView(UnsafeRawBufferPointer($0)))) }
 }
@@ -69,7 +73,9 @@ struct PackedSortedSet {
     /// The element at an offset; at the end an empty one with ``count`` as its index.
     @inline(__always)
     func element(at offset: Int, index: Int) -> Element {
-        guard offset < bytes.count else { return Element(index: index, offset: offset, scoreOffset: offset, end: offset) }
+        guard offset < bytes.count else {
+            return Element(index: index, offset: offset, scoreOffset: offset, end: offset)
+        }
         let scoreOffset = offset &+ PackedEntry.byteCount(at: base + offset)
         return Element(
             index: index, offset: offset, scoreOffset: scoreOffset,

@@ -206,6 +206,21 @@ package struct SortedSetValue {
         }
     }
 
+    /// Calls `body` with about `count` elements, of a small set with all, and returns where to go on, 0 at the end. An
+    /// element that is there all the time and keeps its score is met, if none before it are removed meanwhile.
+    package func scan(from cursor: UInt64, count wanted: Int, _ body: (StringValue, Double) -> Void) -> UInt64 {
+        let first: Int
+        if case .packed = form { first = 0 } else { first = Int(clamping: cursor) }
+        guard first < count else { return 0 }
+        let end: Int
+        if case .packed = form { end = count } else { end = first + min(wanted, count - first) }
+        forEach(in: first..<end) { member, score in
+            body(member, score)
+            return true
+        }
+        return end < count ? UInt64(end) : 0
+    }
+
     // MARK: Files
 
     /// The run of packed entries, members and scores in turn, of a small set.

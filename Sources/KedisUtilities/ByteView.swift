@@ -10,7 +10,7 @@
 /// caller validates its indices against ``count`` first.
 @frozen
 @usableFromInline
-package struct ByteView: @unchecked Sendable {
+package struct ByteView: BitwiseCopyable, @unchecked Sendable {
     // Sendable: a view is a plain address; whoever sends it guarantees the lifetime of what it points at.
 
     @usableFromInline package let base: UnsafePointer<UInt8>

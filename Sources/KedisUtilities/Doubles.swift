@@ -45,6 +45,18 @@ private func parseShortDecimal(_ bytes: ByteView) -> Double? {
     return isNegative ? -magnitude : magnitude
 }
 
+/// The number that Redis takes the ends of ranges for: as ``parseDouble(_:)``, but white space may stand in front, no
+/// bytes at all are 0, numbers that are too large are infinite, and everything from a zero byte on is ignored.
+package func parseDoublePrefix(_ bytes: ByteView) -> Double? {
+    if let result = parseDouble(bytes) { return result }
+    let text = bytes[0..<(bytes.firstIndex(of: 0) ?? bytes.count)]
+    if text.isEmpty { return 0 }
+    return withTerminatedCopy(text) { copy in
+        var result = 0.0
+        return kedis_parse_any_double(copy, text.count, &result) ? result : nil
+    }
+}
+
 /// The largest byte count that ``formatDouble(_:into:)`` writes, and the byte that the C library puts behind.
 package let formattedDoubleCapacity = 32
 

@@ -63,6 +63,7 @@ func readDump(
             switch entry.value {
             case .string(let string): value.bytes = spelled(string)
             case .list: value.elements = try readElements(&reader)
+            case .sortedSet: value.elements = try readSortedSet(&reader)
             }
             dump.entries[key] = value
             dump.idleSeconds = entry.idleSeconds
@@ -85,6 +86,19 @@ func readElements(_ reader: inout RDBReader) throws(RDBError) -> [[UInt8]] {
             let before = elements.count
             forEachPackedEntry(run) { elements.append(spelled($0)) }
             precondition(elements.count == before + count)
+        }
+    }
+    return elements
+}
+
+/// All members and scores of the sorted set that comes next, in turn.
+func readSortedSet(_ reader: inout RDBReader) throws(RDBError) -> [[UInt8]] {
+    var elements: [[UInt8]] = []
+    while let part = try reader.nextSortedSetPart() {
+        switch part {
+        case .element(let member, let score): elements += [member.bytes, formatDouble(score)]
+        case .values(let values): elements += values.map(spelled)
+        case .run(let run): forEachPackedEntry(run) { elements.append(spelled($0)) }
         }
     }
     return elements

@@ -38,7 +38,7 @@ struct RDBTests {
     func namesOtherTypes() {
         let fixtures: [([UInt8], String, String)] = [
             (RDBFixtures.set, "myset", "a set"),
-            (RDBFixtures.sortedSet, "myz", "a sorted set"), (RDBFixtures.hash, "myh", "a hash"),
+            (RDBFixtures.hash, "myh", "a hash"),
             (RDBFixtures.stream, "mys", "a stream"),
         ]
         for (bytes, key, name) in fixtures {

@@ -25,7 +25,8 @@ package struct KeyspaceSnapshot: Equatable {
             guard case .array(let keys) = try Self.ask(peer, "KEYS", "*") else { continue }
             for case .bulk(let key) in keys {
                 let type = Self.text(try Self.ask(peer, [Array("TYPE".utf8), key]))
-                let reading = type == "list" ? ["LRANGE", "0", "-1"] : ["GET"]
+                let readings = ["list": ["LRANGE", "0", "-1"], "zset": ["ZRANGE", "0", "-1", "WITHSCORES"]]
+                let reading = readings[type] ?? ["GET"]
                 var words = reading.map { Array($0.utf8) }
                 words.insert(key, at: 1)
                 let value = try Self.ask(peer, words)
@@ -56,7 +57,14 @@ package struct KeyspaceSnapshot: Equatable {
                         return true
                     }
                     value = .array(elements)
-                case .set, .sortedSet, .hash, .stream: value = .array([])
+                case .sortedSet:
+                    var elements: [Reply] = []
+                    entry.sortedSet.forEach(in: 0..<entry.sortedSet.count) { member, score in
+                        elements += [.bulk(member.withBytes { $0.bytes }), .bulk(formatDouble(score))]
+                        return true
+                    }
+                    value = .array(elements)
+                case .set, .hash, .stream: value = .array([])
                 }
                 let deadline = entry.deadlineMilliseconds
                 entries[Self.name(database, entry.key.bytes)] = Entry(
@@ -83,7 +91,7 @@ package struct KeyspaceSnapshot: Equatable {
     package var restarted: KeyspaceSnapshot {
         var restarted = self
         for (name, entry) in entries {
-            if entry.type == "list" { restarted.entries[name]?.encoding = "any" }
+            if entry.type == "list" || entry.type == "zset" { restarted.entries[name]?.encoding = "any" }
             guard entry.type == "string", case .bulk(let bytes) = entry.value else { continue }
             let isInteger = Int64(String(decoding: bytes, as: UTF8.self)).map { Array("\($0)".utf8) == bytes } ?? false
             restarted.entries[name]?.encoding = isInteger ? "int" : bytes.count <= 44 ? "embstr" : "raw"

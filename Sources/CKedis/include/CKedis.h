@@ -75,6 +75,17 @@ static inline bool kedis_parse_double(const char *text, size_t count, double *va
     return true;
 }
 
+// As kedis_parse_double, with what strtod does beyond it: white space in front, and numbers out of range.
+static inline bool kedis_parse_any_double(const char *text, size_t count, double *value) {
+    char *end = NULL;
+    locale_t previous = kedis_enter_c_locale();
+    double result = strtod(text, &end);
+    kedis_leave_c_locale(previous);
+    if ((size_t)(end - text) != count || isnan(result)) return false;
+    *value = result;
+    return true;
+}
+
 // Writes a double with 17 significant digits and returns the byte count, below `capacity`. In C because snprintf is
 // variadic, which Swift cannot call, and because its bytes are part of the protocol.
 static inline size_t kedis_format_double(char *buffer, size_t capacity, double value) {

@@ -6,6 +6,7 @@ import Synchronization
 
 extension Configuration {
     package var loadLimits: LoadLimits {
-        LoadLimits(list: PackLimit(setting: listPackSetting.load(ordering: .relaxed)))
+        LoadLimits(
+            list: PackLimit(setting: listPackSetting.load(ordering: .relaxed)), sortedSet: sortedSetLimits)
     }
 }

@@ -68,6 +68,9 @@ package final class Configuration: Sendable {
     private let evictionPolicyValue = Atomic<UInt8>(EvictionPolicy.noEviction.rawValue)
     /// `list-max-listpack-size`
     package let listPackSetting = Atomic<Int>(-2)
+    /// `zset-max-listpack-entries` and `zset-max-listpack-value`
+    private let sortedSetPackedCountMax = Atomic<Int>(0)
+    private let sortedSetPackedByteCountMax = Atomic<Int>(0)
     /// `loglevel` as an index in debug, verbose, notice, warning.
     package let logLevelIndex = Atomic<Int>(2)
 
@@ -109,6 +112,13 @@ package final class Configuration: Sendable {
         tracking.logFactor = integer("lfu-log-factor")
         tracking.decayMinutes = integer("lfu-decay-time")
         return tracking
+    }
+
+    /// How large a sorted set in its cell may be.
+    package var sortedSetLimits: SortedSetLimits {
+        SortedSetLimits(
+            countMax: sortedSetPackedCountMax.load(ordering: .relaxed),
+            memberByteCountMax: sortedSetPackedByteCountMax.load(ordering: .relaxed))
     }
 
     /// Whether the directive was given by anyone, as opposed to its default.
@@ -248,6 +258,8 @@ package final class Configuration: Sendable {
         clientCountMax.store(integer("maxclients"), ordering: .relaxed)
         isProtected.store(boolean("protected-mode"), ordering: .relaxed)
         listPackSetting.store(integer("list-max-listpack-size"), ordering: .relaxed)
+        sortedSetPackedCountMax.store(integer("zset-max-listpack-entries"), ordering: .relaxed)
+        sortedSetPackedByteCountMax.store(integer("zset-max-listpack-value"), ordering: .relaxed)
         refreshMemoryValues()
         let levels = ["debug", "verbose", "notice", "warning"]
         logLevelIndex.store(levels.firstIndex(of: text("loglevel")) ?? 2, ordering: .relaxed)

@@ -2,7 +2,8 @@
 // reads also has an atomic in Configuration.
 
 let directiveTable: [DirectiveSpec] =
-    networkDirectives + clientDirectives + dataDirectives + listDirectives + memoryDirectives + lazyFreeDirectives
+    networkDirectives + clientDirectives + dataDirectives + listDirectives + sortedSetDirectives + memoryDirectives
+    + lazyFreeDirectives
     + processDirectives
 
 private let anySize: ClosedRange<Int64> = 0...Int64.max
@@ -123,6 +124,18 @@ private let listDirectives: [DirectiveSpec] = [
     DirectiveSpec(
         "list-compress-depth", .integer(anyCount), default: "0", .atRunTime,
         "Accepted for compatibility: lists are not compressed in memory."
+    ),
+]
+
+private let sortedSetDirectives: [DirectiveSpec] = [
+    DirectiveSpec(
+        "zset-max-listpack-entries", otherNames: ["zset-max-ziplist-entries"], .integer(anySize), default: "128",
+        .atRunTime,
+        "How many members a packed sorted set may have."
+    ),
+    DirectiveSpec(
+        "zset-max-listpack-value", otherNames: ["zset-max-ziplist-value"], .memory(anySize), default: "64", .atRunTime,
+        "How long the members of a packed sorted set may be."
     ),
 ]
 

@@ -6,6 +6,7 @@ package let allCommandSpecs: [CommandSpec] = [
     bitmapCommands,
     hyperLogLogCommands,
     listCommands,
+    sortedSetCommands,
     genericCommands,
     connectionCommands,
     serverCommands,

@@ -38,7 +38,7 @@ enum ScanCommand {
     }
 
     /// A cursor as C's `strtoul` reads it, which Redis uses: digits with an optional sign; no bytes at all are 0.
-    private static func parseCursor(_ argument: ByteView) throws(CommandError) -> UInt64 {
+    static func parseCursor(_ argument: ByteView) throws(CommandError) -> UInt64 {
         var digits = argument[0..<(argument.firstIndex(of: 0) ?? argument.count)]
         if digits.isEmpty { return 0 }
         let isNegative = digits[0] == 0x2D
@@ -53,14 +53,16 @@ enum ScanCommand {
     }
 }
 
-private struct ScanOptions {
+/// What SCAN and its relatives are told behind the cursor.
+struct ScanOptions {
     private(set) var count = 10
     private var pattern: ByteView?
     private var type: ByteView?
 
-    init(_ call: borrowing CommandCall) throws(CommandError) {
+    /// - Parameter start: where they begin.
+    init(_ call: borrowing CommandCall, from start: Int = 2, allowsType: Bool = true) throws(CommandError) {
         let arguments = call.arguments
-        var index = 2
+        var index = start
         while index < arguments.count {
             guard index + 1 < arguments.count else { throw .syntax }
             let value = arguments[index + 1]
@@ -70,7 +72,7 @@ private struct ScanOptions {
                 count = Int(number)
             } else if arguments[index].equalsIgnoringCase("MATCH") {
                 pattern = value == "*" ? nil : value
-            } else if arguments[index].equalsIgnoringCase("TYPE") {
+            } else if allowsType, arguments[index].equalsIgnoringCase("TYPE") {
                 type = value
             } else {
                 throw .syntax
@@ -79,8 +81,13 @@ private struct ScanOptions {
         }
     }
 
+    func accept(_ name: ByteView) -> Bool {
+        guard let pattern else { return true }
+        return matchGlob(pattern: pattern, text: name, ignoringCase: false)
+    }
+
     func accept(_ entry: Entry) -> Bool {
-        if let pattern, !matchGlob(pattern: pattern, text: entry.key, ignoringCase: false) { return false }
+        guard accept(entry.key) else { return false }
         if let type, !ByteView(entry.type.name).equalsIgnoringCase(type) { return false }
         return true
     }

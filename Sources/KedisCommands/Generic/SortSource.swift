@@ -11,7 +11,7 @@ struct SortSource {
 
     init(_ entry: Entry) throws(CommandError) {
         switch entry.type {
-        case .list: self.entry = entry
+        case .list, .sortedSet: self.entry = entry
         default: throw .wrongType
         }
     }
@@ -26,6 +26,7 @@ struct SortSource {
     var count: Int {
         switch entry.type {
         case .list: entry.list.count
+        case .sortedSet: entry.sortedSet.count
         default: 0
         }
     }
@@ -43,6 +44,15 @@ struct SortSource {
             guard isReversed else { return list.forEach(in: range, each) }
             let count = list.count
             list.forEachReversed(in: count - range.upperBound..<count - range.lowerBound, each)
+        case .sortedSet:
+            let set = entry.sortedSet
+            let each: (StringValue, Double) -> Bool = { member, _ in
+                body(member)
+                return true
+            }
+            guard isReversed else { return set.forEach(in: range, each) }
+            let count = set.count
+            set.forEachReversed(in: count - range.upperBound..<count - range.lowerBound, each)
         default: break
         }
     }

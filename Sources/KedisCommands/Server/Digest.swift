@@ -30,6 +30,13 @@ struct DataDigest {
         withUnsafeBytes(of: &bytes) { mix(ByteView($0)) }
     }
 
+    mutating func mix(score: Double) {
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: formattedDoubleCapacity) { text in
+            guard let base = text.baseAddress else { return }
+            mix(ByteView(base: base, count: formatDouble(score, into: base)))
+        }
+    }
+
     mutating func xor(_ other: DataDigest) { other.value.withBytes { xor($0) } }
 
     // MARK: Values
@@ -45,7 +52,16 @@ struct DataDigest {
                 mix(element)
                 return true
             }
-        case .set, .sortedSet, .hash, .stream: break
+        case .sortedSet:
+            let set = entry.sortedSet
+            set.forEach(in: 0..<set.count) { member, score in
+                var element = DataDigest()
+                element.mix(member)
+                element.mix(score: score)
+                xor(element)
+                return true
+            }
+        case .set, .hash, .stream: break
         }
         if entry.deadlineMilliseconds != noDeadline { xor("!!expire!!") }
     }
