@@ -12,8 +12,9 @@
 //
 // Ownership: a part of the header of its tree (SortedTree.swift), whose memory it takes. Guarded by the stripe's lock.
 // A refused allocation is a false, and nothing was changed. Cost: 12 bytes an element and about 1 of slack; one or two
-// cache lines for a look, at most 4 KiB moved by a change.
+// cache lines for a look, at most 2 KiB moved by a change.
 
+import CKedis
 import KedisUtilities
 
 #if canImport(Glibc)
@@ -285,8 +286,8 @@ struct ScoreIndex {
 
 /// Entries whose hashes begin with the same `depth` bits.
 private struct ScoreBlock {
-    /// With header and what malloc adds, nearly a page; a multiple of the step.
-    static let countMax = 336
+    /// With header and what malloc adds, about half a page; a multiple of the step.
+    static let countMax = 168
     private static let headerByteCount = 16
     private static let entryByteCount = 12
 
@@ -338,6 +339,7 @@ private struct ScoreBlock {
         let rest = UInt64(hash &<< UInt32(depth))
         var index = Int(truncatingIfNeeded: (rest &* UInt64(count)) >> 32)
         let hashes = hashes
+        kedis_prefetch(scores + index)
         while index > 0, hashes[index &- 1] >= hash { index &-= 1 }
         while index < count, hashes[index] < hash { index &+= 1 }
         return index

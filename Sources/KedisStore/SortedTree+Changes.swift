@@ -92,6 +92,7 @@ extension SortedTree {
             block = node.child(child)
             level -= 1
         }
+        TreeLeaf(block).prefetch()
         return TreeLeaf(block)
     }
 
@@ -225,7 +226,8 @@ extension SortedTree {
         assert(!score.isNaN)
         let (leaf, index) = (place.leaf, place.index)
         let old = leaf.score(index)
-        let target = leaf.lowerBound(score, member)
+        let isOutside = score < leaf.score(0) || score > leaf.score(leaf.count - 1)
+        let target = isOutside ? (score < old ? 0 : leaf.count) : leaf.lowerBound(score, member)
         let stays = score > old ? target == index + 1 && index + 1 < leaf.count : target == index && index > 0
         if stays {
             leaf.setScore(index, score)

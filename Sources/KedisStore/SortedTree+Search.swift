@@ -59,6 +59,7 @@ extension SortedTree {
             block = node.child(child)
             level &-= 1
         }
+        TreeLeaf(block).prefetch()
         return TreeLeaf(block)
     }
 
@@ -74,6 +75,7 @@ extension SortedTree {
             level &-= 1
         }
         let leaf = TreeLeaf(block)
+        leaf.prefetch()
         let index = leaf.lowerBound(score, member)
         let isThere = index < leaf.count && leaf.score(index) == score && leaf.member(index) == member
         return (rank &+ index, isThere)

@@ -9,7 +9,7 @@
 // of the first child is not used. Among elements that have a bound as score, the first element below the child tells
 // where one belongs. So bounds need no members, and stay valid when elements go.
 //
-// Ownership: the tree's (SortedTree.swift); this is a handle. Cost: 1.5 KiB for 64 leaves of about 100 elements.
+// Ownership: the tree's (SortedTree.swift); this is a handle. Cost: 1.5 KiB for 64 leaves of about 50 elements.
 
 struct TreeNode {
     static let childCountMax = 64
