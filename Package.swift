@@ -82,7 +82,10 @@ let package = Package(
         tests("KedisProtocolTests", ["KedisProtocol", "KedisUtilities", "KedisTestSupport"]),
         tests("KedisStoreTests", ["KedisStore", "KedisUtilities", "KedisTestSupport"]),
         tests("KedisFormatsTests", ["KedisFormats", "KedisStore", "KedisUtilities", "KedisTestSupport"]),
-        tests("KedisCommandsTests", ["KedisCommands", "KedisStore", "KedisProtocol", "KedisUtilities", "KedisTestSupport"]),
+        tests(
+            "KedisCommandsTests",
+            ["KedisCommands", "KedisFormats", "KedisStore", "KedisProtocol", "KedisUtilities", "KedisTestSupport"]
+        ),
         tests("KedisPersistenceTests", ["KedisPersistence", "KedisFormats", "KedisStore", "KedisUtilities", "KedisTestSupport"]),
         tests(
             "KedisServerTests",

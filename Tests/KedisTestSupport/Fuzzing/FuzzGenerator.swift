@@ -29,6 +29,8 @@ package struct FuzzGenerator {
     private let subjects: [Subject]
     /// What DUMP gave: for RESTORE.
     package var payloads: [[UInt8]] = []
+    /// The key of all commands; nil for those of the pools.
+    package var onlyKey: String?
 
     /// - Parameter isKnown: whether redis-server has the command of this full name.
     package init(_ random: RandomGenerator, only names: Set<String>? = nil, isKnown: (String) -> Bool) {
@@ -60,7 +62,21 @@ package struct FuzzGenerator {
         words += builder.words
         if subject.fullName.hasSuffix("scan"), chance(70) { words += [Array("COUNT".utf8), Array("1000".utf8)] }
         if chance(7) { damage(&words, subject) }
-        return FuzzCommand(arguments: words, rule: subject.rule)
+        var command = FuzzCommand(arguments: words, rule: subject.rule)
+        if subject.fullName.hasPrefix("sort") { settleSort(&command) }
+        return command
+    }
+
+    /// With BY, texts that are equal come in any order on redis-server: then they are not asked for. With a constant, a
+    /// set has no order, and a part of it can be any.
+    private func settleSort(_ command: inout FuzzCommand) {
+        let words = command.arguments.map { String(decoding: $0, as: UTF8.self).lowercased() }
+        guard let by = words.firstIndex(of: "by"), by + 1 < words.count else { return }
+        if words.contains(where: { $0.contains("*") }) {
+            let kept = words.indices.filter { words[$0] != "alpha" }
+            command.arguments = kept.map { command.arguments[$0] }
+        }
+        command.rule = words.contains("limit") ? .shape : .unordered
     }
 
     private mutating func chance(_ percent: Int) -> Bool { random.next(below: 100) < percent }
@@ -153,6 +169,7 @@ package struct FuzzGenerator {
 
     /// Mostly a key of the family, so that the types match.
     private mutating func key(for group: CommandGroup) -> String {
+        if let onlyKey, chance(90) { return onlyKey }
         let families = ["s", "b", "p", "l", "h", "t", "z", "g", "x"]
         let own: String? = switch group {
         case .string: "s"

@@ -26,11 +26,11 @@ package enum FuzzRule: Equatable {
     /// The rules by full names.
     static let byName: [String: FuzzRule] = [
         "keys": .unordered, "smembers": .unordered, "sinter": .unordered, "sunion": .unordered, "sdiff": .unordered,
-        "hkeys": .unordered, "hvals": .unordered, "hgetall": .unorderedPairs, "sort": .unordered, "sort_ro": .unordered,
+        "hkeys": .unordered, "hvals": .unordered, "hgetall": .unorderedPairs,
         "scan": .cursor(isPaired: false), "sscan": .cursor(isPaired: false), "hscan": .cursor(isPaired: true),
         "zscan": .cursor(isPaired: true), "ttl": .clock(tolerance: 2), "expiretime": .clock(tolerance: 2),
         "pttl": .clock(tolerance: 2000), "pexpiretime": .clock(tolerance: 2000),
-        "object|idletime": .clock(tolerance: 2), "randomkey": .randomPick, "srandmember": .randomPick,
+        "object|idletime": .shape, "randomkey": .randomPick, "srandmember": .randomPick,
         "hrandfield": .randomPick, "zrandmember": .randomPick, "spop": .randomRemoval, "object|encoding": .encoding,
         "dump": .shape, "object|refcount": .shape, "xpending": .clock(tolerance: 2000),
         "xinfo|consumers": .clock(tolerance: 2000), "xinfo|stream": .shape, "object|freq": .shape,
