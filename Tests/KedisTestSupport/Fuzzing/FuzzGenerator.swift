@@ -62,9 +62,28 @@ package struct FuzzGenerator {
         words += builder.words
         if subject.fullName.hasSuffix("scan"), chance(70) { words += [Array("COUNT".utf8), Array("1000".utf8)] }
         if chance(7) { damage(&words, subject) }
+        // WITHSCORE came with Redis 7.2, and with it another number of arguments.
+        if subject.fullName == "zrank" || subject.fullName == "zrevrank" { words = Array(words.prefix(3)) }
+        settleLexicalRange(&words)
         var command = FuzzCommand(arguments: words, rule: subject.rule)
         if subject.fullName.hasPrefix("sort") { settleSort(&command) }
         return command
+    }
+
+    /// A range of texts means something where all scores are equal: it gets keys of its own, which only this fills.
+    private mutating func settleLexicalRange(_ words: inout [[UInt8]]) {
+        let texts = words.map { String(decoding: $0, as: UTF8.self).lowercased() }
+        guard texts[0].hasPrefix("z"), texts[0].contains("lex") || texts.contains("bylex") else { return }
+        let key = Array("y\(random.next(below: 2))".utf8)
+        if chance(40) {
+            words = ["ZADD", "", "0", pick(FuzzPools.members)].map { Array($0.utf8) }
+            words[1] = key
+        } else {
+            let index = texts[0] == "zrangestore" ? 2 : 1
+            if index < words.count { words[index] = key }
+            // Without its key, another argument of ZRANGESTORE would be the destination.
+            if texts[0] == "zrangestore", words.count > 1 { words[1] = Array("z1".utf8) }
+        }
     }
 
     /// With BY, texts that are equal come in any order on redis-server: then they are not asked for. With a constant, a

@@ -71,8 +71,9 @@ enum FuzzPools {
         case "latitude": return ["38.115556", "37.502669", "0", "85", "-86", "x", "48.85"]
         case "radius", "width", "height": return ["100", "200", "1000", "0", "-1", "x", "5000.5"]
         case "element", "member", "field", "value", "member1", "member2", "pivot": return members
-        case "score", "weight": return doubles
-        case "increment" where group == .sortedSet: return doubles
+        // Without negative zeros: see Tests/differences.md.
+        case "score", "weight": return doubles.filter { $0 != "-0" }
+        case "increment" where group == .sortedSet: return doubles.filter { $0 != "-0" }
         case "increment" where subject == "incrbyfloat" || subject == "hincrbyfloat": return doubles
         default: return nil
         }
