@@ -13,8 +13,8 @@
 //      └──────┴──────────┴──────────┴─────────┴─────────┴───────┴──────────────┴──────────────┴──────────────┘
 //
 // "Outside": the cell holds the 8-byte address of a `Blob` (a collection: of a `Collection`), and the count says 8. A
-// collection in its cell is a count of 2 bytes and a run of packed entries (PackedEntry.swift), or a set of integers. The access clock is 24 bits of
-// seconds (LRU), or 16 bits of minutes and a counter of 8 bits (LFU).
+// collection in its cell is a count of 2 bytes and a run of packed entries (PackedEntry.swift), or a set of integers.
+// The access clock is 24 bits of seconds (LRU), or 16 bits of minutes and a counter of 8 bits (LFU).
 //
 // Ownership: the table's slot refers to the cell; nothing else does. Every access happens under the stripe's lock.
 // Invariants: the cell's class follows from its header; an integer's value is 8 bytes in native order.

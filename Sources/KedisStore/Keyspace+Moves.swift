@@ -61,7 +61,7 @@ extension Keyspace {
             .noteOutside(-1, byteCount: -passed.allocatedByteCount)
     }
 
-    /// The cell of a new entry that shares the value of `entry`, but for a collection outside: there it is an empty field.
+    /// The cell of a new entry that shares the value of `entry`. For a collection outside it is an empty field.
     private func insertDuplicate(
         of entry: Entry, as key: Key, in table: UnsafeMutablePointer<Table>, of stripe: UnsafeMutablePointer<Stripe>,
         accessClock: UInt32

@@ -75,7 +75,8 @@ struct MemberBlock {
 
     @inline(__always)
     var freeByteCount: Int {
-        capacity &- MemberBlock.headerByteCount &- MemberBlock.slotByteCount &* count &- Int(header.pointee.heapByteCount)
+        capacity &- MemberBlock.headerByteCount &- MemberBlock.slotByteCount &* count
+            &- Int(header.pointee.heapByteCount)
     }
 
     /// What its elements need.

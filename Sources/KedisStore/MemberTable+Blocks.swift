@@ -110,7 +110,7 @@ extension MemberTable {
 
     // MARK: Shrinking
 
-    /// After a removal: joins a thin block with its other half, or gives it less room. Without memory for that it stays.
+    /// After a removal: joins a thin block with its other half, or gives it less room; without memory it stays.
     @inline(never)
     func shrinkSlowly(_ block: MemberBlock, _ hash: UInt64) {
         let live = block.liveByteCount

@@ -34,8 +34,8 @@ struct Reclaimer: ~Copyable {
         }
     }
 
-    /// A list of tables, one of blobs and one of collections, linked through what waits: adding to them takes no memory,
-    /// so that freeing works when there is none.
+    /// A list of tables, one of blobs and one of collections, linked through what waits: adding to them takes no
+    /// memory, so that freeing works when there is none.
     struct State: @unchecked Sendable {
         // Sendable: what waits is the reclaimer's alone, whose lock guards it.
         private var firstTable: UnsafeMutablePointer<Table>?
