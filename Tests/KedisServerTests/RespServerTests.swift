@@ -20,7 +20,8 @@ func check(_ respCase: RespCase, _ file: RespFile, on target: RespTarget) throws
     }
 }
 
-@Suite("Text tests of commands over a socket")
+// One server at a time: hundreds of them at once keep each other from everything, and waits from their times.
+@Suite("Text tests of commands over a socket", .serialized)
 struct RespServerTests {
     /// How often a file is run with its requests split elsewhere: each request meets this many of its positions, and
     /// neighbouring ones, which are of the same kind, meet the positions after those. The protocol changes every time.
