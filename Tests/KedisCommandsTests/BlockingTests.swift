@@ -153,6 +153,30 @@ struct BlockingTests {
         #expect(!engine.waiters.hasAny)
     }
 
+    @Test("A change of a key that the plan does not know serves too, a moment later")
+    func unplannedChanges() throws {
+        // Pushes to its second argument, which lies in the stripe of the first, under the lock of that one alone.
+        let spec = CommandSpec(
+            "PUSHTO", summary: "", since: "", group: .list, arity: 3, flags: .write, keys: [.one(.readWrite)]
+        ) { (call, reply) throws(CommandError) in
+            let key = call.keyspace.key(call.arguments[2])
+            _ = try call.push(1, at: .tail, of: key) { _ in "x" }
+            call.changed(key, "rpush")
+            reply.ok()
+        }
+        let engine = Engine(store: Store(seed: HashSeed(1, 2)), seed: 3, table: CommandTable(allCommandSpecs + [spec]))
+        func stripe(_ name: String) -> Int { name.withBytes { engine.store.key($0).stripeIndex } }
+        let planned = "planned"
+        let names = (0..<10_000).map { "key:\($0)" }
+        let unplanned = try #require(names.first { stripe($0) == stripe(planned) })
+        let elsewhere = try #require(names.first { stripe($0) < stripe(planned) })
+        let (client, session) = (TestSession(engine), TestSession(engine))
+        _ = client.send(Self.encoded("BLPOP \(elsewhere) \(unplanned) 0"))
+        #expect(try session.call("PUSHTO", planned, unplanned) == .simple(Array("OK".utf8)))
+        #expect(Self.text(client.collect()).hasSuffix("$1\r\nx\r\n"))
+        #expect(!engine.waiters.hasAny)
+    }
+
     @Test("Input of a client that waits is kept within its limit")
     func inputLimit() throws {
         let engine = Engine.forTest()

@@ -45,6 +45,7 @@ struct BlockingServerTests {
     @Test("Timeouts end within 10 ms, as far as the machine lets them")
     func timeouts() async throws {
         try await TestServer.with(["--threads", "4"]) { server in
+            let toleranceNanoseconds: UInt64 = isSanitized ? 500_000_000 : 10_000_000
             var best = UInt64.max
             // The best of some: a busy machine makes any of them late.
             for attempt in 0..<10 {
@@ -60,9 +61,9 @@ struct BlockingServerTests {
                     latest = max(latest, elapsed - min(elapsed, milliseconds * 1_000_000))
                 }
                 best = min(best, latest)
-                if best < 10_000_000 { break }
+                if best < toleranceNanoseconds { break }
             }
-            #expect(best < 10_000_000)
+            #expect(best < toleranceNanoseconds)
         }
     }
 

@@ -59,9 +59,9 @@ extension CommandCall {
         throw .wrongType
     }
 
-    /// A database as a whole has become another one (SWAPDB, FLUSHALL): whoever waits for a key of it is looked at. All
-    /// stripes are locked. Counts no change.
-    package mutating func databaseChanged(_ databaseIndex: Int) { effects.noteDatabase(databaseIndex) }
+    /// A database as a whole has become another one (SWAPDB, FLUSHDB), or all have when nil: whoever waits for a key
+    /// there is looked at. All stripes are locked. Counts no change.
+    package mutating func databaseChanged(_ databaseIndex: Int?) { effects.noteDatabase(databaseIndex) }
 
     // MARK: Timeouts
 
@@ -98,7 +98,7 @@ extension Effects {
         isObserved = true
     }
 
-    mutating func noteDatabase(_ databaseIndex: Int) {
+    mutating func noteDatabase(_ databaseIndex: Int?) {
         queue?.takeUnretainedValue().noteDatabase(databaseIndex)
     }
 }

@@ -19,6 +19,8 @@ final class ServiceQueue {
     private let table: WaiterTable
     private var ready: [WaitingKey] = []
     private var served: [Waiter] = []
+    /// Ready keys whose waiters need stripes that were not held: see ``serveDeferred(_:)``.
+    private var deferred: [WaitingKey] = []
 
     init(_ table: WaiterTable) { self.table = table }
 
@@ -32,9 +34,9 @@ final class ServiceQueue {
         if let waitingKey = table.find(key, databaseIndex: databaseIndex) { enter(waitingKey) }
     }
 
-    /// Told of a database that changed as a whole. All stripes are locked.
-    func noteDatabase(_ databaseIndex: Int) {
-        table.forEachKey(ofDatabase: databaseIndex) { enter($0) }
+    /// Told of a database that changed as a whole, or that all have when nil. All stripes are locked.
+    func noteDatabase(_ databaseIndex: Int?) {
+        table.forEachKey { if databaseIndex == nil || $0.databaseIndex == databaseIndex { enter($0) } }
     }
 
     private func enter(_ key: WaitingKey) {
@@ -65,7 +67,7 @@ final class ServiceQueue {
             if type == nil, key.removalWaiterCount == 0 { return }
             let waiter = current.pointee.waiter.takeUnretainedValue()
             guard waiter.type == type || waiter.isForRemovalToo else { continue }
-            assert(waiter.stripes.mask & ~held.mask == 0, "a waiter is served without its locks")
+            guard waiter.stripes.mask & ~held.mask == 0 else { return deferred.append(key) }
             guard waiter.attempt(engine, self, held: held, nowMilliseconds: nowMilliseconds) else { continue }
             served.append(waiter)
             table.unregister(waiter)
@@ -77,6 +79,24 @@ final class ServiceQueue {
         guard !served.isEmpty else { return }
         for waiter in served { waiter.record.wake() }
         served.removeAll(keepingCapacity: served.capacity <= 64)
+    }
+
+    /// Serves, when nothing is locked any more, those whose keys were changed by commands that do not name them to the
+    /// plan: somebody may have come first, but nobody waits while there is data.
+    func serveDeferred(_ engine: Engine) {
+        while let key = deferred.popLast() {
+            let copy = key.key
+            withUnsafePointer(to: copy) { planned in
+                var held = StripeSet()
+                held.insert(copy.stripeIndex)
+                engine.store.lock(held)
+                held = engine.lockForWaitersSlowly(UnsafeBufferPointer(start: planned, count: 1), held: held)
+                note(copy, databaseIndex: key.databaseIndex)
+                serve(engine, held: held, nowMilliseconds: engine.clock.wallMilliseconds)
+                engine.store.unlock(held)
+            }
+        }
+        wakeServed()
     }
 }
 

@@ -53,6 +53,7 @@ extension Session {
     mutating func endServiceSlowly() {
         batch.isWatched = false
         services?.wakeServed()
+        services?.serveDeferred(engine)
     }
 
     /// Enters the client among those who wait, still under the locks of its keys; false when memory does not allow it,

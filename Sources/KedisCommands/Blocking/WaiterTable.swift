@@ -100,13 +100,13 @@ package final class WaiterTable: @unchecked Sendable {
         return nil
     }
 
-    /// Calls `body` with every waited-for key of a database. All stripes are locked.
-    func forEachKey(ofDatabase databaseIndex: Int, _ body: (WaitingKey) -> Void) {
+    /// Calls `body` with every waited-for key. All stripes are locked.
+    func forEachKey(_ body: (WaitingKey) -> Void) {
         for index in 0..<Store.stripeCount {
             for key in parts[index].keys.values {
                 var chained: WaitingKey? = key
                 while let one = chained {
-                    if one.databaseIndex == databaseIndex { body(one) }
+                    body(one)
                     chained = one.next
                 }
             }

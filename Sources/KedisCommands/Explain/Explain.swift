@@ -110,6 +110,7 @@ struct Explanation: ~Copyable {
                 engine.store.unlock(stripes)
                 lap(&timings, "unlock")
                 services?.wakeServed()
+                services?.serveDeferred(engine)
             }
             inspectKeys(in: engine.store, databaseIndex: client.pointee.databaseIndex)
         } catch {

@@ -53,7 +53,7 @@ enum FlushAllCommand {
         var removedCount = 0
         for index in 0..<call.engine.store.databaseCount { removedCount += call.keyspace.selecting(index).removeAll() }
         call.effects.noteChanges(removedCount)
-        for index in 0..<call.engine.store.databaseCount { call.databaseChanged(index) }
+        call.databaseChanged(nil)
         reply.ok()
     }
 }
