@@ -53,12 +53,14 @@ enum RDBValueKind {
     case string
     case list
     case sortedSet
+    case set
 
     init?(type: UInt8) {
         switch type {
         case rdbStringType: self = .string
         case _ where RDBListType.isList(type): self = .list
         case _ where RDBSortedSetType.isSortedSet(type): self = .sortedSet
+        case _ where RDBSetType.isSet(type): self = .set
         default: return nil
         }
     }
@@ -68,7 +70,6 @@ enum RDBValueKind {
 /// use.
 func rdbTypeName(_ type: UInt8) -> String? {
     switch type {
-    case 2, 11, 20: "a set"
     case 4, 9, 13, 16: "a hash"
     case 6, 7: "a module's value"
     case 15, 19, 21: "a stream"

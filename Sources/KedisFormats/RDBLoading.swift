@@ -11,10 +11,15 @@ import KedisUtilities
 /// Which collections are stored packed: what the directives say, for each type.
 package struct LoadLimits: Sendable {
     package var list: PackLimit
+    package var set: SetLimits
     package var sortedSet: SortedSetLimits
 
-    package init(list: PackLimit = PackLimit(setting: -2), sortedSet: SortedSetLimits = SortedSetLimits()) {
+    package init(
+        list: PackLimit = PackLimit(setting: -2), set: SetLimits = SetLimits(),
+        sortedSet: SortedSetLimits = SortedSetLimits()
+    ) {
         self.list = list
+        self.set = set
         self.sortedSet = sortedSet
     }
 }
@@ -31,6 +36,9 @@ extension RDBReader {
         case .sortedSet:
             try beginSortedSet(type: type)
             return .sortedSet
+        case .set:
+            try beginSet(type: type)
+            return .set
         }
     }
 
@@ -38,6 +46,7 @@ extension RDBReader {
     mutating func skipValue() throws(RDBError) {
         while try nextListPart() != nil {}
         while try nextSortedSetPart() != nil {}
+        while try nextSetPart() != nil {}
     }
 
     /// Puts the value that was read last under `key`, where nothing is. Its stripe is locked. O(value).
@@ -51,6 +60,8 @@ extension RDBReader {
             try loadList(as: key, in: keyspace, limit: limits.list)
         case .sortedSet:
             try loadSortedSet(as: key, in: keyspace, limits: limits.sortedSet)
+        case .set:
+            try loadSet(as: key, in: keyspace, limits: limits.set)
         }
         guard let deadlineMilliseconds, let made = keyspace.peek(key) else { return }
         try storing(byteCount: MemoryLayout<Int64>.size) { () throws(StoreError) in
@@ -88,7 +99,8 @@ extension RDBWriter {
         case .list: RDBListType.listpacks
         case .sortedSet:
             entry.sortedSet.packedRun == nil ? RDBSortedSetType.binary : RDBSortedSetType.listpack
-        case .set, .hash, .stream: 0xFF
+        case .set: type(of: entry.storedSet)
+        case .hash, .stream: 0xFF
         }
     }
 
@@ -98,7 +110,8 @@ extension RDBWriter {
         case .string: writeValue(entry.string)
         case .list: writeList(entry.list)
         case .sortedSet: writeSortedSet(entry.sortedSet)
-        case .set, .hash, .stream: break
+        case .set: writeSet(entry.storedSet)
+        case .hash, .stream: break
         }
     }
 }

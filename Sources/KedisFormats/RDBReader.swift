@@ -32,6 +32,8 @@ package enum RDBValue {
     case list
     /// A sorted set: its parts come from ``RDBReader/nextSortedSetPart()``.
     case sortedSet
+    /// A set: its parts come from ``RDBReader/nextSetPart()``.
+    case set
 }
 
 /// A key with its value.
@@ -57,6 +59,8 @@ package struct RDBReader: ~Copyable {
     /// The sorted set that is being read.
     var sortedSet: RDBSortedSetCursor?
     var memberScratch = RDBScratch()
+    /// The set that is being read.
+    var set: RDBListCursor?
     private var keyScratch = RDBScratch()
     private var valueScratch = RDBScratch()
 

@@ -220,16 +220,25 @@ package struct ReplyWriter: ~Copyable {
         copy(bytes)
     }
 
-    /// Puts the header of an array or set in front of the `elementCount` replies written since `start`, whose number
-    /// was not known before.
+    /// Puts the header of an array in front of the `elementCount` replies written since `start`, whose number was not
+    /// known before.
     package mutating func insertArrayHeader(at start: Int, elementCount: Int) {
+        insertHeader(0x2A, at: start, elementCount: elementCount)
+    }
+
+    /// The same for a set, an array in RESP2.
+    package mutating func insertSetHeader(at start: Int, elementCount: Int) {
+        insertHeader(version == .resp3 ? 0x7E : 0x2A, at: start, elementCount: elementCount)
+    }
+
+    private mutating func insertHeader(_ type: UInt8, at start: Int, elementCount: Int) {
         guard reserve(Self.lineByteCountMax) else { return }
         guard start <= count else {
             assert(hasOverflowed)
             return
         }
         let end = count
-        lineUnchecked(0x2A, Int64(elementCount))
+        lineUnchecked(type, Int64(elementCount))
         let headerByteCount = count - end
         // The header stands behind the elements; it changes places with them.
         withUnsafeTemporaryAllocation(byteCount: headerByteCount, alignment: 1) { header in

@@ -134,7 +134,9 @@ extension Entry {
             case .list:
                 counted(list.count, "element")
                     + (cell.deque == nil ? " behind their number" : " outside, in \(counted(list.runCount, "run"))")
-            case .set, .sortedSet, .hash, .stream: cell.collection == nil ? "" : "outside"
+            case .set:
+                counted(set(nowMilliseconds: .min).count, "member") + (cell.collection == nil ? "" : " outside")
+            case .sortedSet, .hash, .stream: cell.collection == nil ? "" : "outside"
             }
         add("value", header.valueOffset, header.valueFieldByteCount, meaning)
         let used = header.valueOffset + header.valueFieldByteCount

@@ -25,6 +25,13 @@ package func packedValue(_ bytes: ByteView) -> StringValue {
     return .bytes(bytes)
 }
 
+/// The same of a value that may be a number already.
+@inline(__always)
+func packedValue(_ value: StringValue) -> StringValue {
+    guard case .bytes(let bytes) = value else { return value }
+    return packedValue(bytes)
+}
+
 enum PackedEntry {
     private static let string32: UInt8 = 0xF0
     private static let int16: UInt8 = 0xF1

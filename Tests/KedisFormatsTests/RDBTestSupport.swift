@@ -64,6 +64,7 @@ func readDump(
             case .string(let string): value.bytes = spelled(string)
             case .list: value.elements = try readElements(&reader)
             case .sortedSet: value.elements = try readSortedSet(&reader)
+            case .set: value.elements = try readMembers(&reader)
             }
             dump.entries[key] = value
             dump.idleSeconds = entry.idleSeconds
@@ -102,6 +103,18 @@ func readSortedSet(_ reader: inout RDBReader) throws(RDBError) -> [[UInt8]] {
         }
     }
     return elements
+}
+
+/// All members of the set that comes next.
+func readMembers(_ reader: inout RDBReader) throws(RDBError) -> [[UInt8]] {
+    var members: [[UInt8]] = []
+    while let part = try reader.nextSetPart() {
+        part.forEach {
+            members.append(spelled($0))
+            return true
+        }
+    }
+    return members
 }
 
 /// Writes `dump`'s functions and entries; values that are canonical integers go in as integers, as the store has them.

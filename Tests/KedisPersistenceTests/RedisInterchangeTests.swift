@@ -79,6 +79,37 @@ struct RedisInterchangeTests {
         guard case .array(let libraries) = try peer.command("FUNCTION", "LIST") else { return #expect(Bool(false)) }
         #expect(libraries.count == 1)
     }
+
+    /// Sets of every form, by name.
+    private static let sets: [(name: String, members: [String])] = [
+        ("integers", ["-70000", "1", "2", "300"]), ("wide", ["-9223372036854775808", "9223372036854775807", "5"]),
+        ("many integers", (0..<2000).map { "\($0 * 3)" }), ("packed", ["a", "b", "17", ""]),
+        ("large", (0..<3000).map { "member \($0)" }), ("long", ["x", String(repeating: "long ", count: 5000)]),
+    ]
+
+    @Test("Sets go to redis-server and come from it")
+    func sets() throws {
+        guard OracleServer.isUsable else { return print("skipped: no redis-server \(OracleServer.version)") }
+        let server = try OracleServer()
+        let peer = try server.connect()
+        for (name, members) in Self.sets { try peer.command(["SADD", name].map { Array($0.utf8) } + members.map { Array($0.utf8) }) }
+        try peer.command("SAVE")
+        let store = makeStore()
+        let path = "\(server.folder)/dump.rdb"
+        _ = try loadSnapshot(into: store, from: path, nowMilliseconds: wallClockMilliseconds())
+        let loaded = KeyspaceSnapshot(of: store, nowMilliseconds: wallClockMilliseconds())
+        for (name, members) in Self.sets {
+            let expected = members.map { Array($0.utf8) }.sorted { $0.lexicographicallyPrecedes($1) }
+            #expect(loaded.entries["0/\(RespQuoting.quote(Array(name.utf8)))"]?.value == .array(expected.map { .bulk($0) }))
+        }
+        try peer.command("FLUSHALL")
+        _ = try saveSnapshot(of: store, to: path, nowMilliseconds: wallClockMilliseconds())
+        try peer.command("DEBUG", "RELOAD", "NOSAVE")
+        for (name, members) in Self.sets {
+            #expect(try peer.command("SCARD", name) == .integer(Int64(members.count)))
+            for member in members.prefix(10) { #expect(try peer.command("SISMEMBER", name, member) == .integer(1)) }
+        }
+    }
 }
 
 /// Runs a program to its end, its output in a file, and returns its exit status.

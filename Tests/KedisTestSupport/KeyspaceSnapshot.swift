@@ -25,11 +25,13 @@ package struct KeyspaceSnapshot: Equatable {
             guard case .array(let keys) = try Self.ask(peer, "KEYS", "*") else { continue }
             for case .bulk(let key) in keys {
                 let type = Self.text(try Self.ask(peer, [Array("TYPE".utf8), key]))
-                let readings = ["list": ["LRANGE", "0", "-1"], "zset": ["ZRANGE", "0", "-1", "WITHSCORES"]]
+                let readings = [
+                    "list": ["LRANGE", "0", "-1"], "set": ["SMEMBERS"], "zset": ["ZRANGE", "0", "-1", "WITHSCORES"],
+                ]
                 let reading = readings[type] ?? ["GET"]
                 var words = reading.map { Array($0.utf8) }
                 words.insert(key, at: 1)
-                let value = try Self.ask(peer, words)
+                let value = Self.sorted(try Self.ask(peer, words), type)
                 guard case .integer(let deadline) = try Self.ask(peer, [Array("PEXPIRETIME".utf8), key]), deadline != -2
                 else { continue }
                 entries[Self.name(database, key)] = Entry(
@@ -64,7 +66,14 @@ package struct KeyspaceSnapshot: Equatable {
                         return true
                     }
                     value = .array(elements)
-                case .set, .hash, .stream: value = .array([])
+                case .set:
+                    var members: [Reply] = []
+                    entry.set(nowMilliseconds: nowMilliseconds).forEach {
+                        members.append(.bulk($0.withBytes { $0.bytes }))
+                        return true
+                    }
+                    value = Self.sorted(.array(members), "set")
+                case .hash, .stream: value = .array([])
                 }
                 let deadline = entry.deadlineMilliseconds
                 entries[Self.name(database, entry.key.bytes)] = Entry(
@@ -77,6 +86,21 @@ package struct KeyspaceSnapshot: Equatable {
 
     private static func name(_ database: Int, _ key: [UInt8]) -> String { "\(database)/\(RespQuoting.quote(key))" }
 
+    /// The members of a set in byte order; other values as they are.
+    private static func sorted(_ value: Reply, _ type: String) -> Reply {
+        guard type == "set" else { return value }
+        switch value {
+        case .array(let members), .set(let members):
+            return .array(members.sorted { bytes($0).lexicographicallyPrecedes(bytes($1)) })
+        default: return value
+        }
+    }
+
+    private static func bytes(_ reply: Reply) -> [UInt8] {
+        if case .bulk(let bytes) = reply { return bytes }
+        return []
+    }
+
     private static func text(_ reply: Reply) -> String {
         switch reply {
         case .simple(let bytes), .bulk(let bytes): String(decoding: bytes, as: UTF8.self)
@@ -86,12 +110,12 @@ package struct KeyspaceSnapshot: Equatable {
 
     /// The same as a restart must leave it. A snapshot has values only, so the encoding is chosen anew.
     ///
-    /// That of a list depends on how it grew as well: it is left out, on both sides.
+    /// That of a list or a set depends on how it grew as well: it is left out, on both sides.
     /// Source: Redis 7.0 tries, for a string that it loads, the integer, then `embstr` up to 44 bytes, then `raw`.
     package var restarted: KeyspaceSnapshot {
         var restarted = self
         for (name, entry) in entries {
-            if entry.type == "list" || entry.type == "zset" { restarted.entries[name]?.encoding = "any" }
+            if ["list", "set", "zset"].contains(entry.type) { restarted.entries[name]?.encoding = "any" }
             guard entry.type == "string", case .bulk(let bytes) = entry.value else { continue }
             let isInteger = Int64(String(decoding: bytes, as: UTF8.self)).map { Array("\($0)".utf8) == bytes } ?? false
             restarted.entries[name]?.encoding = isInteger ? "int" : bytes.count <= 44 ? "embstr" : "raw"

@@ -7,6 +7,7 @@ import Synchronization
 extension Configuration {
     package var loadLimits: LoadLimits {
         LoadLimits(
-            list: PackLimit(setting: listPackSetting.load(ordering: .relaxed)), sortedSet: sortedSetLimits)
+            list: PackLimit(setting: listPackSetting.load(ordering: .relaxed)), set: setLimits,
+            sortedSet: sortedSetLimits)
     }
 }

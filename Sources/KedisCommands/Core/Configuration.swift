@@ -71,6 +71,10 @@ package final class Configuration: Sendable {
     /// `zset-max-listpack-entries` and `zset-max-listpack-value`
     private let sortedSetPackedCountMax = Atomic<Int>(0)
     private let sortedSetPackedByteCountMax = Atomic<Int>(0)
+    /// `set-max-intset-entries`, `set-max-listpack-entries`, `set-max-listpack-value`
+    package let setIntegerCountMax = Atomic<Int>(512)
+    package let setPackedCountMax = Atomic<Int>(128)
+    package let setPackedByteCountMax = Atomic<Int>(64)
     /// `loglevel` as an index in debug, verbose, notice, warning.
     package let logLevelIndex = Atomic<Int>(2)
 
@@ -257,6 +261,9 @@ package final class Configuration: Sendable {
         idleTimeoutSeconds.store(integer("timeout"), ordering: .relaxed)
         clientCountMax.store(integer("maxclients"), ordering: .relaxed)
         isProtected.store(boolean("protected-mode"), ordering: .relaxed)
+        setIntegerCountMax.store(integer("set-max-intset-entries"), ordering: .relaxed)
+        setPackedCountMax.store(integer("set-max-listpack-entries"), ordering: .relaxed)
+        setPackedByteCountMax.store(integer("set-max-listpack-value"), ordering: .relaxed)
         listPackSetting.store(integer("list-max-listpack-size"), ordering: .relaxed)
         sortedSetPackedCountMax.store(integer("zset-max-listpack-entries"), ordering: .relaxed)
         sortedSetPackedByteCountMax.store(integer("zset-max-listpack-value"), ordering: .relaxed)

@@ -2,9 +2,8 @@
 // reads also has an atomic in Configuration.
 
 let directiveTable: [DirectiveSpec] =
-    networkDirectives + clientDirectives + dataDirectives + listDirectives + sortedSetDirectives + memoryDirectives
-    + lazyFreeDirectives
-    + processDirectives
+    networkDirectives + clientDirectives + dataDirectives + listDirectives + setDirectives + sortedSetDirectives
+    + memoryDirectives + lazyFreeDirectives + processDirectives
 
 private let anySize: ClosedRange<Int64> = 0...Int64.max
 private let anyCount: ClosedRange<Int64> = 0...Int64(Int32.max)
@@ -124,6 +123,21 @@ private let listDirectives: [DirectiveSpec] = [
     DirectiveSpec(
         "list-compress-depth", .integer(anyCount), default: "0", .atRunTime,
         "Accepted for compatibility: lists are not compressed in memory."
+    ),
+]
+
+private let setDirectives: [DirectiveSpec] = [
+    DirectiveSpec(
+        "set-max-intset-entries", .integer(anySize), default: "512", .atRunTime,
+        "The most members of a set of integers that is stored as such."
+    ),
+    DirectiveSpec(
+        "set-max-listpack-entries", .integer(anySize), default: "128", .atRunTime,
+        "The most members of a packed set."
+    ),
+    DirectiveSpec(
+        "set-max-listpack-value", .integer(anySize), default: "64", .atRunTime,
+        "The longest member of a packed set, in bytes."
     ),
 ]
 

@@ -6,6 +6,7 @@ package let allCommandSpecs: [CommandSpec] = [
     bitmapCommands,
     hyperLogLogCommands,
     listCommands,
+    setCommands,
     sortedSetCommands,
     genericCommands,
     connectionCommands,

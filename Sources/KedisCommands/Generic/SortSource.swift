@@ -11,7 +11,7 @@ struct SortSource {
 
     init(_ entry: Entry) throws(CommandError) {
         switch entry.type {
-        case .list, .sortedSet: self.entry = entry
+        case .list, .set, .sortedSet: self.entry = entry
         default: throw .wrongType
         }
     }
@@ -19,6 +19,7 @@ struct SortSource {
     /// Whether the elements have no order of their own.
     var isUnordered: Bool {
         switch entry.type {
+        case .set: true
         default: false
         }
     }
@@ -27,6 +28,7 @@ struct SortSource {
         switch entry.type {
         case .list: entry.list.count
         case .sortedSet: entry.sortedSet.count
+        case .set: entry.set(nowMilliseconds: .min).count
         default: 0
         }
     }
@@ -53,6 +55,13 @@ struct SortSource {
             guard isReversed else { return set.forEach(in: range, each) }
             let count = set.count
             set.forEachReversed(in: count - range.upperBound..<count - range.lowerBound, each)
+        case .set:
+            var position = 0
+            entry.set(nowMilliseconds: .min).forEach { member in
+                if position >= range.lowerBound { body(member) }
+                position &+= 1
+                return position < range.upperBound
+            }
         default: break
         }
     }

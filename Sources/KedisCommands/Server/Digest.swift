@@ -61,7 +61,12 @@ struct DataDigest {
                 xor(element)
                 return true
             }
-        case .set, .hash, .stream: break
+        case .set:
+            entry.set(nowMilliseconds: .min).forEach { member in
+                member.withBytes { xor($0) }
+                return true
+            }
+        case .hash, .stream: break
         }
         if entry.deadlineMilliseconds != noDeadline { xor("!!expire!!") }
     }

@@ -110,19 +110,19 @@ enum SortedSetScanCommand {
     )
 
     private static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        let cursor = try ScanCommand.parseCursor(call.arguments[2])
+        let cursor = try scanCursor(call.arguments[2])
         guard let entry = call.keyspace.read(call.key) else {
             reply.array(2)
             reply.bulk("0")
             return reply.array(0)
         }
         let set = try entry.sortedSetValue()
-        let options = try ScanOptions(call, from: 3, allowsType: false)
+        let options = try ScanOptions(call, from: 3, takesType: false)
         // The cursor is known only after the walk and stands before the elements.
         var elements = ReplyWriter(version: reply.version)
         var count = 0
         let next = set.scan(from: cursor, count: options.count) { member, score in
-            guard member.withBytes({ options.accept($0) }) else { return }
+            guard member.withBytes({ options.accepts($0) }) else { return }
             elements.bulk(member)
             elements.scannedScore(score, isPacked: set.packedRun != nil)
             count += 2
