@@ -54,6 +54,7 @@ enum RDBValueKind {
     case list
     case sortedSet
     case set
+    case hash
 
     init?(type: UInt8) {
         switch type {
@@ -61,6 +62,7 @@ enum RDBValueKind {
         case _ where RDBListType.isList(type): self = .list
         case _ where RDBSortedSetType.isSortedSet(type): self = .sortedSet
         case _ where RDBSetType.isSet(type): self = .set
+        case _ where RDBHashType.isHash(type): self = .hash
         default: return nil
         }
     }
@@ -70,7 +72,6 @@ enum RDBValueKind {
 /// use.
 func rdbTypeName(_ type: UInt8) -> String? {
     switch type {
-    case 4, 9, 13, 16: "a hash"
     case 6, 7: "a module's value"
     case 15, 19, 21: "a stream"
     default: nil

@@ -13,14 +13,16 @@ package struct LoadLimits: Sendable {
     package var list: PackLimit
     package var set: SetLimits
     package var sortedSet: SortedSetLimits
+    package var hash: HashLimits
 
     package init(
         list: PackLimit = PackLimit(setting: -2), set: SetLimits = SetLimits(),
-        sortedSet: SortedSetLimits = SortedSetLimits()
+        sortedSet: SortedSetLimits = SortedSetLimits(), hash: HashLimits = HashLimits()
     ) {
         self.list = list
         self.set = set
         self.sortedSet = sortedSet
+        self.hash = hash
     }
 }
 
@@ -39,6 +41,9 @@ extension RDBReader {
         case .set:
             try beginSet(type: type)
             return .set
+        case .hash:
+            try beginHash(type: type)
+            return .hash
         }
     }
 
@@ -47,6 +52,7 @@ extension RDBReader {
         while try nextListPart() != nil {}
         while try nextSortedSetPart() != nil {}
         while try nextSetPart() != nil {}
+        while try nextHashPart() != nil {}
     }
 
     /// Puts the value that was read last under `key`, where nothing is. Its stripe is locked. O(value).
@@ -62,6 +68,8 @@ extension RDBReader {
             try loadSortedSet(as: key, in: keyspace, limits: limits.sortedSet)
         case .set:
             try loadSet(as: key, in: keyspace, limits: limits.set)
+        case .hash:
+            try loadHash(as: key, in: keyspace, limits: limits.hash)
         }
         guard let deadlineMilliseconds, let made = keyspace.peek(key) else { return }
         try storing(byteCount: MemoryLayout<Int64>.size) { () throws(StoreError) in
@@ -100,7 +108,8 @@ extension RDBWriter {
         case .sortedSet:
             entry.sortedSet.packedRun == nil ? RDBSortedSetType.binary : RDBSortedSetType.listpack
         case .set: type(of: entry.storedSet)
-        case .hash, .stream: 0xFF
+        case .hash: hashType(of: entry.fields(nowMilliseconds: .min))
+        case .stream: 0xFF
         }
     }
 
@@ -111,7 +120,9 @@ extension RDBWriter {
         case .list: writeList(entry.list)
         case .sortedSet: writeSortedSet(entry.sortedSet)
         case .set: writeSet(entry.storedSet)
-        case .hash, .stream: break
+        // Fields that are due as well, as long as they are there.
+        case .hash: writeHash(entry.fields(nowMilliseconds: .min))
+        case .stream: break
         }
     }
 }

@@ -34,6 +34,8 @@ package enum RDBValue {
     case sortedSet
     /// A set: its parts come from ``RDBReader/nextSetPart()``.
     case set
+    /// A hash: its parts come from ``RDBReader/nextHashPart()``.
+    case hash
 }
 
 /// A key with its value.
@@ -61,6 +63,8 @@ package struct RDBReader: ~Copyable {
     var memberScratch = RDBScratch()
     /// The set that is being read.
     var set: RDBListCursor?
+    /// The hash that is being read.
+    var hash: RDBHashCursor?
     private var keyScratch = RDBScratch()
     private var valueScratch = RDBScratch()
 

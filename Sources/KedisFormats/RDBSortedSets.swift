@@ -81,7 +81,7 @@ extension RDBReader {
     }
 
     /// Reads a string that outlives the score behind it.
-    private mutating func readMember() throws(RDBError) -> ByteView {
+    mutating func readMember() throws(RDBError) -> ByteView {
         let value = try readValue()
         let byteCount = max(value.byteCount, 1)
         guard memberScratch.reserve(byteCount) else { throw input.error(.outOfMemory(byteCount: byteCount)) }

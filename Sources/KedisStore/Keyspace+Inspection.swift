@@ -136,7 +136,10 @@ extension Entry {
                     + (cell.deque == nil ? " behind their number" : " outside, in \(counted(list.runCount, "run"))")
             case .set:
                 counted(set(nowMilliseconds: .min).count, "member") + (cell.collection == nil ? "" : " outside")
-            case .sortedSet, .hash, .stream: cell.collection == nil ? "" : "outside"
+            case .hash:
+                counted(self.fields(nowMilliseconds: .min).count, "field")
+                    + (cell.collection == nil ? " behind the number of entries" : " outside, in blocks")
+            case .sortedSet, .stream: cell.collection == nil ? "" : "outside"
             }
         add("value", header.valueOffset, header.valueFieldByteCount, meaning)
         let used = header.valueOffset + header.valueFieldByteCount

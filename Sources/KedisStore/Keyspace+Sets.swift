@@ -127,7 +127,9 @@ package struct SetEditor {
     @inline(__always)
     private func noteChange(of table: SetTable, from before: Int) {
         let change = table.allocatedByteCount - before
-        if change != 0 { target.table.pointee.noteOutside(0, byteCount: change) }
+        guard change != 0 else { return }
+        target.table.pointee.noteOutside(0, byteCount: change)
+        while let blob = table.takeRetired() { keyspace.shared.pointee.reclaimer.add(.blob(blob, discardedUpTo: 0)) }
     }
 }
 

@@ -123,6 +123,13 @@ extension MemberTable {
 
     /// Removes an element that is there; its views, and all places, are invalid afterwards.
     func remove(at place: MemberPlace, _ hash: UInt64) {
+        dropElement(at: place)
+        shrinkIfThin(place.block, hash)
+    }
+
+    /// Removes an element from its block, which stays as it is.
+    @inline(__always)
+    func dropElement(at place: MemberPlace) {
         let element = element(place)
         if element.isAnyOutside {
             if let blob = element.memberBlob { drop(blob) }
@@ -131,7 +138,11 @@ extension MemberTable {
         if element.hasDeadline { header.pointee.deadlineCount -= 1 }
         place.block.remove(at: place.index, byteCount: element.byteCount)
         header.pointee.count &-= 1
-        if 2 &* place.block.liveByteCount < place.block.capacity { shrinkSlowly(place.block, hash) }
+    }
+
+    @inline(__always)
+    func shrinkIfThin(_ block: MemberBlock, _ hash: UInt64) {
+        if 2 &* block.liveByteCount < block.capacity { shrinkSlowly(block, hash) }
     }
 
     // MARK: Blobs

@@ -26,6 +26,9 @@ struct SetTable {
 
     var allocatedByteCount: Int { members.allocatedByteCount }
 
+    /// See ``MemberTable/takeRetired()``.
+    func takeRetired() -> Blob? { members.takeRetired() }
+
     @inline(__always)
     func hash(of member: ByteView) -> UInt64 { members.hash(member) }
 

@@ -62,7 +62,6 @@ enum ConfigurationPage {
             ["activerehashing", "active-defrag-cycle-max", "jemalloc-bg-thread"],
             "Tables and memory are tended in the background, without settings."
         ),
-        (["hash-max-listpack-entries"], "There are no hashes yet."),
     ]
 
     private static func value(_ kind: DirectiveKind) -> String {

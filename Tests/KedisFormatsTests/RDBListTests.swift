@@ -115,7 +115,7 @@ struct RDBListTests {
 }
 
 /// The elements as a ziplist, each in the shortest form.
-private func ziplist(_ elements: [[UInt8]]) -> [UInt8] {
+func ziplist(_ elements: [[UInt8]]) -> [UInt8] {
     var (body, previous, last): ([UInt8], Int, Int) = ([], 0, 10)
     for element in elements {
         last = 10 + body.count

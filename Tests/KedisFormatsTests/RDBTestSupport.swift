@@ -13,7 +13,7 @@ struct Dump: Equatable {
 
     struct Value: Equatable {
         var bytes: [UInt8]
-        /// Of a list, whose `bytes` are none.
+        /// Of a collection, whose `bytes` are none.
         var elements: [[UInt8]]?
         var deadlineMilliseconds: Int64?
     }
@@ -65,6 +65,7 @@ func readDump(
             case .list: value.elements = try readElements(&reader)
             case .sortedSet: value.elements = try readSortedSet(&reader)
             case .set: value.elements = try readMembers(&reader)
+            case .hash: value.elements = try readFields(&reader)
             }
             dump.entries[key] = value
             dump.idleSeconds = entry.idleSeconds
@@ -115,6 +116,22 @@ func readMembers(_ reader: inout RDBReader) throws(RDBError) -> [[UInt8]] {
         }
     }
     return members
+}
+
+/// All fields and values of the hash that comes next, in turn.
+func readFields(_ reader: inout RDBReader) throws(RDBError) -> [[UInt8]] {
+    var elements: [[UInt8]] = []
+    while let part = try reader.nextHashPart() {
+        switch part {
+        case .field(let field, let value, _): elements += [field.bytes, spelled(value)]
+        case .fields(let fields): elements += fields.flatMap { [spelled($0.field), spelled($0.value)] }
+        case .run(let run, let count):
+            let before = elements.count
+            forEachPackedEntry(run) { elements.append(spelled($0)) }
+            precondition(elements.count == before + count)
+        }
+    }
+    return elements
 }
 
 /// Writes `dump`'s functions and entries; values that are canonical integers go in as integers, as the store has them.

@@ -37,7 +37,6 @@ struct RDBTests {
     @Test("A value of another type is an error that names type, key and offset")
     func namesOtherTypes() {
         let fixtures: [([UInt8], String, String)] = [
-            (RDBFixtures.hash, "myh", "a hash"),
             (RDBFixtures.stream, "mys", "a stream"),
         ]
         for (bytes, key, name) in fixtures {

@@ -27,9 +27,9 @@ package struct KeyspaceSnapshot: Equatable {
                 let type = Self.text(try Self.ask(peer, [Array("TYPE".utf8), key]))
                 let readings = [
                     "list": ["LRANGE", "0", "-1"], "set": ["SMEMBERS"], "zset": ["ZRANGE", "0", "-1", "WITHSCORES"],
+                    "hash": ["HGETALL"],
                 ]
-                let reading = readings[type] ?? ["GET"]
-                var words = reading.map { Array($0.utf8) }
+                var words = (readings[type] ?? ["GET"]).map { Array($0.utf8) }
                 words.insert(key, at: 1)
                 let value = Self.sorted(try Self.ask(peer, words), type)
                 guard case .integer(let deadline) = try Self.ask(peer, [Array("PEXPIRETIME".utf8), key]), deadline != -2
@@ -73,7 +73,15 @@ package struct KeyspaceSnapshot: Equatable {
                         return true
                     }
                     value = Self.sorted(.array(members), "set")
-                case .hash, .stream: value = .array([])
+                case .hash:
+                    var pairs: [Reply] = []
+                    entry.fields(nowMilliseconds: nowMilliseconds).forEach { field, content in
+                        pairs.append(.bulk(field.withBytes { $0.bytes }))
+                        pairs.append(.bulk(content.withBytes { $0.bytes }))
+                        return true
+                    }
+                    value = Self.sorted(.array(pairs), "hash")
+                case .stream: value = .array([])
                 }
                 let deadline = entry.deadlineMilliseconds
                 entries[Self.name(database, entry.key.bytes)] = Entry(
@@ -84,10 +92,18 @@ package struct KeyspaceSnapshot: Equatable {
         }
     }
 
+    /// Fields and values in turn, in the order of the fields: a hash has none of its own.
+    private static func sortedPairs(_ reply: Reply) -> Reply {
+        guard case .array(let replies) = reply else { return reply }
+        let pairs = stride(from: 0, to: replies.count - 1, by: 2).map { [replies[$0], replies[$0 + 1]] }
+        return .array(pairs.sorted { "\($0[0])" < "\($1[0])" }.flatMap { $0 })
+    }
+
     private static func name(_ database: Int, _ key: [UInt8]) -> String { "\(database)/\(RespQuoting.quote(key))" }
 
-    /// The members of a set in byte order; other values as they are.
+    /// The members of a set or the fields of a hash in an order of their own; other values as they are.
     private static func sorted(_ value: Reply, _ type: String) -> Reply {
+        if type == "hash" { return sortedPairs(value) }
         guard type == "set" else { return value }
         switch value {
         case .array(let members), .set(let members):
@@ -110,12 +126,13 @@ package struct KeyspaceSnapshot: Equatable {
 
     /// The same as a restart must leave it. A snapshot has values only, so the encoding is chosen anew.
     ///
-    /// That of a list or a set depends on how it grew as well: it is left out, on both sides.
+    /// That of a list depends on how it grew as well, that of a set or a hash on what it once held: they are left out,
+    /// on both sides.
     /// Source: Redis 7.0 tries, for a string that it loads, the integer, then `embstr` up to 44 bytes, then `raw`.
     package var restarted: KeyspaceSnapshot {
         var restarted = self
         for (name, entry) in entries {
-            if ["list", "set", "zset"].contains(entry.type) { restarted.entries[name]?.encoding = "any" }
+            if ["list", "set", "zset", "hash"].contains(entry.type) { restarted.entries[name]?.encoding = "any" }
             guard entry.type == "string", case .bulk(let bytes) = entry.value else { continue }
             let isInteger = Int64(String(decoding: bytes, as: UTF8.self)).map { Array("\($0)".utf8) == bytes } ?? false
             restarted.entries[name]?.encoding = isInteger ? "int" : bytes.count <= 44 ? "embstr" : "raw"

@@ -8,6 +8,6 @@ extension Configuration {
     package var loadLimits: LoadLimits {
         LoadLimits(
             list: PackLimit(setting: listPackSetting.load(ordering: .relaxed)), set: setLimits,
-            sortedSet: sortedSetLimits)
+            sortedSet: sortedSetLimits, hash: hashLimits)
     }
 }

@@ -75,6 +75,10 @@ package final class Configuration: Sendable {
     package let setIntegerCountMax = Atomic<Int>(512)
     package let setPackedCountMax = Atomic<Int>(128)
     package let setPackedByteCountMax = Atomic<Int>(64)
+    /// `hash-max-listpack-entries`
+    let hashPackedCountMax = Atomic<Int>(512)
+    /// `hash-max-listpack-value`
+    let hashPackedByteCountMax = Atomic<Int>(64)
     /// `loglevel` as an index in debug, verbose, notice, warning.
     package let logLevelIndex = Atomic<Int>(2)
 
@@ -267,6 +271,8 @@ package final class Configuration: Sendable {
         listPackSetting.store(integer("list-max-listpack-size"), ordering: .relaxed)
         sortedSetPackedCountMax.store(integer("zset-max-listpack-entries"), ordering: .relaxed)
         sortedSetPackedByteCountMax.store(integer("zset-max-listpack-value"), ordering: .relaxed)
+        hashPackedCountMax.store(integer("hash-max-listpack-entries"), ordering: .relaxed)
+        hashPackedByteCountMax.store(integer("hash-max-listpack-value"), ordering: .relaxed)
         refreshMemoryValues()
         let levels = ["debug", "verbose", "notice", "warning"]
         logLevelIndex.store(levels.firstIndex(of: text("loglevel")) ?? 2, ordering: .relaxed)

@@ -3,6 +3,7 @@
 
 let directiveTable: [DirectiveSpec] =
     networkDirectives + clientDirectives + dataDirectives + listDirectives + setDirectives + sortedSetDirectives
+    + hashDirectives
     + memoryDirectives + lazyFreeDirectives + processDirectives
 
 private let anySize: ClosedRange<Int64> = 0...Int64.max
@@ -150,6 +151,17 @@ private let sortedSetDirectives: [DirectiveSpec] = [
     DirectiveSpec(
         "zset-max-listpack-value", otherNames: ["zset-max-ziplist-value"], .memory(anySize), default: "64", .atRunTime,
         "How long the members of a packed sorted set may be."
+    ),
+]
+
+private let hashDirectives: [DirectiveSpec] = [
+    DirectiveSpec(
+        "hash-max-listpack-entries", otherNames: ["hash-max-ziplist-entries"], .integer(anyCount), default: "512",
+        .atRunTime, "How many fields a hash may have that is stored as one packed run."
+    ),
+    DirectiveSpec(
+        "hash-max-listpack-value", otherNames: ["hash-max-ziplist-value"], .memory(anySize), default: "64", .atRunTime,
+        "How long a field or value of such a hash may be, in bytes."
     ),
 ]
 

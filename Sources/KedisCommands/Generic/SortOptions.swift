@@ -158,13 +158,13 @@ struct SortPattern {
                 }
                 let name = ByteView(UnsafeRawBufferPointer(rebasing: room[0..<byteCount]))
                 guard let entry = keyspace.read(keyspace.key(name)) else { return nil }
-                return value(of: entry)
+                return value(of: entry, nowMilliseconds: keyspace.nowMilliseconds)
             }
         }
     }
 
-    private func value(of entry: Entry) -> StringValue? {
+    private func value(of entry: Entry, nowMilliseconds: Int64) -> StringValue? {
         guard let field else { return entry.type == .string ? entry.string : nil }
-        return entry.sortField(field)
+        return entry.sortField(field, nowMilliseconds: nowMilliseconds)
     }
 }

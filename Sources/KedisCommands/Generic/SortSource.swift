@@ -69,8 +69,9 @@ struct SortSource {
 
 extension Entry {
     /// The value of a field, when this is a hash that has it.
-    func sortField(_ field: ByteView) -> StringValue? {
+    func sortField(_ field: ByteView, nowMilliseconds: Int64) -> StringValue? {
         switch type {
+        case .hash: fields(nowMilliseconds: nowMilliseconds).value(of: field)
         default: nil
         }
     }

@@ -66,7 +66,15 @@ struct DataDigest {
                 member.withBytes { xor($0) }
                 return true
             }
-        case .hash, .stream: break
+        case .hash:
+            entry.fields(nowMilliseconds: .min).forEach { field, value in
+                var digest = DataDigest()
+                digest.mix(field)
+                digest.mix(value)
+                xor(digest)
+                return true
+            }
+        case .stream: break
         }
         if entry.deadlineMilliseconds != noDeadline { xor("!!expire!!") }
     }

@@ -6,25 +6,47 @@ import KedisUtilities
 
 /// An input: a sorted set, a set whose members all have the score 1, or nothing.
 struct ScoreSource {
-    private let entry: Entry?
-    var weight = 1.0
-
-    init(_ entry: Entry?) throws(CommandError) {
-        if let entry, entry.type != .sortedSet { throw .wrongType }
-        self.entry = entry
+    private enum Members {
+        case none
+        case scored(SortedSetValue)
+        case plain(SetValue)
     }
 
-    var count: Int { entry?.sortedSet.count ?? 0 }
+    private let members: Members
+    var weight = 1.0
+
+    init(_ entry: Entry?, nowMilliseconds: Int64) throws(CommandError) {
+        switch entry?.type {
+        case nil: members = .none
+        case .sortedSet: members = entry.map { .scored($0.sortedSet) } ?? .none
+        case .set: members = entry.map { .plain($0.set(nowMilliseconds: nowMilliseconds)) } ?? .none
+        default: throw .wrongType
+        }
+    }
+
+    var count: Int {
+        switch members {
+        case .none: 0
+        case .scored(let set): set.count
+        case .plain(let set): set.count
+        }
+    }
 
     /// Calls `body` with the members and their own scores until it answers false.
     func forEach(_ body: (StringValue, Double) -> Bool) {
-        guard let set = entry?.sortedSet else { return }
-        set.forEach(in: 0..<set.count, body)
+        switch members {
+        case .none: break
+        case .scored(let set): set.forEach(in: 0..<set.count, body)
+        case .plain(let set): set.forEach { body($0, 1) }
+        }
     }
 
     func score(of member: StringValue) -> Double? {
-        guard let set = entry?.sortedSet else { return nil }
-        return member.withBytes { set.score(of: $0) }
+        switch members {
+        case .none: nil
+        case .scored(let set): member.withBytes { set.score(of: $0) }
+        case .plain(let set): member.withBytes { set.contains($0) } ? 1 : nil
+        }
     }
 
     /// The score with its weight; infinity times zero is zero.
@@ -169,7 +191,8 @@ enum SortedSetOperationCommand {
             guard first == countIndex - 1 else { throw .syntax }
             sources.reserveCapacity(keyCount)
             for index in first..<call.keyCount {
-                sources.append(try ScoreSource(call.keyspace.read(call.keyInLoop(index))))
+                let entry = call.keyspace.read(call.keyInLoop(index))
+                sources.append(try ScoreSource(entry, nowMilliseconds: call.nowMilliseconds))
             }
             let stores = countIndex > 1
             var index = countIndex + keyCount + 1
