@@ -55,6 +55,7 @@ enum RDBValueKind {
     case sortedSet
     case set
     case hash
+    case stream
 
     init?(type: UInt8) {
         switch type {
@@ -63,6 +64,7 @@ enum RDBValueKind {
         case _ where RDBSortedSetType.isSortedSet(type): self = .sortedSet
         case _ where RDBSetType.isSet(type): self = .set
         case _ where RDBHashType.isHash(type): self = .hash
+        case _ where RDBStreamType.isStream(type): self = .stream
         default: return nil
         }
     }
@@ -73,7 +75,6 @@ enum RDBValueKind {
 func rdbTypeName(_ type: UInt8) -> String? {
     switch type {
     case 6, 7: "a module's value"
-    case 15, 19, 21: "a stream"
     default: nil
     }
 }

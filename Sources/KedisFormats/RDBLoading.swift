@@ -44,6 +44,9 @@ extension RDBReader {
         case .hash:
             try beginHash(type: type)
             return .hash
+        case .stream:
+            try beginStream(type: type)
+            return .stream
         }
     }
 
@@ -53,6 +56,7 @@ extension RDBReader {
         while try nextSortedSetPart() != nil {}
         while try nextSetPart() != nil {}
         while try nextHashPart() != nil {}
+        while try nextStreamPart() != nil {}
     }
 
     /// Puts the value that was read last under `key`, where nothing is. Its stripe is locked. O(value).
@@ -70,6 +74,8 @@ extension RDBReader {
             try loadSet(as: key, in: keyspace, limits: limits.set)
         case .hash:
             try loadHash(as: key, in: keyspace, limits: limits.hash)
+        case .stream:
+            try loadStream(as: key, in: keyspace)
         }
         guard let deadlineMilliseconds, let made = keyspace.peek(key) else { return }
         try storing(byteCount: MemoryLayout<Int64>.size) { () throws(StoreError) in
@@ -109,7 +115,7 @@ extension RDBWriter {
             entry.sortedSet.packedRun == nil ? RDBSortedSetType.binary : RDBSortedSetType.listpack
         case .set: type(of: entry.storedSet)
         case .hash: hashType(of: entry.fields(nowMilliseconds: .min))
-        case .stream: 0xFF
+        case .stream: RDBStreamType.written
         }
     }
 
@@ -122,7 +128,7 @@ extension RDBWriter {
         case .set: writeSet(entry.storedSet)
         // Fields that are due as well, as long as they are there.
         case .hash: writeHash(entry.fields(nowMilliseconds: .min))
-        case .stream: break
+        case .stream: writeStream(entry.stream)
         }
     }
 }

@@ -36,6 +36,8 @@ package enum RDBValue {
     case set
     /// A hash: its parts come from ``RDBReader/nextHashPart()``.
     case hash
+    /// A stream: its parts come from ``RDBReader/nextStreamPart()``.
+    case stream
 }
 
 /// A key with its value.
@@ -65,8 +67,12 @@ package struct RDBReader: ~Copyable {
     var set: RDBListCursor?
     /// The hash that is being read.
     var hash: RDBHashCursor?
+    /// The stream that is being read.
+    var stream: RDBStreamCursor?
     private var keyScratch = RDBScratch()
     private var valueScratch = RDBScratch()
+    /// The name of a group or a consumer, which outlives what follows it.
+    var nameScratch = RDBScratch()
 
     /// Makes a reader of `byteCount` bytes (nil: not known beforehand, memory is then taken as bytes arrive).
     ///
@@ -201,7 +207,7 @@ package struct RDBReader: ~Copyable {
         return spell(value, in: valueScratch.base)
     }
 
-    private func spell(_ value: StringValue, in destination: UnsafeMutableRawPointer) -> ByteView {
+    func spell(_ value: StringValue, in destination: UnsafeMutableRawPointer) -> ByteView {
         let target = destination.assumingMemoryBound(to: UInt8.self)
         switch value {
         case .integer(let integer):

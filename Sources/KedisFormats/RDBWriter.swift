@@ -188,17 +188,21 @@ package struct RDBWriter: ~Copyable {
 
     package mutating func writeLength(_ length: Int) {
         assert(length >= 0)
+        writeLength(UInt64(length))
+    }
+
+    mutating func writeLength(_ length: UInt64) {
         if length < 1 << 6 {
             append(UInt8(truncatingIfNeeded: length))
         } else if length < 1 << 14 {
             append(0x40 | UInt8(truncatingIfNeeded: length >> 8))
             append(UInt8(truncatingIfNeeded: length))
-        } else if length <= Int(UInt32.max) {
+        } else if length <= UInt64(UInt32.max) {
             append(0x80)
-            appendBigEndian(UInt64(length), byteCount: 4)
+            appendBigEndian(length, byteCount: 4)
         } else {
             append(0x81)
-            appendBigEndian(UInt64(length), byteCount: 8)
+            appendBigEndian(length, byteCount: 8)
         }
     }
 
@@ -219,7 +223,7 @@ package struct RDBWriter: ~Copyable {
         byteCount += 1
     }
 
-    private mutating func append(_ bytes: ByteView) {
+    mutating func append(_ bytes: ByteView) {
         byteCount += bytes.count
         if bytes.count > capacity - count { flush() }
         guard bytes.count <= capacity else {

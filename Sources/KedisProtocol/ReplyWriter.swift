@@ -223,24 +223,30 @@ package struct ReplyWriter: ~Copyable {
     /// Puts the header of an array in front of the `elementCount` replies written since `start`, whose number was not
     /// known before.
     package mutating func insertArrayHeader(at start: Int, elementCount: Int) {
-        insertHeader(0x2A, at: start, elementCount: elementCount)
+        insertHeader(0x2A, at: start, elementCount)
     }
 
     /// The same for a set, an array in RESP2.
     package mutating func insertSetHeader(at start: Int, elementCount: Int) {
-        insertHeader(version == .resp3 ? 0x7E : 0x2A, at: start, elementCount: elementCount)
+        insertHeader(version == .resp3 ? 0x7E : 0x2A, at: start, elementCount)
     }
 
-    private mutating func insertHeader(_ type: UInt8, at start: Int, elementCount: Int) {
-        guard reserve(Self.lineByteCountMax) else { return }
-        guard start <= count else {
+    /// The same for a map, which only RESP3 has.
+    package mutating func insertMapHeader(at start: Int, pairCount: Int) { insertHeader(0x25, at: start, pairCount) }
+
+    private mutating func insertHeader(_ type: UInt8, at start: Int, _ elementCount: Int) {
+        let end = count
+        line(type, Int64(elementCount))
+        rotate(from: start, movingToFront: end)
+    }
+
+    /// What was written since `end`, a line or two, changes places with what was written between `start` and there.
+    package mutating func rotate(from start: Int, movingToFront end: Int) {
+        guard start <= end, end < count else {
             assert(hasOverflowed)
             return
         }
-        let end = count
-        lineUnchecked(type, Int64(elementCount))
         let headerByteCount = count - end
-        // The header stands behind the elements; it changes places with them.
         withUnsafeTemporaryAllocation(byteCount: headerByteCount, alignment: 1) { header in
             header.copyMemory(from: UnsafeRawBufferPointer(start: base + end, count: headerByteCount))
             memmove(base + start + headerByteCount, base + start, end - start)

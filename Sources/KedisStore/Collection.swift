@@ -17,6 +17,8 @@ enum CollectionForm: UInt8 {
     case members
     /// A sorted set: SortedTree.swift.
     case sortedTree
+    /// A stream: Stream.swift.
+    case stream
 }
 
 /// What the memory of every structure begins with.
@@ -55,6 +57,7 @@ struct Collection {
         case .deque: PackedDeque(address).allocatedByteCount
         case .members: MemberTable(address).allocatedByteCount
         case .sortedTree: SortedTree(address).allocatedByteCount
+        case .stream: Stream(address).allocatedByteCount
         }
     }
 
@@ -64,6 +67,7 @@ struct Collection {
         case .deque: PackedDeque(address).releaseSome(byteLimit: byteLimit)
         case .members: MemberTable(address).releaseSome(byteLimit: byteLimit)
         case .sortedTree: SortedTree(address).releaseSome(byteLimit: byteLimit)
+        case .stream: Stream(address).releaseSome(byteLimit: byteLimit)
         }
     }
 
@@ -75,6 +79,7 @@ struct Collection {
         case .deque: PackedDeque(address).copy().map { Collection($0.address) }
         case .members: MemberTable(address).copy().map { Collection($0.address) }
         case .sortedTree: SortedTree(address).copy().map { Collection($0.address) }
+        case .stream: Stream(address).copy().map { Collection($0.address) }
         }
     }
 
@@ -84,6 +89,7 @@ struct Collection {
         case .deque: PackedDeque(address).checkInvariants()
         case .members: MemberTable(address).checkInvariants()
         case .sortedTree: SortedTree(address).checkInvariants()
+        case .stream: Stream(address).checkInvariants()
         }
     }
 }

@@ -139,7 +139,9 @@ extension Entry {
             case .hash:
                 counted(self.fields(nowMilliseconds: .min).count, "field")
                     + (cell.collection == nil ? " behind the number of entries" : " outside, in blocks")
-            case .sortedSet, .stream: cell.collection == nil ? "" : "outside"
+            case .stream:
+                "outside, \(counted(stream.count, "entry", "entries")) in \(counted(stream.nodeCount, "node"))"
+            case .sortedSet: cell.collection == nil ? "" : "outside"
             }
         add("value", header.valueOffset, header.valueFieldByteCount, meaning)
         let used = header.valueOffset + header.valueFieldByteCount
@@ -152,8 +154,8 @@ extension Entry {
 }
 
 /// A count with its noun, `1 key` or `2 keys`.
-private func counted(_ count: Int, _ noun: String) -> String {
-    "\(count) \(noun)\(count == 1 ? "" : "s")"
+private func counted(_ count: Int, _ noun: String, _ plural: String? = nil) -> String {
+    "\(count) \(count == 1 ? noun : plural ?? "\(noun)s")"
 }
 
 /// Sixteen hexadecimal digits.

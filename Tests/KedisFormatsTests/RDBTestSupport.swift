@@ -66,6 +66,7 @@ func readDump(
             case .sortedSet: value.elements = try readSortedSet(&reader)
             case .set: value.elements = try readMembers(&reader)
             case .hash: value.elements = try readFields(&reader)
+            case .stream: while try reader.nextStreamPart() != nil {}
             }
             dump.entries[key] = value
             dump.idleSeconds = entry.idleSeconds

@@ -113,7 +113,7 @@ struct RedisInterchangeTests {
 }
 
 /// Runs a program to its end, its output in a file, and returns its exit status.
-private func run(_ arguments: [String], output: String) throws -> Int32 {
+func run(_ arguments: [String], output: String) throws -> Int32 {
     var pointers: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) }
     defer { for pointer in pointers { free(pointer) } }
     pointers.append(nil)
@@ -130,10 +130,10 @@ private func run(_ arguments: [String], output: String) throws -> Int32 {
 
 extension RespPeer {
     @discardableResult
-    fileprivate func command(_ words: String...) throws -> Reply { try command(words.map { Array($0.utf8) }) }
+    func command(_ words: String...) throws -> Reply { try command(words.map { Array($0.utf8) }) }
 
     @discardableResult
-    fileprivate func command(_ words: [[UInt8]]) throws -> Reply {
+    func command(_ words: [[UInt8]]) throws -> Reply {
         var request = Array("*\(words.count)\r\n".utf8)
         for word in words { request += Array("$\(word.count)\r\n".utf8) + word + [13, 10] }
         send(request)
@@ -143,6 +143,6 @@ extension RespPeer {
     }
 }
 
-private struct InterchangeError: Error {
+struct InterchangeError: Error {
     var text: String
 }

@@ -231,7 +231,7 @@ struct ListWalk {
     }
 }
 
-private func withViews<Result>(_ values: [[UInt8]], _ body: ([ByteView]) throws -> Result) rethrows -> Result {
+func withViews<Result>(_ values: [[UInt8]], _ body: ([ByteView]) throws -> Result) rethrows -> Result {
     let all = UnsafeMutableRawBufferPointer.allocate(byteCount: values.reduce(1) { $0 + $1.count }, alignment: 1)
     defer { all.deallocate() }
     var (views, offset): ([ByteView], Int) = ([], 0)

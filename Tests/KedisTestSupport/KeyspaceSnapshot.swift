@@ -31,7 +31,9 @@ package struct KeyspaceSnapshot: Equatable {
                 ]
                 var words = (readings[type] ?? ["GET"]).map { Array($0.utf8) }
                 words.insert(key, at: 1)
-                let value = Self.sorted(try Self.ask(peer, words), type)
+                if type == "stream" { words = ["XINFO", "STREAM", "FULL", "COUNT", "0"].map { Array($0.utf8) } }
+                if type == "stream" { words.insert(key, at: 2) }
+                let value = Self.sorted(StreamSnapshot.withoutActivity(try Self.ask(peer, words)), type)
                 guard case .integer(let deadline) = try Self.ask(peer, [Array("PEXPIRETIME".utf8), key]), deadline != -2
                 else { continue }
                 entries[Self.name(database, key)] = Entry(
@@ -81,7 +83,7 @@ package struct KeyspaceSnapshot: Equatable {
                         return true
                     }
                     value = Self.sorted(.array(pairs), "hash")
-                case .stream: value = .array([])
+                case .stream: value = StreamSnapshot.reply(entry.stream)
                 }
                 let deadline = entry.deadlineMilliseconds
                 entries[Self.name(database, entry.key.bytes)] = Entry(

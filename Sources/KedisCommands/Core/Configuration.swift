@@ -79,6 +79,9 @@ package final class Configuration: Sendable {
     let hashPackedCountMax = Atomic<Int>(512)
     /// `hash-max-listpack-value`
     let hashPackedByteCountMax = Atomic<Int>(64)
+    /// `stream-node-max-bytes` and `stream-node-max-entries`; 0 for no limit.
+    package let streamNodeByteCountMax = Atomic<Int>(4096)
+    package let streamNodeEntryCountMax = Atomic<Int>(100)
     /// `loglevel` as an index in debug, verbose, notice, warning.
     package let logLevelIndex = Atomic<Int>(2)
 
@@ -273,6 +276,8 @@ package final class Configuration: Sendable {
         sortedSetPackedByteCountMax.store(integer("zset-max-listpack-value"), ordering: .relaxed)
         hashPackedCountMax.store(integer("hash-max-listpack-entries"), ordering: .relaxed)
         hashPackedByteCountMax.store(integer("hash-max-listpack-value"), ordering: .relaxed)
+        streamNodeByteCountMax.store(integer("stream-node-max-bytes"), ordering: .relaxed)
+        streamNodeEntryCountMax.store(integer("stream-node-max-entries"), ordering: .relaxed)
         refreshMemoryValues()
         let levels = ["debug", "verbose", "notice", "warning"]
         logLevelIndex.store(levels.firstIndex(of: text("loglevel")) ?? 2, ordering: .relaxed)

@@ -3,7 +3,7 @@
 
 let directiveTable: [DirectiveSpec] =
     networkDirectives + clientDirectives + dataDirectives + listDirectives + setDirectives + sortedSetDirectives
-    + hashDirectives
+    + hashDirectives + streamDirectives
     + memoryDirectives + lazyFreeDirectives + processDirectives
 
 private let anySize: ClosedRange<Int64> = 0...Int64.max
@@ -162,6 +162,17 @@ private let hashDirectives: [DirectiveSpec] = [
     DirectiveSpec(
         "hash-max-listpack-value", otherNames: ["hash-max-ziplist-value"], .memory(anySize), default: "64", .atRunTime,
         "How long a field or value of such a hash may be, in bytes."
+    ),
+]
+
+private let streamDirectives: [DirectiveSpec] = [
+    DirectiveSpec(
+        "stream-node-max-bytes", .memory(anySize), default: "4096", .atRunTime,
+        "How large a node of a stream may be, in bytes; 0 for no limit."
+    ),
+    DirectiveSpec(
+        "stream-node-max-entries", .integer(anySize), default: "100", .atRunTime,
+        "How many entries a node of a stream may have; 0 for no limit."
     ),
 ]
 

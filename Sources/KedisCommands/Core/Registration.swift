@@ -9,6 +9,7 @@ package let allCommandSpecs: [CommandSpec] = [
     setCommands,
     sortedSetCommands,
     hashCommands,
+    streamCommands,
     genericCommands,
     connectionCommands,
     serverCommands,

@@ -74,9 +74,22 @@ struct DataDigest {
                 xor(digest)
                 return true
             }
-        case .stream: break
+        case .stream: mix(entry.stream)
         }
         if entry.deadlineMilliseconds != noDeadline { xor("!!expire!!") }
+    }
+
+    /// Mixes the entries of a stream, each with its ID as `milliseconds.sequence`; its groups are not data.
+    private mutating func mix(_ stream: KedisStore.Stream) {
+        stream.forEach { entry in
+            var id = "\(entry.id.milliseconds).\(entry.id.sequence)"
+            id.withUTF8 { mix(ByteView(UnsafeRawBufferPointer($0))) }
+            entry.forEach { field, value in
+                mix(field)
+                mix(value)
+            }
+            return true
+        }
     }
 
     /// The number of a type in Redis.
