@@ -138,7 +138,7 @@ enum StreamClaimCommand {
 enum StreamAutoClaimCommand {
     static let spec = CommandSpec(
         "XAUTOCLAIM", summary: "Claims pending entries that nobody has handled for a while, some at a time.",
-        since: "6.2.0", group: .stream, complexity: "O(N), N being COUNT", arity: -6, flags: [.write, .fast],
+        since: "6.2.0", group: .stream, complexity: "O(1) for each of COUNT", arity: -6, flags: [.write, .fast],
         keys: [.one([.readWrite, .delete])], tips: ["nondeterministic_output"],
         arguments: [
             .key(), ArgumentSpec("group", .string), ArgumentSpec("consumer", .string),

@@ -7,7 +7,7 @@ import KedisUtilities
 enum StreamAcknowledgeCommand {
     static let spec = CommandSpec(
         "XACK", summary: "Acknowledges entries: they are pending no more.", since: "5.0.0", group: .stream,
-        complexity: "O(log N) for each entry, N being the number of pending ones", arity: -4, flags: [.write, .fast],
+        complexity: "O(1) for each entry, but for finding it among N pending ones, which is O(log N)", arity: -4, flags: [.write, .fast],
         keys: [.one([.readWrite, .update])],
         arguments: [.key(), ArgumentSpec("group", .string), ArgumentSpec("id", .string, isMultiple: true)],
         replies: [.integer("how many of them were pending")]
@@ -27,7 +27,7 @@ enum StreamAcknowledgeCommand {
 enum StreamPendingCommand {
     static let spec = CommandSpec(
         "XPENDING", summary: "Returns what is pending in a consumer group: a summary, or entries.", since: "5.0.0",
-        group: .stream, complexity: "O(log N+M), N being the number of pending entries and M those looked at",
+        group: .stream, complexity: "O(N), N being the number of pending entries that are looked at",
         arity: -3, flags: .readOnly, keys: [.one([.readOnly, .access])], tips: ["nondeterministic_output"],
         arguments: [
             .key(), ArgumentSpec("group", .string),

@@ -7,7 +7,7 @@ import KedisUtilities
 enum StreamReadCommand {
     static let spec = CommandSpec(
         "XREAD", summary: "Returns the entries of streams behind given IDs, or waits for some.", since: "5.0.0",
-        group: .stream, complexity: "O(log N+M) for each stream, N being its nodes and M the entries returned",
+        group: .stream, complexity: "For each stream O(N), N being the number of entries that are returned",
         arity: -4, flags: [.readOnly, .blocking, .movableKeys], keys: [keys(from: 1)],
         arguments: [count, milliseconds, streams],
         replies: [.map("the entries of each stream that has any, by its key"), .null("there are none")], handler: run
@@ -16,7 +16,7 @@ enum StreamReadCommand {
     static let groupSpec = CommandSpec(
         "XREADGROUP", summary: "Returns entries that are new to a consumer group, or a consumer's pending ones, or waits.",
         since: "5.0.0", group: .stream,
-        complexity: "O(log N+M) for each stream, N being its nodes and M the entries returned", arity: -7,
+        complexity: "For each stream O(N), N being the number of entries that are returned", arity: -7,
         flags: [.write, .blocking, .movableKeys], keys: [keys(from: 4)],
         arguments: [
             ArgumentSpec("group_consumer", .block, token: "GROUP", arguments: [
@@ -206,7 +206,9 @@ enum StreamReadCommand {
         if text == "$" {
             return .after(memo.count > 2 * index + 1 ? StreamID(memo[2 * index], memo[2 * index + 1]) : .zero)
         }
-        return .after(try call.streamID(at: options.idIndex + index))
+        let id = try call.streamID(at: options.idIndex + index)
+        // As in Redis 7.0, the last ID of all means what `>` means.
+        return id == .last && options.groupIndex != nil ? .new : .after(id)
     }
 
     // MARK: Serving
@@ -248,9 +250,8 @@ enum StreamReadCommand {
         switch origin {
         case .after(let id):
             begin(index, call, &reply)
-            // As in Redis, nothing comes after the last ID but the first.
             replyPending(
-                of: consumer, group, stream, from: id.next ?? .zero, options.countMax, call.nowMilliseconds, &reply)
+                of: consumer, group, stream, from: id.next ?? .last, options.countMax, call.nowMilliseconds, &reply)
         case .new:
             guard hasNew, let next = group.lastID.next else { return false }
             begin(index, call, &reply)
