@@ -58,7 +58,8 @@ extension RDBReader {
         stream = RDBStreamCursor(type: type, nodeCount: try input.readLength())
     }
 
-    /// The next part of the stream that was begun by the last item; nil at its end. Views are valid until the next call.
+    /// The next part of the stream that was begun by the last item; nil at its end. Views are valid until the next
+    /// call.
     package mutating func nextStreamPart() throws(RDBError) -> RDBStreamPart? {
         guard var cursor = stream else { return nil }
         let part = try nextPart(&cursor)

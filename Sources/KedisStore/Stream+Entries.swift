@@ -88,7 +88,8 @@ extension Stream {
         if header.pointee.nodes.count == 1 { shrink(node, at: header.pointee.nodes.lastPosition) }
     }
 
-    /// The node with so many free bytes behind its run; nil when memory is exhausted. Its record is the caller's to set.
+    /// The node with so many free bytes behind its run; nil when memory is exhausted. Its record is the
+    /// caller's to set.
     @inline(__always)
     private func reserve(_ byteCount: Int, in node: StreamNode, limit: StreamNodeLimit) -> StreamNode? {
         Int(node.capacity) &- Int(node.byteCount) >= byteCount ? node : grownSlowly(byteCount, node, limit)

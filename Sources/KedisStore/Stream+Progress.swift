@@ -1,7 +1,7 @@
 // How many entries a consumer group has read and has still to read, as far as that is known.
 //
-// A stream counts what was ever added. Where nothing was deleted by XDEL behind a group's last ID, the group's own count is right;
-// else only the counts of the first and the last entry are known. Source: what redis-server 7.0.15 answers.
+// A stream counts what was ever added. Where nothing was deleted by XDEL behind a group's last ID, the group's own
+// count is right; else only the counts of the first and the last entry are known. Source: redis-server 7.0.15.
 
 extension Stream {
     /// Whether an entry between `first` and the end was ever deleted by XDEL: then nobody can count them.

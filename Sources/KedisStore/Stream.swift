@@ -2,11 +2,11 @@
 //
 //      header ─┬▶ nodes: an index (StreamIndex.swift) of 32-byte records ─▶ a run of packed entries each
 //              │         (ID, address, bytes, capacity)                     (StreamNode.swift)
-//              └▶ groups, sorted by name ─┬▶ pending: an index of 40-byte records (ID, delivery time and count, consumer)
+//              └▶ groups, sorted by name ─┬▶ pending: an index of 40-byte records (ID, delivery, count, consumer)
 //                 (StreamGroup.swift)     └▶ consumers, sorted by name ─▶ pending: an index of IDs
 //
 // A node is as large as `stream-node-max-bytes` and `stream-node-max-entries` say; only the last one has room to grow.
-// Entries are deleted by a flag, nodes when nothing in them is alive, as Redis does it: so nodes are those of its files.
+// Entries are deleted by a flag, nodes when nothing in them is alive, as Redis does it: nodes are those of its files.
 //
 // Ownership: the cell that holds its address, or the reclaimer that frees it in slices; never shared. Guarded by the
 // stripe's lock. When memory is exhausted a change answers so and has changed nothing. Invariants: Stream+Invariants.
@@ -14,7 +14,8 @@
 
 package import KedisUtilities
 
-/// A handle on a stream: trivially copied, owns nothing. Views are valid while its stripe is locked and until it changes.
+/// A handle on a stream: trivially copied, owns nothing. Views are valid while its stripe is locked and until
+/// it changes.
 package struct Stream {
     struct Header {
         var collection: CollectionHeader

@@ -13,7 +13,7 @@
 //
 // Ownership: a part of a stream, a group or a consumer, which releases it. Guarded by the stripe's lock.
 // Cost: a search O(log n); the end O(1); a change in the middle moves at most a chunk, of 128 records, and now and then
-// the directory, 8 bytes for each 128 records at worst. Memory: stride and less than 1 byte a record beside full chunks.
+// the directory, 8 bytes for each 128 records at worst. Memory: stride, less than 1 byte a record beside.
 
 import KedisUtilities
 

@@ -56,7 +56,8 @@ extension StreamNode {
         if case .bytes(let bytes) = value, bytes.count < 64 {
             address.storeBytes(of: 0x80 | UInt8(truncatingIfNeeded: bytes.count), as: UInt8.self)
             (address + 1).copyMemory(from: bytes.base, byteCount: bytes.count)
-            address.storeBytes(of: UInt8(truncatingIfNeeded: bytes.count &+ 1), toByteOffset: bytes.count &+ 1, as: UInt8.self)
+            let contentByteCount = UInt8(truncatingIfNeeded: bytes.count &+ 1)
+            address.storeBytes(of: contentByteCount, toByteOffset: bytes.count &+ 1, as: UInt8.self)
             address += bytes.count &+ 2
             return
         }

@@ -1,5 +1,5 @@
-// Goal: streams are read in all the forms that Redis since 5.0 wrote, come back as they were written, and damage in them
-// is an error, never a trap or a read outside.
+// Goal: streams are read in all the forms that Redis since 5.0 wrote, come back as they were written, and damage in
+// them is an error, never a trap or a read outside.
 
 import KedisFormats
 import KedisStore
@@ -31,7 +31,8 @@ struct RDBStreamTests {
         }
         for id in [StreamID(1, 1), StreamID(4, 10), StreamID(14, 40)] { _ = try stream.delete(id) }
         for groupName in ["first", "second"] as [ByteView] {
-            let group = try stream.makeGroup(groupName, lastID: StreamID(5, 13), readCount: groupName == "first" ? 12 : -1)
+            let group = try stream.makeGroup(
+                groupName, lastID: StreamID(5, 13), readCount: groupName == "first" ? 12 : -1)
             for (index, consumerName) in (["alice", "bob", "12"] as [ByteView]).enumerated() {
                 let consumer = try group.makeConsumer(consumerName, seenMilliseconds: 700 + Int64(index))
                 for sequence in 0..<10 {

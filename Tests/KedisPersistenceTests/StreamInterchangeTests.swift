@@ -1,7 +1,7 @@
 // Goal: streams with their groups go from redis-server to Kedis and back without a difference.
 //
-// Method: random stream commands on redis-server, SAVE, load, save, redis-check-rdb, load by redis-server; what XINFO says of
-// everything in a stream and DEBUG DIGEST must be the same before and after. Skipped where redis-server is missing.
+// Method: random stream commands on redis-server, SAVE, load, save, redis-check-rdb, load by redis-server; what XINFO
+// says of everything in a stream and DEBUG DIGEST must be the same before and after. Skipped where redis-server is missing.
 
 import KedisPersistence
 import KedisProtocol

@@ -1,7 +1,7 @@
 // Goal: streams hold what an array of entries and dictionaries of pending ones hold.
 //
-// Method: random changes of a stream with consumer groups, on the store and on a model, from a printed seed; small limits
-// make many nodes of few entries. After every step the store's invariants are checked, now and then everything is
+// Method: random changes of a stream with consumer groups, on the store and on a model, from a printed seed; small
+// limits make many nodes of few entries. After every step the store's invariants are checked, now and then everything is
 // compared, in both directions.
 
 import KedisStore
@@ -74,7 +74,8 @@ struct StreamModelTests {
         #expect(withView(node) { checkedStreamNode($0, StreamID(5, 1))?.liveCount } == 5)
         var accepted = 0
         for _ in 0..<reducedWhenSanitized(200_000) {
-            var damaged = Array(node.prefix(generator.next(below: 8) == 0 ? generator.next(below: node.count) : node.count))
+            let isCut = generator.next(below: 8) == 0
+            var damaged = Array(node.prefix(isCut ? generator.next(below: node.count) : node.count))
             for _ in 0..<1 + generator.next(below: 3) where !damaged.isEmpty {
                 damaged[generator.next(below: damaged.count)] = UInt8(truncatingIfNeeded: generator.next())
             }
@@ -156,14 +157,17 @@ private struct StreamWalk {
         let jump = generator.next(below: 4)
         let id =
             jump == 0
-            ? StreamID(lastID.milliseconds + 1 + UInt64(generator.next(below: 1 << 20)), UInt64(generator.next(below: 9)))
+            ? StreamID(
+                lastID.milliseconds + 1 + UInt64(generator.next(below: 1 << 20)), UInt64(generator.next(below: 9)))
             : lastID.next ?? .last
         let fieldCount = 1 + generator.next(below: 3)
         var pieces: [[UInt8]] = []
         for index in 0..<2 * fieldCount {
             let isField = index % 2 == 0
             switch generator.next(below: 6) {
-            case 0: pieces.append(Array("\(Int64(truncatingIfNeeded: generator.next() >> UInt64(generator.next(below: 64))))".utf8))
+            case 0:
+                let bits = generator.next() >> UInt64(generator.next(below: 64))
+                pieces.append(Array("\(Int64(truncatingIfNeeded: bits))".utf8))
             case 1: pieces.append([UInt8](repeating: 0x78, count: generator.next(below: isField ? 70 : 400)))
             default: pieces.append(Array("same\(isField ? index : 0)".utf8))
             }
@@ -193,7 +197,8 @@ private struct StreamWalk {
         let removed: Int
         if generator.next(below: 2) == 0 {
             removed = stream.trim(to: .count(kept), isApproximate: isApproximate, countMax: nil)
-            if isApproximate { #expect(removed <= max(0, before - kept)) } else { #expect(removed == max(0, before - kept)) }
+            let excess = max(0, before - kept)
+            if isApproximate { #expect(removed <= excess) } else { #expect(removed == excess) }
         } else {
             let id = kept < entries.count ? entries[kept].id : lastID
             removed = stream.trim(to: .id(id), isApproximate: isApproximate, countMax: nil)
@@ -292,7 +297,10 @@ private struct StreamWalk {
             stream.forEach(from: first, through: last) { seen.append((id: $0.id, pieces: pieces($0))); return true }
             #expect(seen.map(\.id) == wanted.map(\.id) && seen.map(\.pieces) == wanted.map(\.pieces))
             seen = []
-            stream.forEachReversed(from: first, through: last) { seen.append((id: $0.id, pieces: pieces($0))); return true }
+            stream.forEachReversed(from: first, through: last) {
+                seen.append((id: $0.id, pieces: pieces($0)))
+                return true
+            }
             #expect(seen.map(\.id) == wanted.map(\.id).reversed())
             #expect(seen.map(\.pieces) == wanted.map(\.pieces).reversed())
             #expect(stream.groupCount == groups.count)

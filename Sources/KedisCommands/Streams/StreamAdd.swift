@@ -129,7 +129,8 @@ enum StreamTrimCommand {
 enum StreamDeleteCommand {
     static let spec = CommandSpec(
         "XDEL", summary: "Removes entries of a stream by their IDs.", since: "5.0.0", group: .stream,
-        complexity: "O(1) for each entry, but for finding its node among N, which is O(log N)", arity: -3, flags: [.write, .fast],
+        complexity: "O(1) for each entry, but for finding its node among N, which is O(log N)", arity: -3,
+        flags: [.write, .fast],
         keys: [.one([.readWrite, .delete])], arguments: [.key(), ArgumentSpec("id", .string, isMultiple: true)],
         replies: [.integer("how many of them were there")]
     ) { (call, reply) throws(CommandError) in

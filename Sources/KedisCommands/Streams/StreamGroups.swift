@@ -48,7 +48,8 @@ enum StreamGroupCommand {
         CommandSpec(
             name, summary: summary, since: since, group: .stream, complexity: complexity, arity: arity,
             flags: access == .insert ? [.write, .denyOutOfMemory] : .write,
-            keys: [.one([.readWrite, access], at: 2)], arguments: [.key(), ArgumentSpec("groupname", .string)] + arguments,
+            keys: [.one([.readWrite, access], at: 2)],
+            arguments: [.key(), ArgumentSpec("groupname", .string)] + arguments,
             replies: replies, history: history, handler: handler
         )
     }

@@ -7,7 +7,8 @@ import KedisUtilities
 enum StreamAcknowledgeCommand {
     static let spec = CommandSpec(
         "XACK", summary: "Acknowledges entries: they are pending no more.", since: "5.0.0", group: .stream,
-        complexity: "O(1) for each entry, but for finding it among N pending ones, which is O(log N)", arity: -4, flags: [.write, .fast],
+        complexity: "O(1) for each entry, but for finding it among N pending ones, which is O(log N)", arity: -4,
+        flags: [.write, .fast],
         keys: [.one([.readWrite, .update])],
         arguments: [.key(), ArgumentSpec("group", .string), ArgumentSpec("id", .string, isMultiple: true)],
         replies: [.integer("how many of them were pending")]
@@ -55,7 +56,8 @@ enum StreamPendingCommand {
 
     private static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         let filter = try readFilter(call)
-        guard let entry = call.keyspace.read(call.key), let group = try entry.streamValue().group(named: call.arguments[2])
+        guard let entry = call.keyspace.read(call.key),
+            let group = try entry.streamValue().group(named: call.arguments[2])
         else { throw call.noSuchGroup("NOGROUP No such key '", "' or consumer group '") }
         guard let filter else { return summarise(group, &reply) }
         var consumer: StreamConsumer?

@@ -18,7 +18,8 @@ enum StreamRangeCommand {
     ) -> CommandSpec {
         CommandSpec(
             name, summary: summary, since: "5.0.0", group: .stream,
-            complexity: "O(N), N being the length of the reply; the first one is found in O(log M) among M nodes", arity: -4,
+            complexity: "O(N), N being the length of the reply; the first one is found in O(log M) among M nodes",
+            arity: -4,
             flags: .readOnly, keys: [.one([.readOnly, .access])],
             arguments: [.key()] + bounds.map { ArgumentSpec($0, .string) }
                 + [ArgumentSpec("count", .integer, token: "COUNT", isOptional: true)],

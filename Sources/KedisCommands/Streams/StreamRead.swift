@@ -14,7 +14,7 @@ enum StreamReadCommand {
     )
 
     static let groupSpec = CommandSpec(
-        "XREADGROUP", summary: "Returns entries that are new to a consumer group, or a consumer's pending ones, or waits.",
+        "XREADGROUP", summary: "Returns what is new to a consumer group, or pending at a consumer, or waits for it.",
         since: "5.0.0", group: .stream,
         complexity: "For each stream O(N), N being the number of entries that are returned", arity: -7,
         flags: [.write, .blocking, .movableKeys], keys: [keys(from: 4)],
