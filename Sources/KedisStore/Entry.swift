@@ -3,7 +3,7 @@
 package import KedisUtilities
 
 /// The value of a string key: handlers that only copy it need not know how it is stored.
-package enum StringValue: Sendable {
+package enum StringValue: Sendable, BitwiseCopyable {
     case integer(Int64)
     case bytes(ByteView)
 

@@ -9,7 +9,7 @@
 // `isSound`. Cost: O(bytes) a search.
 
 import CKedis
-package import KedisUtilities
+import KedisUtilities
 
 /// When a hash is small: `hash-max-listpack-entries` and `hash-max-listpack-value`.
 package struct HashLimits: Equatable, Sendable {

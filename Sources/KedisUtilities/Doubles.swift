@@ -82,6 +82,16 @@ package func formatDouble(_ value: Double) -> [UInt8] {
     }
 }
 
+/// The number with so many decimal places, 0 to 17, rounded; `inf` or `nan`.
+package func formatFixed(_ value: Double, places: Int) -> [UInt8] {
+    // The largest double has 309 digits in front of the point.
+    [UInt8](unsafeUninitializedCapacity: 336) { buffer, count in
+        count = buffer.withMemoryRebound(to: CChar.self) { text in
+            text.baseAddress.map { kedis_format_fixed($0, text.count, value, CInt(truncatingIfNeeded: places)) } ?? 0
+        }
+    }
+}
+
 private func copyLiteral(_ literal: StaticString, into destination: UnsafeMutablePointer<UInt8>) -> Int {
     destination.update(from: literal.utf8Start, count: literal.utf8CodeUnitCount)
     return literal.utf8CodeUnitCount

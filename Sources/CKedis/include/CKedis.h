@@ -95,6 +95,15 @@ static inline size_t kedis_format_double(char *buffer, size_t capacity, double v
     return count < 0 || (size_t)count >= capacity ? 0 : (size_t)count;
 }
 
+// Writes a double with so many decimal places, as `%.*f` does, and returns the byte count,
+// below `capacity`.
+static inline size_t kedis_format_fixed(char *buffer, size_t capacity, double value, int places) {
+    locale_t previous = kedis_enter_c_locale();
+    int count = snprintf(buffer, capacity, "%.*f", places, value);
+    kedis_leave_c_locale(previous);
+    return count < 0 || (size_t)count >= capacity ? 0 : (size_t)count;
+}
+
 // A long double as plain memory. In C, like all functions on it, because Swift has no such type outside x86
 // (Float80) while INCRBYFLOAT's results are defined by its width: 80 bits on x86-64, 128 on Linux arm64, 64 on Apple.
 typedef struct {

@@ -8,6 +8,7 @@ package let allCommandSpecs: [CommandSpec] = [
     listCommands,
     setCommands,
     sortedSetCommands,
+    geoCommands,
     hashCommands,
     streamCommands,
     genericCommands,

@@ -19,26 +19,23 @@ enum HashScanCommand {
     )
 
     private static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        let cursor = try ScanCommand.parseCursor(call.arguments[2])
+        let cursor = try scanCursor(call.arguments[2])
         guard let hash = try call.hashToRead() else {
             reply.array(2)
             reply.bulk("0")
             return reply.array(0)
         }
-        let options = try ScanOptions(call, from: 3, allowsType: false)
+        let options = try ScanOptions(call, from: 3, takesType: false)
         // The cursor is known only after the walk and stands before the fields.
         var elements = ReplyWriter(version: reply.version)
         var count = 0
         let next = hash.scan(from: cursor, limit: options.count) { field, value in
-            guard !elements.hasOverflowed, field.withBytes({ options.accept($0) }) else { return }
+            guard !elements.hasOverflowed, field.withBytes({ options.accepts($0) }) else { return }
             elements.bulk(field)
             elements.bulk(value)
             count += 2
         }
         guard !elements.hasOverflowed else { throw .outOfMemory }
-        reply.array(2)
-        reply.bulk(integer: Int64(clamping: next))
-        reply.array(count)
-        reply.raw(elements.bytes)
+        reply.scanStep(next, elementCount: count, elements: elements.bytes)
     }
 }
