@@ -40,7 +40,7 @@ struct GeoTests {
         let palermo = GeoPosition(longitude: 13.361389, latitude: 38.115556)
         let catania = GeoPosition(longitude: 15.087269, latitude: 37.502669)
         #expect(Geohash.text(of: Geohash(palermo).position) == Array("sqc8b49rny0".utf8))
-        #expect((palermo.distance(to: catania) - 166_274.15).magnitude < 0.1)
+        #expect((palermo.distance(to: catania) - 166_274.15).magnitude < 1)
         let pole = GeoPosition(longitude: 0, latitude: 85)
         let opposite = GeoPosition(longitude: 180, latitude: -85)
         #expect((pole.distance(to: opposite) - .pi * 6_372_797.560856).magnitude < 1)

@@ -7,7 +7,7 @@ import KedisUtilities
 enum GeoPositionCommand {
     static let spec = CommandSpec(
         "GEOPOS", summary: "Returns the positions of members of a geo index.", since: "3.2.0", group: .geo,
-        complexity: "O(N*log(M)), N being the number of members asked for and M the size of the index", arity: -2,
+        complexity: "O(N), N being the number of members asked for", arity: -2,
         flags: .readOnly, keys: [.one([.readOnly, .access])],
         arguments: [.key(), ArgumentSpec("member", .string, isMultiple: true)],
         replies: [.array("for each member longitude and latitude in degrees, or a null array")], handler: run
@@ -30,7 +30,7 @@ enum GeoHashCommand {
     static let spec = CommandSpec(
         "GEOHASH", summary: "Returns the positions of members of a geo index as geohashes of eleven characters.",
         since: "3.2.0", group: .geo,
-        complexity: "O(N*log(M)), N being the number of members asked for and M the size of the index", arity: -2,
+        complexity: "O(log(N)) for each member asked for, N being the size of the index", arity: -2,
         flags: .readOnly, keys: [.one([.readOnly, .access])],
         arguments: [.key(), ArgumentSpec("member", .string, isMultiple: true)],
         replies: [.array("for each member the text, or null")], handler: run

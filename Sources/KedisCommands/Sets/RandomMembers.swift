@@ -7,8 +7,8 @@ import KedisUtilities
 enum SetRandomCommand {
     static let spec = CommandSpec(
         "SRANDMEMBER", summary: "Returns random members of a set.", since: "1.0.0", group: .set,
-        complexity: "Without a count O(1), else O(N), N being the number of members returned", arity: -2, flags: .readOnly,
-        keys: [.one([.readOnly, .access])], tips: ["nondeterministic_output"],
+        complexity: "Without a count O(1), else O(N), N being the number of members returned", arity: -2,
+        flags: .readOnly, keys: [.one([.readOnly, .access])], tips: ["nondeterministic_output"],
         arguments: [.key(), ArgumentSpec("count", .integer, isOptional: true, since: "2.6.0")],
         replies: [
             .bulk("a member"),
@@ -78,7 +78,8 @@ extension ReplyWriter {
 enum SetPopCommand {
     static let spec = CommandSpec(
         "SPOP", summary: "Takes random members out of a set and returns them.", since: "1.0.0", group: .set,
-        complexity: "Without a count O(1), else O(N), N being the number of members returned", arity: -2, flags: [.write, .fast],
+        complexity: "Without a count O(1), else O(N), N being the number of members returned", arity: -2,
+        flags: [.write, .fast],
         keys: [.one([.readWrite, .access, .delete])], tips: ["nondeterministic_output"],
         arguments: [.key(), ArgumentSpec("count", .integer, isOptional: true, since: "3.2.0")],
         replies: [

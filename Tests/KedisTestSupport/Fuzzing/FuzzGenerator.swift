@@ -108,7 +108,7 @@ package struct FuzzGenerator {
         case 1: words.append(Array(pick(FuzzPools.garbage).utf8))
         case 2: if words.count > 1 { words[1 + random.next(below: words.count - 1)] = Array(pick(FuzzPools.garbage).utf8) }
         case 3:
-            let tokens = FuzzPools.tokens(of: subject.spec.arguments)
+            let tokens = FuzzPools.tokens(of: subject.spec.arguments).filter { $0 != "BLOCK" }
             if !tokens.isEmpty { words.append(Array(pick(tokens).utf8)) }
         default: if words.count > 2 { words.swapAt(1, words.count - 1) }
         }
@@ -143,7 +143,8 @@ package struct FuzzGenerator {
     }
 
     private mutating func add(_ argument: ArgumentSpec, _ builder: inout ArgumentBuilder) {
-        if FuzzGenerator.isNewer(argument.since) { return }
+        // Who waits cannot be compared, nor go on.
+        if FuzzGenerator.isNewer(argument.since) || argument.token == "BLOCK" { return }
         if argument.isOptional, !chance(argument.arguments.isEmpty ? 30 : 40) { return }
         let count = argument.isMultiple ? 1 + (chance(50) ? random.next(below: 4) : 0) : 1
         for index in 0..<count {
