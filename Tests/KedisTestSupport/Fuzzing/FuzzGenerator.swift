@@ -53,6 +53,8 @@ package struct FuzzGenerator {
 
     // MARK: Commands
 
+    private var streamTime: UInt64 = 100
+
     package mutating func next() -> FuzzCommand {
         let subject = subjects[random.next(below: subjects.count)]
         var words = subject.words.map { Array(chance(10) ? $0.lowercased().utf8 : $0.utf8) }
@@ -65,6 +67,7 @@ package struct FuzzGenerator {
         // WITHSCORE came with Redis 7.2, and with it another number of arguments.
         if subject.fullName == "zrank" || subject.fullName == "zrevrank" { words = Array(words.prefix(3)) }
         settleLexicalRange(&words)
+        if subject.fullName == "xadd" { settleStreamTime(&words) }
         var command = FuzzCommand(arguments: words, rule: subject.rule)
         if subject.fullName.hasPrefix("sort") { settleSort(&command) }
         return command
@@ -84,6 +87,12 @@ package struct FuzzGenerator {
             // Without its key, another argument of ZRANGESTORE would be the destination.
             if texts[0] == "zrangestore", words.count > 1 { words[1] = Array("z1".utf8) }
         }
+    }
+
+    /// The time of a new entry is given, mostly a later one than before: the two servers do not add it at the same time.
+    private mutating func settleStreamTime(_ words: inout [[UInt8]]) {
+        streamTime += UInt64(random.next(below: 3))
+        words = words.map { $0 == Array("*".utf8) ? Array("\(streamTime)-*".utf8) : $0 }
     }
 
     /// With BY, texts that are equal come in any order on redis-server: then they are not asked for. With a constant, a
