@@ -53,7 +53,8 @@ struct SortedSetModelTests {
         walk.refusesMemory = true
         for _ in 0..<reducedWhenSanitized(3000) { try walk.step() }
         walk.compareAll()
-        #expect(walk.refusedCount > 0)
+        // Trees ask for memory all the time; a cell that grows may find all it needs in its stripe.
+        if Self.settings[index].limits.countMax <= 8 { #expect(walk.refusedCount > 0) }
         walk.finish()
     }
 
