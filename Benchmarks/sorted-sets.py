@@ -14,40 +14,7 @@ import sys
 import time
 
 sys.dont_write_bytecode = True
-from servers import Server, add_kedis_option, kedis_command, redis_command, require  # noqa: E402
-
-PIPELINE = 16
-
-
-def encode(words):
-    parts = [b"*%d\r\n" % len(words)]
-    for word in words:
-        word = word if isinstance(word, bytes) else str(word).encode()
-        parts.append(b"$%d\r\n%s\r\n" % (len(word), word))
-    return b"".join(parts)
-
-
-class Pipe:
-    """One connection that counts replies by reading until an ECHO comes back."""
-
-    def __init__(self, server):
-        self.connection = server.connect()
-        self.socket = self.connection.socket
-        self.cpu_seconds = server.cpu_seconds
-
-    def send(self, requests):
-        for start in range(0, len(requests), PIPELINE):
-            self.socket.sendall(b"".join(requests[start:start + PIPELINE]) + encode(["ECHO", "<end>"]))
-            tail = b""
-            while not tail.endswith(b"<end>\r\n"):
-                tail = tail[-16:] + self.socket.recv(1 << 20)
-
-    def cost(self, requests):
-        """Microseconds of the server for each request."""
-        before = self.cpu_seconds()
-        self.send(requests)
-        return (self.cpu_seconds() - before) / len(requests) * 1e6
-
+from servers import Pipe, Server, add_kedis_option, encode, kedis_command, redis_command, require  # noqa: E402
 
 def member(index):
     return b"member:%09d" % index
@@ -56,7 +23,7 @@ def member(index):
 def one_large(server, count, commands, generator):
     """Bytes a member, then microseconds a command."""
     pipe = Pipe(server)
-    pipe.send([encode(["ZADD", "z", 1, "a"]), encode(["DEL", "z"])])
+    pipe.send([encode(*["ZADD", "z", 1, "a"]), encode(*["DEL", "z"])])
     time.sleep(0.5)
     empty = server.resident_bytes()
     order = list(range(count))
@@ -67,7 +34,7 @@ def one_large(server, count, commands, generator):
         words = ["ZADD", "z"]
         for index in order[start:start + 50]:
             words += [generator.randrange(1 << 30), member(index)]
-        requests.append(encode(words))
+        requests.append(encode(*words))
     pipe.send(requests)
     results = {"fill, a member": (pipe.cpu_seconds() - before) / count * 1e6}
     time.sleep(2)
@@ -89,13 +56,13 @@ def one_large(server, count, commands, generator):
         "ZPOPMIN": lambda: ["ZPOPMIN", "z"],
     }
     for name, make in loads.items():
-        results[name] = pipe.cost([encode(make()) for _ in range(commands)])
+        results[name] = pipe.cost([encode(*make()) for _ in range(commands)])
     return results
 
 
 def many_small(server, count):
     pipe = Pipe(server)
-    pipe.send([encode(["ZADD", "z", 1, "a"]), encode(["DEL", "z"])])
+    pipe.send([encode(*["ZADD", "z", 1, "a"]), encode(*["DEL", "z"])])
     time.sleep(0.5)
     empty = server.resident_bytes()
     requests = []
@@ -103,7 +70,7 @@ def many_small(server, count):
         words = ["ZADD", b"key:%012d" % key]
         for index in range(10):
             words += [index * 7 % 10 + key, member(index)]
-        requests.append(encode(words))
+        requests.append(encode(*words))
     pipe.send(requests)
     time.sleep(2)
     return {"bytes of 10 members": (server.resident_bytes() - empty) / count}
@@ -112,9 +79,9 @@ def many_small(server, count):
 def benchmark_like(server, commands, generator):
     """What redis-benchmark sends: one key with random members."""
     pipe = Pipe(server)
-    adds = [encode(["ZADD", "s", generator.randrange(100000), b"element:%012d" % generator.randrange(100000)])
+    adds = [encode(*["ZADD", "s", generator.randrange(100000), b"element:%012d" % generator.randrange(100000)])
             for _ in range(commands)]
-    return {"ZADD, 100,000": pipe.cost(adds), "ZPOPMIN, 100,000": pipe.cost([encode(["ZPOPMIN", "s"])] * 80000)}
+    return {"ZADD, 100,000": pipe.cost(adds), "ZPOPMIN, 100,000": pipe.cost([encode(*["ZPOPMIN", "s"])] * 80000)}
 
 
 def main():
