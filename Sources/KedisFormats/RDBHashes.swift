@@ -31,6 +31,10 @@ enum RDBHashType {
         default: false
         }
     }
+
+    static func isPacked(_ type: UInt8) -> Bool {
+        type == ziplist || type == listpack || type == listpackWithDeadlines
+    }
 }
 
 /// How the hash is stored that comes next.
@@ -165,6 +169,9 @@ private func zipmapPairs(_ bytes: ByteView) -> [(field: ByteView, value: ByteVie
 extension RDBReader {
     /// Puts the hash that was begun under `key`, where nothing is.
     mutating func loadHash(as key: Key, in keyspace: Keyspace, limits: HashLimits) throws(RDBError) {
+        var limits = limits
+        // What is packed stays so, however long its parts are, as in Redis.
+        if let hash, RDBHashType.isPacked(hash.type) { limits.byteCountMax = .max }
         while let part = try nextHashPart() {
             switch part {
             case .field(let field, let value, let deadline):

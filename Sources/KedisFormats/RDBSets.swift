@@ -103,6 +103,9 @@ extension RDBReader {
 
     /// Puts the set that was begun under `key`, where nothing is. A member that is there twice is damage.
     mutating func loadSet(as key: Key, in keyspace: Keyspace, limits: SetLimits) throws(RDBError) {
+        var limits = limits
+        // What is packed stays so, however long its members are, as in Redis.
+        if set?.type == RDBSetType.listpack { limits.packedByteCountMax = .max }
         guard var built = SetBuilder(for: keyspace, limits: limits) else {
             throw input.error(.outOfMemory(byteCount: 0))
         }

@@ -34,8 +34,10 @@ enum RDBSortedSetType {
     static let listpack: UInt8 = 17
 
     static func isSortedSet(_ type: UInt8) -> Bool {
-        type == texts || type == binary || type == ziplist || type == listpack
+        type == texts || type == binary || isPacked(type)
     }
+
+    static func isPacked(_ type: UInt8) -> Bool { type == ziplist || type == listpack }
 
     /// What stands for the length of a score that is none of digits.
     static let notANumber: UInt8 = 253
@@ -46,7 +48,7 @@ enum RDBSortedSetType {
 extension RDBReader {
     /// Begins a sorted set, whose parts ``nextSortedSetPart()`` gives.
     mutating func beginSortedSet(type: UInt8) throws(RDBError) {
-        let isPacked = type == RDBSortedSetType.ziplist || type == RDBSortedSetType.listpack
+        let isPacked = RDBSortedSetType.isPacked(type)
         sortedSet = RDBSortedSetCursor(type: type, partCount: isPacked ? 1 : try input.readLength())
         guard let sortedSet, sortedSet.partCount > 0 else { throw input.error(.badCollection) }
     }
@@ -111,6 +113,9 @@ extension RDBReader {
 
     /// Puts the sorted set that was begun under `key`, where nothing is.
     mutating func loadSortedSet(as key: Key, in keyspace: Keyspace, limits: SortedSetLimits) throws(RDBError) {
+        var limits = limits
+        // What is packed stays so, however long its members are, as in Redis.
+        if sortedSet.map({ RDBSortedSetType.isPacked($0.type) }) == true { limits.memberByteCountMax = .max }
         var loading: SortedSetLoading?
         do throws(StoreError) {
             loading = SortedSetLoading(editor: try keyspace.makeSortedSet(key, limits: limits))

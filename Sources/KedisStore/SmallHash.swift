@@ -103,8 +103,8 @@ struct SmallHash {
 
     // MARK: Foreign runs
 
-    /// Whether a run of well-formed entries of another writer can be a small hash as it is: within the limits, fields
-    /// spelled as Kedis does. No field is there twice. O(bytes).
+    /// Whether a run of well-formed entries of another writer can be a small hash as it is: not of too many fields (how
+    /// long they are does not matter, as in Redis), fields spelled as Kedis does, none there twice. O(bytes).
     static func isSound(_ run: ByteView, count: Int, limits: HashLimits) -> Bool {
         guard count / 2 <= limits.fieldCountMax, count <= Int(UInt16.max),
             run.count + PackedList.countByteCount <= CellHeader.inlineByteCountMax
@@ -112,7 +112,7 @@ struct SmallHash {
         var isSound = true
         forEachPackedEntry(run) { value in
             guard isSound, case .bytes(let bytes) = value else { return }
-            if bytes.count > limits.byteCountMax || bytes.count <= 20 && parseInteger(bytes) != nil { isSound = false }
+            if bytes.count <= 20, parseInteger(bytes) != nil { isSound = false }
         }
         return isSound && !hasTwice(run)
     }

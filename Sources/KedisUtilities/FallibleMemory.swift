@@ -54,11 +54,13 @@ package func allocateBuffer(byteCount: Int, isZeroed: Bool = false) -> UnsafeMut
     return isZeroed ? calloc(1, max(1, byteCount)) : malloc(max(1, byteCount))
 }
 
+@usableFromInline
 package func deallocateBuffer(_ memory: UnsafeMutableRawPointer?) { free(memory) }
 
 /// Gives a buffer of ``allocateBuffer(byteCount:isZeroed:)`` room for `capacity` elements, those in it being kept; nil
 /// when memory is exhausted, the buffer then being as it was. Nil as `memory` is an empty buffer. Large ones keep their
 /// pages and are not copied, where the system can do so.
+@usableFromInline
 package func resizeBuffer<Element: BitwiseCopyable>(
     _ memory: UnsafeMutablePointer<Element>?, capacity: Int
 ) -> UnsafeMutablePointer<Element>? {

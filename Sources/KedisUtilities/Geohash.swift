@@ -64,7 +64,8 @@ package struct Geohash: Equatable, Sendable {
         if score >= -0x1p63, score < 0x1p63 {
             bits = UInt64(bitPattern: Int64(score))
         } else {
-            bits = UInt64(exactly: score.rounded(.towardZero)) ?? 0
+            // What has no integer is what x86-64's conversion makes of it, as in Redis.
+            bits = UInt64(exactly: score.rounded(.towardZero)) ?? (score < 0 ? 1 << 63 : 0)
         }
     }
 

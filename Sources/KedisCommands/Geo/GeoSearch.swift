@@ -1,6 +1,6 @@
 // GEOSEARCH, GEOSEARCHSTORE and the older GEORADIUS, GEORADIUSBYMEMBER: the members in a circle or a box.
 //
-// Options are in GeoSearchOptions.swift; what is found is kept in GeoMatches.swift, to be sorted. The scores in the
+// Options are in GeoSearchOptions.swift; what is found (GeoMatches.swift) is gathered, to be sorted. The scores in the
 // cells that cover the shape (GeoShape.swift) are ranges of the sorted set; every member in them is compared.
 
 import KedisProtocol
@@ -156,10 +156,9 @@ enum GeoSearch {
             call.removeInsteadOfStoring(destination)
             return reply.integer(0)
         }
-        var matches = GeoMatches()
-        defer { matches.deallocate() }
+        var matches = FallibleArray<GeoMatch>()
         try find(in: index, shape, limit: options.isAny ? options.count : nil, &matches)
-        matches.sort(options.order)
+        guard options.order.sort(&matches) else { throw .outOfMemory }
         let count = min(matches.count, options.count ?? .max)
         if let destination = options.destination {
             try store(matches, count, options, shape, at: destination, event: form.storeEvent, &call)
@@ -170,7 +169,7 @@ enum GeoSearch {
     }
 
     private static func find(
-        in index: SortedSetValue, _ shape: GeoShape, limit: Int?, _ matches: inout GeoMatches
+        in index: SortedSetValue, _ shape: GeoShape, limit: Int?, _ matches: inout FallibleArray<GeoMatch>
     ) throws(CommandError) {
         var isRefused = false
         shape.forEachCell { cell in
@@ -192,8 +191,8 @@ enum GeoSearch {
     }
 
     private static func store(
-        _ matches: GeoMatches, _ count: Int, _ options: GeoSearchOptions, _ shape: GeoShape, at destination: Key,
-        event: StaticString, _ call: inout CommandCall
+        _ matches: borrowing FallibleArray<GeoMatch>, _ count: Int, _ options: GeoSearchOptions, _ shape: GeoShape,
+        at destination: Key, event: StaticString, _ call: inout CommandCall
     ) throws(CommandError) {
         var elements = ScoredMembers()
         for position in 0..<count {

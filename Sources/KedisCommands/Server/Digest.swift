@@ -110,8 +110,11 @@ struct DataDigest {
         for index in 0..<databaseCount {
             let database = keyspace.selecting(index)
             guard database.count > 0 else { continue }
-            total.mix(number: UInt32(truncatingIfNeeded: index))
+            var isEmpty = true
             database.forEachEntry { entry in
+                // Keys that are due do not count, and neither does a database of them.
+                if isEmpty { total.mix(number: UInt32(truncatingIfNeeded: index)) }
+                isEmpty = false
                 var digest = DataDigest()
                 digest.mix(entry.key)
                 digest.mix(entry)

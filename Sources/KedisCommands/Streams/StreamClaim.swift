@@ -177,7 +177,7 @@ enum StreamAutoClaimCommand {
     ) throws(CommandError) {
         reply.array(3)
         let start = reply.count
-        var gone = IDList()
+        var gone = FallibleArray<StreamID>()
         var (claimed, left, attempts) = (0, options.countMax, options.countMax * attemptFactor)
         var next = group.nextPending(from: options.first)
         while let pending = next, attempts > 0, left > 0, !reply.hasOverflowed {
@@ -229,31 +229,6 @@ enum StreamAutoClaimCommand {
             index += 1
         }
         return options
-    }
-
-    /// IDs in memory that may be refused.
-    private struct IDList: ~Copyable {
-        private var base: UnsafeMutablePointer<StreamID>?
-        private var capacity = 0
-        private(set) var count = 0
-
-        deinit { deallocateBuffer(base) }
-
-        subscript(index: Int) -> StreamID {
-            guard let base, index < count else { return .zero }
-            return base[index]
-        }
-
-        mutating func append(_ id: StreamID) -> Bool {
-            if count == capacity {
-                guard let grown = resizeBuffer(base, capacity: max(16, 2 * capacity)) else { return false }
-                (base, capacity) = (grown, max(16, 2 * capacity))
-            }
-            guard let base else { return false }
-            base[count] = id
-            count += 1
-            return true
-        }
     }
 }
 
