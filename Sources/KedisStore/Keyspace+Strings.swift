@@ -150,6 +150,7 @@ extension Keyspace {
         header.valueFieldByteCount = valueFieldByteCount
         header.isValueOutside = isValueOutside
         header.hasDeadline = after != noDeadline
+        header.hasMemberDeadlines = false
         guard table.pointee.reshape(&place, to: header, keepingValue: false) else { throw .outOfMemory }
         if let oldBlob { table.pointee.release(oldBlob, to: shared.pointee.reclaimer) }
         if let oldCollection { table.pointee.release(oldCollection, to: shared.pointee.reclaimer) }

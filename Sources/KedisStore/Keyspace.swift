@@ -89,27 +89,8 @@ package struct Keyspace {
     @inline(__always)
     private func find(_ key: Key, in stripe: UnsafeMutablePointer<Stripe>) -> Entry? {
         guard let table = stripe.pointee.table(databaseIndex), let place = table.pointee.find(key) else { return nil }
-        if isDue(place.cell) {
-            expireSlowly(place, hash: key.hash, in: table, of: stripe)
-            return nil
-        }
+        guard isLive(place, hash: key.hash, in: table, of: stripe) else { return nil }
         return Entry(cell: place.cell, hash: key.hash)
-    }
-
-    @inline(__always)
-    func isDue(_ cell: Cell) -> Bool {
-        let deadline = cell.deadlineMilliseconds
-        return deadline != noDeadline && deadline <= nowMilliseconds
-    }
-
-    @inline(never)
-    func expireSlowly(
-        _ place: Place, hash: UInt64, in table: UnsafeMutablePointer<Table>, of stripe: UnsafeMutablePointer<Stripe>
-    ) {
-        store.expiryObserver?(databaseIndex, place.cell.key)
-        table.pointee.remove(place, hash: hash, to: shared.pointee.reclaimer)
-        stripe.pointee.statistics.expired &+= 1
-        stripe.pointee.statistics.changes &+= 1
     }
 
     // MARK: Access clock
@@ -170,10 +151,7 @@ package struct Keyspace {
         guard let table = stripe.pointee.table(databaseIndex), let place = table.pointee.find(key) else {
             return false
         }
-        guard !isDue(place.cell) else {
-            expireSlowly(place, hash: key.hash, in: table, of: stripe)
-            return false
-        }
+        guard isLive(place, hash: key.hash, in: table, of: stripe) else { return false }
         table.pointee.remove(place, hash: key.hash, to: shared.pointee.reclaimer)
         return true
     }

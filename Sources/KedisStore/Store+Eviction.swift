@@ -218,7 +218,7 @@ private struct Evictor {
         else { return false }
         store.evictionObserver?(candidate.databaseIndex, place.cell.key)
         table.pointee.remove(place, hash: candidate.hash, to: store.shared.pointee.reclaimer)
-        stripe.pointee.statistics.evicted &+= 1
+        stripe.pointee.rareStatistics.evicted &+= 1
         stripe.pointee.statistics.changes &+= 1
         return true
     }

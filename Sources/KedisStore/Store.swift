@@ -83,7 +83,22 @@ package final class Store: @unchecked Sendable {
     /// The sum of all stripes' counters. Locks one stripe at a time, but for those in `held`.
     package func statistics(held: StripeSet = StripeSet()) -> StripeStatistics {
         var sum = StripeStatistics()
-        withEachStripe(held: held) { sum.add($0.pointee.statistics) }
+        withEachStripe(held: held) { stripe in
+            sum.hits &+= stripe.pointee.statistics.hits
+            sum.misses &+= stripe.pointee.statistics.misses
+            sum.expired &+= stripe.pointee.statistics.expired
+            sum.changes &+= stripe.pointee.statistics.changes
+        }
+        return sum
+    }
+
+    /// The same of those that are seldom touched.
+    package func rareStatistics(held: StripeSet = StripeSet()) -> RareStripeStatistics {
+        var sum = RareStripeStatistics()
+        withEachStripe(held: held) { stripe in
+            sum.expiredMembers &+= stripe.pointee.rareStatistics.expiredMembers
+            sum.evicted &+= stripe.pointee.rareStatistics.evicted
+        }
         return sum
     }
 
@@ -94,6 +109,7 @@ package final class Store: @unchecked Sendable {
             let changes = stripe.pointee.statistics.changes
             stripe.pointee.statistics = StripeStatistics()
             stripe.pointee.statistics.changes = changes
+            stripe.pointee.rareStatistics = RareStripeStatistics()
         }
     }
 

@@ -31,7 +31,7 @@ struct EvictionChoiceTests {
         }
         #expect(named.names.count == count / 4 && Set(named.names).count == count / 4)
         #expect(store.keyspace(0, nowMilliseconds: now).count == before - count / 4)
-        #expect(store.statistics().evicted == UInt64(count / 4))
+        #expect(store.rareStatistics().evicted == UInt64(count / 4))
         #expect(store.usedByteCount < usedBefore, "the used bytes fall at once")
         store.checkInvariants()
         return Set(named.names.compactMap { Int($0) })

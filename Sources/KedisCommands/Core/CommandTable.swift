@@ -21,7 +21,7 @@ package struct CommandEntry {
     /// May share a plan with the pipelined commands beside it.
     let isBatchable: Bool
     let handler: CommandHandler?
-    let spec: CommandSpec
+    package let spec: CommandSpec
     /// The container's name in lower case; empty for a command.
     let containerName: ByteView
     /// The entries of the subcommands.

@@ -63,7 +63,9 @@ enum RestoreCommand {
         var reader = RDBReader(payload: payload)
         do {
             let value = try reader.readPayloadValue()
-            try reader.load(value, as: key, in: call.keyspace, limits: call.engine.configuration.loadLimits)
+            let limits = call.engine.configuration.loadLimits
+            try reader.load(value, as: key, in: call.keyspace, limits: limits)
+            try reader.loadPayloadMemberDeadlines(as: key, in: call.keyspace, limits: limits)
         } catch {
             _ = call.keyspace.remove(key)
             if case .outOfMemory = error.reason { throw .outOfMemory }

@@ -71,7 +71,10 @@ enum SortCommand {
         _ call: inout CommandCall, _ reply: inout ReplyWriter, isReadOnly: Bool
     ) throws(CommandError) {
         var options = try SortOptions(call.arguments, isReadOnly: isReadOnly)
-        let source = try call.keyspace.read(call.key).map { (entry) throws(CommandError) in try SortSource(entry) }
+        let now = call.nowMilliseconds
+        let source = try call.keyspace.read(call.key).map { (entry) throws(CommandError) in
+            try SortSource(entry, nowMilliseconds: now)
+        }
         guard let source, source.count > 0 else { return try finishEmpty(&call, &reply, options) }
         // A set has no order of its own: what is stored of it is in one that can be repeated.
         if options.keepsOrder, options.storesResult, source.isUnordered {

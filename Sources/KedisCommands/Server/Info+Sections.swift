@@ -81,13 +81,15 @@ extension InfoCommand {
     static func writeStatistics(_ source: InfoSource, _ text: inout InfoText) {
         let counters = source.engine.statistics
         let store = source.engine.store.statistics()
+        let rare = source.engine.store.rareStatistics()
         text.add("total_connections_received", counters.connectionsReceived.load(ordering: .relaxed))
         text.add("total_commands_processed", counters.commandsProcessed.load(ordering: .relaxed))
         text.add("total_net_input_bytes", counters.inputByteCount.load(ordering: .relaxed))
         text.add("total_net_output_bytes", counters.outputByteCount.load(ordering: .relaxed))
         text.add("rejected_connections", counters.connectionsRejected.load(ordering: .relaxed))
         text.add("expired_keys", store.expired)
-        text.add("evicted_keys", store.evicted)
+        text.add("expired_subkeys", rare.expiredMembers)
+        text.add("evicted_keys", rare.evicted)
         text.add("evicted_clients", 0)
         let exceeded = source.engine.memory.exceededMilliseconds(
             nowNanoseconds: source.engine.clock.monotonicNanoseconds())
