@@ -111,7 +111,8 @@ extension ClientCommand {
         add(
             " age=\(seconds(from: record.createdMilliseconds, to: now)) idle=\(seconds(from: lastInteraction, to: now))"
         )
-        add(" flags=\(flags(of: record)) db=\(database) sub=0 psub=0 ssub=0 multi=-1")
+        add(" flags=\(flags(of: record)) db=\(database) sub=0 psub=0 ssub=0")
+        add(" multi=\(record.transactionCommandCount.load(ordering: .relaxed))")
         add(" qbuf=\(input) qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=\(output) oll=0 omem=0")
         add(" tot-mem=\(input &+ output) events=r cmd=")
         text.raw(lastCommand(of: record, isSelf, call))
@@ -128,6 +129,7 @@ extension ClientCommand {
 
     private static func flags(of record: ClientRecord) -> String {
         var flags = ""
+        if record.transactionCommandCount.load(ordering: .relaxed) >= 0 { flags += "x" }
         if record.isBlocked.load(ordering: .relaxed) { flags += "b" }
         if record.isKilled.load(ordering: .relaxed) { flags += "A" }
         if record.endpoint.isUnixSocket { flags += "U" }

@@ -26,7 +26,7 @@ enum SelectCommand {
 enum ResetCommand {
     static let spec = CommandSpec(
         "RESET", summary: "Puts the connection back into the state of a new one.", since: "6.2.0", group: .connection,
-        arity: 1, flags: [.noScript, .loading, .stale, .fast, .noAuthentication, .allowBusy],
+        arity: 1, flags: [.noScript, .loading, .stale, .fast, .noAuthentication, .allowBusy], locks: .none,
         replies: [.simple("RESET")], handler: run
     )
 
@@ -36,6 +36,8 @@ enum ResetCommand {
         client.pointee.databaseIndex = 0
         client.pointee.replyMode = .on
         client.pointee.leavesAccessClock = false
+        client.pointee.endTransaction()
+        call.unwatch()
         record.isNoTouch.store(false, ordering: .relaxed)
         record.isNoEvict.store(false, ordering: .relaxed)
         record.protocolVersion.store(2, ordering: .relaxed)

@@ -18,6 +18,8 @@ package struct AdmissionCondition: OptionSet, Sendable {
     package static let snapshotFailed = AdmissionCondition(rawValue: 1 << 2)
     /// More memory is used than `maxmemory` allows, and nothing may go. Known before each batch, see Eviction.swift.
     package static let memoryExhausted = AdmissionCondition(rawValue: 1 << 3)
+    /// Commands are collected, not executed: Session+Transactions.swift. Refuses nothing by itself.
+    package static let inTransaction = AdmissionCondition(rawValue: 1 << 4)
 }
 
 /// One check: under `condition`, commands with one of `refused` (all when empty) are refused, unless they have one of

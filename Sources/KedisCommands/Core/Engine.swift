@@ -39,8 +39,12 @@ package final class Engine: Sendable {
     package let clients: ClientRegistry
     package let statistics = EngineStatistics()
     package let memory: MemoryGauge
+    /// What anybody wants to know of what commands do.
+    package let interest = InterestWord()
     /// Who waits for which key.
-    package let waiters = WaiterTable()
+    package let waiters: WaiterTable
+    /// Who watches which key.
+    let watches: WatchTable
     package let commandStatistics: CommandStatistics
     package let startedMilliseconds: Int64
     /// DEBUG SET-ACTIVE-EXPIRE: whether the background tick removes what is due.
@@ -54,6 +58,8 @@ package final class Engine: Sendable {
         store: Store, configuration: Configuration = Configuration(), host: Host = Host(), clock: EngineClock = .system,
         seed: UInt64, table: CommandTable = CommandTable(allCommandSpecs)
     ) {
+        waiters = WaiterTable(interest)
+        watches = WatchTable(interest)
         self.store = store
         self.configuration = configuration
         self.host = host

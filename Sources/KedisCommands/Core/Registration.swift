@@ -13,6 +13,7 @@ package let allCommandSpecs: [CommandSpec] = [
     streamCommands,
     genericCommands,
     connectionCommands,
+    transactionCommands,
     serverCommands,
     explainCommands,
 ].flatMap { $0 }

@@ -48,6 +48,12 @@ package struct ClientState {
     /// Blocking commands answer at once, as if their time was up: in transactions, scripts and EXPLAIN ANALYZE.
     package var deniesBlocking = false
     package var conditions: AdmissionCondition = []
+    /// What was collected since MULTI.
+    package var transaction: Transaction?
+    /// BGSAVE was in the transaction that runs.
+    package var isSaveScheduled = false
+    /// Made by the first WATCH.
+    package var watcher: Watcher?
     package var random: RandomGenerator
 
     init(record: ClientRecord, random: RandomGenerator) {
@@ -79,6 +85,8 @@ package final class ClientRecord: Sendable {
     package let pendingInputByteCount = Atomic<Int>(0)
     package let pendingOutputByteCount = Atomic<Int>(0)
     package let isKilled = Atomic<Bool>(false)
+    /// The commands of its transaction, or -1.
+    package let transactionCommandCount = Atomic<Int>(-1)
     /// The client waits in a blocking command, until somebody has an outcome for it.
     package let isBlocked = Atomic<Bool>(false)
     /// What it waits with; the session's, for those who end the wait.

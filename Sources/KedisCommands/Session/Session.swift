@@ -34,8 +34,8 @@ package struct Session: ~Copyable {
     private var missingByteCount = 0
     /// Set while the client waits in a blocking command: see Session+Blocking.swift.
     var waiter: Waiter?
-    /// Made when somebody else waits for a key for the first time.
-    var services: ServiceQueue?
+    /// Made when somebody wants to know what commands do for the first time.
+    var observer: EffectObserver?
 
     /// Output beyond which a session stops executing until it was sent.
     package static let outputPauseByteCount = 1 << 20
@@ -62,6 +62,7 @@ package struct Session: ~Copyable {
 
     deinit {
         if let waiter { Self.abandon(waiter, engine) }
+        if let watcher = client.pointee.watcher { engine.unwatch(watcher) }
         engine.clients.remove(client.pointee.record)
         client.deinitialize(count: 1)
         client.deallocate()
