@@ -8,10 +8,10 @@ import Testing
 @Suite("EXPLAIN of every request")
 struct ExplainTests {
     /// Files whose requests end or silence the connection, change its protocol, count calls, or are not arguments;
-    /// those of transactions, whose commands are not answered one by one.
+    /// those of transactions and subscriptions, whose commands are not answered one by one.
     private static let unsuitable: Set = ["ping", "quit", "hello", "reset", "client", "shutdown", "explain", "info"]
     private static let cases = RespCase.registered.filter {
-        !unsuitable.contains($0.name) && $0.family != "transactions" && !blocks($0)
+        !unsuitable.contains($0.name) && !["transactions", "pubsub"].contains($0.family) && !blocks($0)
     }
 
     /// EXPLAIN does not wait, so a file with clients that do goes its own way.

@@ -1,9 +1,9 @@
 // A session whose client waits: it takes input but executes nothing until there is an outcome, which it answers.
 //
 // A transport looks at `isBlocked` after `receive` and `resume`. While it is set, the transport sees to it that
-// `expireWaiting` is called at `waitDeadlineNanoseconds`, and `finishWaiting` when the `wake` of `init` was called;
+// `expireWaiting` is called at `waitDeadlineNanoseconds`, and `finishWaiting` when the postbox says `wake`;
 // after each of them that answers true it sends the output and calls `resume`. When the connection ends it calls
-// `abandonWaiting` (or drops the session).
+// `leave` (or drops the session).
 
 import KedisProtocol
 import KedisStore
@@ -117,7 +117,7 @@ extension Session {
             countErrorSlowly(at: mark)
             engine.statistics.errorReplies.wrappingAdd(1, ordering: .relaxed)
         }
-        if client.pointee.replyMode != .on { muteSlowly(from: mark) }
+        if !client.pointee.followUp.isEmpty { followUpSlowly(from: mark) }
         client.pointee.record.lastInteractionMilliseconds.store(engine.clock.wallMilliseconds, ordering: .relaxed)
         return true
     }
@@ -138,8 +138,9 @@ extension Session {
         return finishWaiting()
     }
 
-    /// The client is gone: nobody serves it any more.
-    package mutating func abandonWaiting() {
+    /// The client is gone: nobody serves it any more, and it gets no messages.
+    package mutating func leave() {
+        client.pointee.endSubscriptions()
         guard let waiter else { return }
         self.waiter = nil
         Self.abandon(waiter, engine)

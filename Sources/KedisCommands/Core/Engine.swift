@@ -45,6 +45,8 @@ package final class Engine: Sendable {
     package let waiters: WaiterTable
     /// Who watches which key.
     let watches: WatchTable
+    /// Who listens to which channel.
+    let hub: MessageHub
     package let commandStatistics: CommandStatistics
     package let startedMilliseconds: Int64
     /// DEBUG SET-ACTIVE-EXPIRE: whether the background tick removes what is due.
@@ -60,6 +62,7 @@ package final class Engine: Sendable {
     ) {
         waiters = WaiterTable(interest)
         watches = WatchTable(interest)
+        hub = MessageHub(seed: store.seed)
         self.store = store
         self.configuration = configuration
         self.host = host

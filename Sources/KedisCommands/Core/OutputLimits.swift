@@ -1,6 +1,7 @@
 // `client-output-buffer-limit`: how much output may wait for a client of each class.
 
 import KedisUtilities
+package import Synchronization
 
 package struct OutputLimit: Equatable, Sendable {
     /// Bytes beyond which the client is closed at once; 0 for none.
@@ -16,7 +17,8 @@ package struct OutputLimits: Equatable, Sendable {
     /// In the order of `classNames`.
     private(set) var limits: [OutputLimit]
 
-    package var normal: OutputLimit { limits[0] }
+    var normal: OutputLimit { limits[0] }
+    var subscriber: OutputLimit { limits[2] }
 
     /// Reads the normalised form; classes that it lacks have no limits.
     init(_ text: String) {
@@ -54,5 +56,20 @@ package struct OutputLimits: Equatable, Sendable {
     var text: String {
         zip(Self.classNames, limits).map { "\($0) \($1.hardByteCount) \($1.softByteCount) \($1.softSeconds)" }
             .joined(separator: " ")
+    }
+}
+
+/// The limits of a class as checks read them: any thread, at any time.
+package final class HotOutputLimits: Sendable {
+    /// 0 for none.
+    package let hardByteCount = Atomic<Int>(0)
+    /// 0 for none.
+    package let softByteCount = Atomic<Int>(0)
+    package let softSeconds = Atomic<Int>(0)
+
+    func set(_ limit: OutputLimit) {
+        hardByteCount.store(Int(limit.hardByteCount), ordering: .relaxed)
+        softByteCount.store(Int(limit.softByteCount), ordering: .relaxed)
+        softSeconds.store(Int(limit.softSeconds), ordering: .relaxed)
     }
 }

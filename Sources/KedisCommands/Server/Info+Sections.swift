@@ -97,8 +97,9 @@ extension InfoCommand {
         text.add("current_eviction_exceeded_time", exceeded.current)
         text.add("keyspace_hits", store.hits)
         text.add("keyspace_misses", store.misses)
-        text.add("pubsub_channels", 0)
-        text.add("pubsub_patterns", 0)
+        text.add("pubsub_channels", source.engine.hub.channels.count)
+        text.add("pubsub_patterns", source.engine.hub.patterns.count)
+        text.add("pubsubshard_channels", source.engine.hub.shardChannels.count)
         let memory = source.engine.store.memoryStatistics(held: source.held)
         let maintenance = source.engine.memory.maintenanceMilliseconds
         text.add("active_defrag_hits", memory.movedCellCount)

@@ -196,7 +196,7 @@ extension Session {
             keyRange: item.firstKey..<item.firstKey &+ item.keyCount, held: held)
         if batch.isObserved { serveSlowly(held: held) }
         // The reply of a client that waits comes later, and its mode is looked at then.
-        if !hasBlocked, client.pointee.replyMode != .on { muteSlowly(from: mark) }
+        if !hasBlocked, !client.pointee.followUp.isEmpty { followUpSlowly(from: mark) }
         batch.executedCount += 1
         batch.lastCommand = item.entry.pointee.identifier
     }
@@ -226,9 +226,18 @@ extension Session {
         return outcome == .blocked
     }
 
-    /// CLIENT REPLY OFF and SKIP: drops the reply that was just written.
+    /// What is to be done after the command whose reply begins at `mark`.
     @inline(never)
-    mutating func muteSlowly(from mark: Int) {
+    mutating func followUpSlowly(from mark: Int) {
+        mute(from: mark)
+        guard client.pointee.followUp.contains(.pushes) else { return }
+        client.pointee.followUp.remove(.pushes)
+        for message in client.pointee.pushes { message.append(to: &output) }
+        client.pointee.pushes.removeAll()
+    }
+
+    /// CLIENT REPLY OFF and SKIP: drops the reply that was just written.
+    private mutating func mute(from mark: Int) {
         switch client.pointee.replyMode {
         case .on: break
         case .off: output.truncate(to: mark)
@@ -264,7 +273,7 @@ extension Session {
             let subcommand = list.count > 1 ? engine.table.subcommand(list[1], of: command) : nil
             engine.commandStatistics.noteRejection((subcommand ?? command).pointee.identifier)
         }
-        if client.pointee.replyMode != .on { muteSlowly(from: mark) }
+        if !client.pointee.followUp.isEmpty { followUpSlowly(from: mark) }
     }
 }
 

@@ -31,7 +31,7 @@ extension Session {
         }
         client.pointee.record.transactionCommandCount.store(transaction.items.count, ordering: .relaxed)
         output.simple("QUEUED")
-        if client.pointee.replyMode != .on { muteSlowly(from: output.count - 9) }
+        if !client.pointee.followUp.isEmpty { followUpSlowly(from: output.count - 9) }
         return true
     }
 
@@ -64,7 +64,7 @@ extension Session {
         keys.removeAll()
         engine.commandStatistics.noteCalls(
             exec.pointee.identifier, count: 1, nanoseconds: engine.clock.monotonicNanoseconds() &- began)
-        if client.pointee.replyMode != .on { muteSlowly(from: mark) }
+        if !client.pointee.followUp.isEmpty { followUpSlowly(from: mark) }
     }
 
     /// Why a transaction may not run at all.
