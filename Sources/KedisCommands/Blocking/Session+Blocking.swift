@@ -27,13 +27,14 @@ extension Session {
     /// what serving waiters needs.
     @inline(never)
     mutating func observeSlowly(held: StripeSet) -> StripeSet {
+        batch.isMonitored = engine.interest.current.hasMonitors
         let isChanging = (0..<batch.count).contains { !batch.items[$0].entry.pointee.flags.contains(.readOnly) }
         return isChanging && !held.isEmpty ? observe(held: held, isChanging: true) : held
     }
 
     /// The same for what is planned in `keys`.
     mutating func observe(held: StripeSet, isChanging: Bool) -> StripeSet {
-        guard !engine.interest.current.isEmpty else { return held }
+        guard engine.interest.current.concernsEffects else { return held }
         let observer = observer ?? EffectObserver(engine)
         self.observer = observer
         batch.isObserved = true
@@ -110,10 +111,9 @@ extension Session {
         case .abandoned:
             return false
         }
-        let identifier = waiter.entry.pointee.identifier
-        engine.commandStatistics.noteCalls(identifier, count: 0, nanoseconds: waiter.serviceNanoseconds)
+        noteServiceSlowly(of: waiter)
         if isFailed {
-            engine.commandStatistics.noteFailure(identifier)
+            counters.noteFailure(waiter.entry.pointee.identifier)
             countErrorSlowly(at: mark)
             engine.statistics.errorReplies.wrappingAdd(1, ordering: .relaxed)
         }
@@ -141,6 +141,7 @@ extension Session {
     /// The client is gone: nobody serves it any more, and it gets no messages.
     package mutating func leave() {
         client.pointee.endSubscriptions()
+        client.pointee.endMonitoring(engine.observability.monitors)
         guard let waiter else { return }
         self.waiter = nil
         Self.abandon(waiter, engine)

@@ -95,6 +95,8 @@ package final class Waiter: @unchecked Sendable {
     private(set) var outcome: Outcome?
     private(set) var reply: UnsafeMutablePointer<ReplyWriter>?
     private(set) var serviceNanoseconds: UInt64 = 0
+    /// What the first run took; the session's.
+    var firstNanoseconds: UInt64 = 0
 
     /// Copies what `call` needs to run again; fails when memory is exhausted.
     init(

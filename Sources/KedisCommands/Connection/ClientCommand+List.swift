@@ -139,6 +139,7 @@ extension ClientCommand {
 
     private static func flags(of record: ClientRecord) -> String {
         var flags = ""
+        if record.isMonitor.load(ordering: .relaxed) { flags += "O" }
         if record.isSubscriber { flags += "P" }
         if record.transactionCommandCount.load(ordering: .relaxed) >= 0 { flags += "x" }
         if record.isBlocked.load(ordering: .relaxed) { flags += "b" }

@@ -40,6 +40,7 @@ enum ResetCommand {
         client.pointee.endTransaction()
         call.unwatch()
         client.pointee.endSubscriptions()
+        client.pointee.endMonitoring(call.engine.observability.monitors)
         record.isNoTouch.store(false, ordering: .relaxed)
         record.isNoEvict.store(false, ordering: .relaxed)
         record.protocolVersion.store(2, ordering: .relaxed)

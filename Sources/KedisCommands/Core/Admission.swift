@@ -22,6 +22,8 @@ package struct AdmissionCondition: OptionSet, Sendable {
     package static let inTransaction = AdmissionCondition(rawValue: 1 << 4)
     /// The client speaks RESP2 and is subscribed: replies could not be told from messages.
     package static let subscribed = AdmissionCondition(rawValue: 1 << 5)
+    /// The client is shown all commands (MONITOR); for Redis it is a kind of replica.
+    package static let monitoring = AdmissionCondition(rawValue: 1 << 12)
 }
 
 /// One check: under `condition`, commands with one of `refused` (all when empty) are refused, unless they have one of
@@ -68,6 +70,10 @@ struct AdmissionCheck: Sendable {
         AdmissionCheck(
             name: "loading", condition: .loading, refused: [], exempt: .loading,
             error: "LOADING Redis is loading the dataset in memory"
+        ),
+        AdmissionCheck(
+            name: "monitor", condition: .monitoring, refused: [.write, .readOnly, .mayReplicate], exempt: [],
+            error: "ERR Replica can't interact with the keyspace"
         ),
     ]
 }

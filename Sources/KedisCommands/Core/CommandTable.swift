@@ -22,6 +22,8 @@ package struct CommandEntry {
     let isBatchable: Bool
     /// Locks stripes by itself, so that a transaction needs all of them.
     let walksKeyspace: Bool
+    /// Whether calls may take long.
+    let cost: CommandCost
     /// Executed in a transaction too, instead of being collected.
     let handlesTransaction: Bool
     let handler: CommandHandler?
@@ -167,7 +169,7 @@ package final class CommandTable: @unchecked Sendable {
             to: CommandEntry(
                 identifier: entries.count, fullName: fullName, name: permanentCopy(spec.name), arity: spec.arity,
                 flags: spec.flags, locks: spec.locks, keyPlan: keyPlan, isBatchable: isBatchable(spec),
-                walksKeyspace: walksKeyspace(spec), handlesTransaction: transactionNames.contains(fullName.text),
+                walksKeyspace: walksKeyspace(spec), cost: CommandCost(spec), handlesTransaction: transactionNames.contains(fullName.text),
                 handler: spec.handler, spec: spec, containerName: container ?? .empty, subcommands: subcommands
             )
         )

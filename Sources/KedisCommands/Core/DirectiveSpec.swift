@@ -25,11 +25,13 @@ package enum DirectiveKind: Sendable {
     case saveRules
     /// Groups of class, hard limit, soft limit and seconds.
     case outputLimits
+    /// Percentages between blanks.
+    case percentiles
 
     /// Whether a line of a file may give several words.
     package var takesSeveralWords: Bool {
         switch self {
-        case .list, .saveRules, .outputLimits: true
+        case .list, .saveRules, .outputLimits, .percentiles: true
         default: false
         }
     }
@@ -85,6 +87,7 @@ extension DirectiveSpec {
         case .text: try normaliseText(text)
         case .list: words(of: text).joined(separator: " ")
         case .saveRules: try normaliseSaveRules(text)
+        case .percentiles: try normalisePercentiles(text)
         case .outputLimits: try OutputLimits(previous).changed(by: text).text
         }
     }

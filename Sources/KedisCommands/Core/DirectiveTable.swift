@@ -4,7 +4,7 @@
 let directiveTable: [DirectiveSpec] =
     networkDirectives + clientDirectives + dataDirectives + listDirectives + setDirectives + sortedSetDirectives
     + hashDirectives + streamDirectives
-    + memoryDirectives + lazyFreeDirectives + processDirectives
+    + memoryDirectives + lazyFreeDirectives + processDirectives + observabilityDirectives
 
 private let anySize: ClosedRange<Int64> = 0...Int64.max
 private let anyCount: ClosedRange<Int64> = 0...Int64(Int32.max)

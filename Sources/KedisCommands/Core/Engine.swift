@@ -3,7 +3,7 @@
 // Immutable but for atomics and what its members guard themselves. No I/O: see Host.
 
 package import KedisStore
-import KedisUtilities
+package import KedisUtilities
 package import Synchronization
 
 /// The times that the engine asks for. A test gives its own.
@@ -12,10 +12,14 @@ package struct EngineClock: Sendable {
     package var wallMicroseconds: @Sendable () -> Int64
     /// For durations only.
     package var monotonicNanoseconds: @Sendable () -> UInt64
+    /// A cheaper one for the durations of commands; nil takes ``monotonicNanoseconds``.
+    package var ticks: TickClock?
 
     package init(
-        wallMicroseconds: @escaping @Sendable () -> Int64, monotonicNanoseconds: @escaping @Sendable () -> UInt64
+        wallMicroseconds: @escaping @Sendable () -> Int64, monotonicNanoseconds: @escaping @Sendable () -> UInt64,
+        ticks: TickClock? = nil
     ) {
+        self.ticks = ticks
         self.wallMicroseconds = wallMicroseconds
         self.monotonicNanoseconds = monotonicNanoseconds
     }
@@ -23,7 +27,7 @@ package struct EngineClock: Sendable {
     package static var system: EngineClock {
         EngineClock(
             wallMicroseconds: { KedisUtilities.wallClockMicroseconds() },
-            monotonicNanoseconds: { KedisUtilities.monotonicNanoseconds() }
+            monotonicNanoseconds: { KedisUtilities.monotonicNanoseconds() }, ticks: .system
         )
     }
 
@@ -48,6 +52,8 @@ package final class Engine: Sendable {
     /// Who listens to which channel.
     let hub: MessageHub
     package let commandStatistics: CommandStatistics
+    /// Slow log, latency monitor, MONITOR and the like.
+    package let observability: Observability
     package let startedMilliseconds: Int64
     /// DEBUG SET-ACTIVE-EXPIRE: whether the background tick removes what is due.
     package let isActiveExpiryEnabled = Atomic<Bool>(true)
@@ -63,6 +69,7 @@ package final class Engine: Sendable {
         waiters = WaiterTable(interest)
         watches = WatchTable(interest)
         hub = MessageHub(seed: store.seed)
+        observability = Observability(interest)
         self.store = store
         self.configuration = configuration
         self.host = host
@@ -74,6 +81,7 @@ package final class Engine: Sendable {
         clients = ClientRegistry()
         memory = MemoryGauge(seed: seed)
         store.setAccessTracking(configuration.accessTracking)
+        observability.follow(configuration)
     }
 
     /// Lets the store and the host follow directives that CONFIG SET has changed; nil, or why one cannot be applied.
@@ -82,6 +90,7 @@ package final class Engine: Sendable {
         if names.contains(where: { $0 == "maxmemory-policy" || $0.hasPrefix("lfu-") }) {
             store.setAccessTracking(configuration.accessTracking)
         }
+        observability.follow(configuration)
         if names.contains(where: { $0.hasPrefix("maxmemory") }) { memory.requestEviction() }
         if names.contains("maxmemory") { warnAboutLimit() }
         return nil

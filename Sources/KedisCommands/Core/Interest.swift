@@ -17,6 +17,7 @@ package struct Interest: Sendable {
     fileprivate static let waiterMask: UInt64 = (1 << 24) - 1
     fileprivate static let watcherUnit: UInt64 = 1 << 24
     fileprivate static let watcherMask: UInt64 = waiterMask << 24
+    fileprivate static let monitorFlag: UInt64 = 1 << 63
 
     fileprivate let bits: UInt64
 
@@ -30,6 +31,12 @@ package struct Interest: Sendable {
 
     /// Somebody watches a key: Transactions/WatchTable.swift.
     package var hasWatchers: Bool { bits & Interest.watcherMask != 0 }
+
+    /// Somebody wants to see every command: Observability/MonitorRegistry.swift.
+    package var hasMonitors: Bool { bits & Interest.monitorFlag != 0 }
+
+    /// Somebody wants to know which keys change.
+    var concernsEffects: Bool { bits & ~Interest.monitorFlag != 0 }
 }
 
 package final class InterestWord: Sendable {
@@ -45,6 +52,15 @@ package final class InterestWord: Sendable {
     func removeWaiter() { word.wrappingSubtract(Interest.waiterUnit, ordering: .relaxed) }
 
     func addWatcher() { word.wrappingAdd(Interest.watcherUnit, ordering: .relaxed) }
+
+    /// One caller at a time.
+    func setMonitors(_ isOn: Bool) {
+        if isOn {
+            word.bitwiseOr(Interest.monitorFlag, ordering: .relaxed)
+        } else {
+            word.bitwiseAnd(~Interest.monitorFlag, ordering: .relaxed)
+        }
+    }
 
     func removeWatcher() { word.wrappingSubtract(Interest.watcherUnit, ordering: .relaxed) }
 }

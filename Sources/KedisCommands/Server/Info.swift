@@ -47,6 +47,8 @@ enum InfoCommand {
         Section("modules", "Modules", write: { _, _ in }),
         Section("commandstats", "Commandstats", isDefault: false, write: writeCommandStatistics),
         Section("errorstats", "Errorstats", write: writeErrorStatistics),
+        Section("latencystats", "Latencystats", isDefault: false, write: writeLatencyStatistics),
+        Section("latencystages", "Latencystages", isDefault: false, write: writeStages),
         Section("cluster", "Cluster", write: { _, text in text.add("cluster_enabled", 0) }),
         Section("keyspace", "Keyspace", write: writeKeyspace),
     ]

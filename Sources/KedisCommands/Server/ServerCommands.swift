@@ -12,4 +12,7 @@ let serverCommands: [CommandSpec] = [
     ShutdownCommand.spec,
     TimeCommand.spec,
     LolwutCommand.spec,
+    SlowLogCommand.spec,
+    LatencyCommand.spec,
+    MonitorCommand.spec,
 ]

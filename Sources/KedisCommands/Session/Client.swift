@@ -106,6 +106,8 @@ package final class ClientRecord: Sendable {
     package let pendingInputByteCount = Atomic<Int>(0)
     package let pendingOutputByteCount = Atomic<Int>(0)
     package let isKilled = Atomic<Bool>(false)
+    /// The client is shown all commands: Observability/MonitorRegistry.swift.
+    package let isMonitor = Atomic<Bool>(false)
     /// The commands of its transaction, or -1.
     package let transactionCommandCount = Atomic<Int>(-1)
     /// The client waits in a blocking command, until somebody has an outcome for it.

@@ -36,6 +36,11 @@ struct Batch: ~Copyable {
     var lastCommand = -1
     /// Somebody wants to know what this batch does, and the locks are wide enough to serve who waits for its keys.
     var isObserved = false
+    /// Somebody wants to see the commands, and these are to be told that they were shown some: see MonitorRegistry.
+    var isMonitored = false
+    var bells: [Postbox] = []
+    /// One of the commands may take long: CommandCost.swift.
+    var hasLongCommand = false
 
     init() { items = .allocate(capacity: Batch.capacity) }
 
@@ -83,6 +88,7 @@ extension Session {
             keyCount: keys.count - firstKey
         )
         batch.count += 1
+        if entry.pointee.cost.mayTakeLong(list) { batch.hasLongCommand = true }
         batch.stripes.formUnion(stripes)
         if batch.count == Batch.capacity || !entry.pointee.isBatchable || isInline { flush() }
     }
@@ -151,6 +157,10 @@ extension Session {
     private mutating func executeBatch() {
         guard batch.count > 0 else { return }
         var stripes = batch.stripes
+        let isSampled =
+            observabilitySwitches.pointee.samplesStages.load(ordering: .relaxed) && stageSample.takesNext()
+        let watchesLocks = observabilitySwitches.pointee.watchesLocks.load(ordering: .relaxed)
+        let lockBegan = isSampled || watchesLocks ? ticks : 0
         store.lock(stripes)
         if !engine.interest.current.isEmpty { stripes = observeSlowly(held: stripes) }
         // Under the locks: waiting for them, or the command before, may have taken longer than a key had to live.
@@ -161,40 +171,33 @@ extension Session {
                 UnsafeBufferPointer(start: keys.base, count: count), databaseIndex: client.pointee.databaseIndex
             )
         }
-        let began = engine.clock.monotonicNanoseconds()
-        for index in 0..<batch.count { execute(batch.items[index], held: stripes) }
-        let elapsed = engine.clock.monotonicNanoseconds() &- began
+        let began = ticks
+        let commandCount = batch.count
+        let ended = executeItems(held: stripes, began: began)
         store.unlock(stripes)
         if batch.isObserved { endServiceSlowly() }
-        countCalls(nanoseconds: elapsed)
+        if batch.isMonitored { ringMonitorsSlowly() }
+        if watchesLocks { noteLockWaitSlowly(lockBegan: lockBegan, began: began) }
+        if isSampled {
+            noteStagesSlowly(lockBegan: lockBegan, began: began, ended: ended, commandCount: commandCount)
+        }
         batch.count = 0
+        batch.hasLongCommand = false
         batch.stripes = StripeSet()
         keys.removeAll()
     }
 
-    /// Counts the calls of the batch, of which each took its share of the time: two looks at the clock for a batch, and
-    /// one addition for each run of equal commands.
-    private func countCalls(nanoseconds: UInt64) {
-        let share = nanoseconds / UInt64(truncatingIfNeeded: batch.count)
-        var start = 0
-        while start < batch.count {
-            let identifier = batch.items[start].entry.pointee.identifier
-            var end = start + 1
-            while end < batch.count, batch.items[end].entry.pointee.identifier == identifier { end += 1 }
-            engine.commandStatistics.noteCalls(
-                identifier, count: end - start, nanoseconds: share &* UInt64(truncatingIfNeeded: end - start)
-            )
-            start = end
-        }
-    }
-
     @inline(__always)
-    private mutating func execute(_ item: Batch.Item, held: StripeSet) {
+    mutating func execute(_ item: Batch.Item, held: StripeSet) {
         let mark = output.count
         let hasBlocked = run(
             item.entry, arguments.list(from: item.firstArgument, count: item.argumentCount, base: item.base),
             keyRange: item.firstKey..<item.firstKey &+ item.keyCount, held: held)
         if batch.isObserved { serveSlowly(held: held) }
+        if batch.isMonitored {
+            showToMonitorsSlowly(
+                item.entry, arguments.list(from: item.firstArgument, count: item.argumentCount, base: item.base))
+        }
         // The reply of a client that waits comes later, and its mode is looked at then.
         if !hasBlocked, !client.pointee.followUp.isEmpty { followUpSlowly(from: mark) }
         batch.executedCount += 1
@@ -220,7 +223,7 @@ extension Session {
         applyEffects(&call)
         if outcome == .blocked, !startWaitingSlowly(call) { outcome = .failed }
         if outcome == .failed {
-            engine.commandStatistics.noteFailure(entry.pointee.identifier)
+            counters.noteFailure(entry.pointee.identifier)
             countErrorSlowly(at: mark)
         }
         return outcome == .blocked
@@ -271,7 +274,7 @@ extension Session {
         countErrorSlowly(at: mark)
         if let command = engine.table.command(list[0]) {
             let subcommand = list.count > 1 ? engine.table.subcommand(list[1], of: command) : nil
-            engine.commandStatistics.noteRejection((subcommand ?? command).pointee.identifier)
+            counters.noteRejection((subcommand ?? command).pointee.identifier)
         }
         if !client.pointee.followUp.isEmpty { followUpSlowly(from: mark) }
     }

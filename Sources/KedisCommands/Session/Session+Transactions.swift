@@ -19,7 +19,7 @@ extension Session {
         guard let transaction = client.pointee.transaction else { return false }
         if entry.pointee.handlesTransaction {
             guard entry.pointee.fullName == "exec" else { return false }
-            executeTransaction(entry, transaction)
+            executeTransaction(entry, list, transaction)
             return true
         }
         guard !entry.pointee.flags.contains(.noMulti) else {
@@ -47,23 +47,29 @@ extension Session {
 
     // MARK: EXEC
 
-    private mutating func executeTransaction(_ exec: UnsafePointer<CommandEntry>, _ transaction: Transaction) {
+    private mutating func executeTransaction(
+        _ exec: UnsafePointer<CommandEntry>, _ list: ArgumentList, _ transaction: Transaction
+    ) {
         let mark = output.count
-        let began = engine.clock.monotonicNanoseconds()
+        let began = ticks
         batch.executedCount += 1
         batch.lastCommand = exec.pointee.identifier
         client.pointee.endTransaction()
+        batch.isMonitored = engine.interest.current.hasMonitors
         if let refusal = refusal(of: transaction) {
             output.commandError(refusal)
             if let watcher = client.pointee.watcher { engine.unwatch(watcher) }
-            engine.commandStatistics.noteRejection(exec.pointee.identifier)
+            counters.noteFailure(exec.pointee.identifier)
             countErrorSlowly(at: mark)
         } else {
             run(transaction)
         }
         keys.removeAll()
-        engine.commandStatistics.noteCalls(
-            exec.pointee.identifier, count: 1, nanoseconds: engine.clock.monotonicNanoseconds() &- began)
+        noteExecution(exec, list, nanoseconds: nanoseconds(from: began, to: ticks))
+        if batch.isMonitored {
+            showToMonitorsSlowly(exec, list)
+            ringMonitorsSlowly()
+        }
         if !client.pointee.followUp.isEmpty { followUpSlowly(from: mark) }
     }
 
@@ -114,12 +120,11 @@ extension Session {
         client.pointee.deniesBlocking = true
         output.array(transaction.items.count)
         for (index, item) in transaction.items.enumerated() {
-            let began = engine.clock.monotonicNanoseconds()
-            _ = run(
-                item.entry, transaction.arguments(of: item),
-                keyRange: firstKeys[index]..<firstKeys[index + 1], held: held)
-            engine.commandStatistics.noteCalls(
-                item.entry.pointee.identifier, count: 1, nanoseconds: engine.clock.monotonicNanoseconds() &- began)
+            let began = ticks
+            let list = transaction.arguments(of: item)
+            _ = run(item.entry, list, keyRange: firstKeys[index]..<firstKeys[index + 1], held: held)
+            noteExecution(item.entry, list, nanoseconds: nanoseconds(from: began, to: ticks))
+            if batch.isMonitored { showToMonitorsSlowly(item.entry, list) }
         }
         client.pointee.deniesBlocking = deniedBlocking
         if batch.isObserved { serveSlowly(held: held) }

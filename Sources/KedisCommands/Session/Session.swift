@@ -32,6 +32,12 @@ package struct Session: ~Copyable {
     var batch = Batch()
     /// What the parser said it still needs.
     private var missingByteCount = 0
+    /// The clock of durations, and how batches are timed and sampled: Observability/Session+Timing.swift.
+    let tickClock: TickClock?
+    let counters: CommandShard
+    let observabilitySwitches: UnsafeMutablePointer<ObservabilitySwitches>
+    var timing: TimingChoice
+    var stageSample = StageSample()
     /// Set while the client waits in a blocking command: see Session+Blocking.swift.
     var waiter: Waiter?
     /// Made when somebody wants to know what commands do for the first time.
@@ -42,9 +48,10 @@ package struct Session: ~Copyable {
 
     /// - Parameters:
     ///   - postbox: where others leave what they want of the client; its owner is the session's thread.
+    ///   - loopNumber: the number of the event loop that executes the session, for counters of its own.
     package init(
         engine: Engine, endpoint: ClientEndpoint = .embedded, version: ProtocolVersion = .resp2,
-        postbox: Postbox = Postbox()
+        postbox: Postbox = Postbox(), loopNumber: Int? = nil
     ) {
         self.engine = engine
         store = engine.store.handle
@@ -54,6 +61,11 @@ package struct Session: ~Copyable {
             endpoint: endpoint, nowMilliseconds: engine.clock.wallMilliseconds, postbox: postbox
         )
         record.protocolVersion.store(Int(version.rawValue), ordering: .relaxed)
+        tickClock = engine.clock.ticks
+        // Programs that embed the engine seldom have more threads than these.
+        counters = engine.commandStatistics.shard(loopNumber ?? Int(truncatingIfNeeded: record.identifier & 7))
+        observabilitySwitches = engine.observability.switches
+        timing = TimingChoice(clientIdentifier: record.identifier)
         client = .allocate(capacity: 1)
         client.initialize(to: ClientState(record: record, random: engine.makeRandomGenerator()))
         output = ReplyWriter(version: version)
@@ -63,6 +75,7 @@ package struct Session: ~Copyable {
         if let waiter { Self.abandon(waiter, engine) }
         if let watcher = client.pointee.watcher { engine.unwatch(watcher) }
         client.pointee.endSubscriptions()
+        client.pointee.endMonitoring(engine.observability.monitors)
         engine.clients.remove(client.pointee.record)
         client.deinitialize(count: 1)
         client.deallocate()
