@@ -53,7 +53,6 @@ enum ConfigurationPage {
         (["cluster-enabled"], "There is no cluster."),
         (["tls-port", "tls-cert-file"], "There is no TLS: put a proxy in front."),
         (["notify-keyspace-events"], "There is no pub/sub, so no notifications."),
-        (["slowlog-log-slower-than", "latency-monitor-threshold"], "There is no slow log; `EXPLAIN ANALYZE` measures one command."),
         (["rename-command"], "Commands keep their names."),
         (["loadmodule"], "There are no modules."),
         (["pidfile", "supervised", "syslog-enabled"], "Kedis stays in the foreground and logs to standard output or `logfile`."),
@@ -76,6 +75,7 @@ enum ConfigurationPage {
         case .text: "text"
         case .list: "words"
         case .saveRules: "pairs of seconds and changes"
+        case .percentiles: "percentages"
         case .outputLimits: "groups of class, hard limit, soft limit, seconds"
         }
     }

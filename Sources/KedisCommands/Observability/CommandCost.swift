@@ -16,7 +16,7 @@ struct CommandCost: Sendable {
     private static let growingNames: Set<String> = ["SETBIT", "SETRANGE", "BITFIELD"]
 
     init(_ spec: CommandSpec) {
-        let isConstant = spec.complexity?.hasPrefix("O(1)") ?? false
+        let isConstant = spec.complexity.hasPrefix("O(1)")
         isUneven = !spec.flags.contains(.fast) && !isConstant || Self.growingNames.contains(spec.name)
     }
 

@@ -5,6 +5,7 @@
 
 import KedisStore
 import KedisUtilities
+import Synchronization
 
 enum LatencyDoctor {
     static func advice(_ engine: Engine, nowSeconds: Int64) -> String {

@@ -6,7 +6,7 @@
 
 import KedisStore
 import KedisUtilities
-import Synchronization
+package import Synchronization
 
 /// What can hold up the server. The names are Redis's where it has the event.
 package enum LatencyEvent: String, CaseIterable, Sendable {

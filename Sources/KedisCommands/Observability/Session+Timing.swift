@@ -18,6 +18,7 @@
 import KedisProtocol
 import KedisStore
 import KedisUtilities
+import Synchronization
 
 /// Chooses how the next batch of a session is timed.
 struct TimingChoice {

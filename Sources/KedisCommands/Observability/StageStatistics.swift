@@ -11,7 +11,7 @@
 // Ownership: the engine's. Threads: any, atomics. Cost: nothing for what is not sampled but a test.
 
 import KedisUtilities
-import Synchronization
+package import Synchronization
 
 package enum RequestStage: Int, CaseIterable, Sendable {
     /// From the turn of the event loop that found the bytes to the moment that the batch asks for its locks: other
