@@ -72,7 +72,7 @@ struct AdmissionCheck: Sendable {
             error: "LOADING Redis is loading the dataset in memory"
         ),
         AdmissionCheck(
-            name: "monitor", condition: .monitoring, refused: [.write, .readOnly, .mayReplicate], exempt: [],
+            name: "monitor", condition: .monitoring, refused: [.write, .readOnly], exempt: [],
             error: "ERR Replica can't interact with the keyspace"
         ),
     ]

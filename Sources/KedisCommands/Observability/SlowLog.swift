@@ -47,11 +47,10 @@ package final class SlowLog: Sendable {
     private static let argumentCountMax = 32
     private static let argumentByteCountMax = 128
 
-    /// Follows the directives.
+    /// Follows the directives. What is too much goes with the next entry, as in Redis.
     func limit(nanosecondsMin: UInt64, countMax: Int) {
-        self.nanosecondsMin.store(countMax > 0 ? nanosecondsMin : .max, ordering: .relaxed)
+        self.nanosecondsMin.store(nanosecondsMin, ordering: .relaxed)
         self.countMax.store(countMax, ordering: .relaxed)
-        state.withLock { $0.trim(to: countMax) }
     }
 
     // MARK: Writing

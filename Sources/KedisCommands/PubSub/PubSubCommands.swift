@@ -145,6 +145,10 @@ enum PublishCommand {
     private static func publish(
         _ kind: TopicKind, _ call: inout CommandCall, _ reply: inout ReplyWriter
     ) throws(CommandError) {
+        // For Redis a client that monitors is a replica, and what a replica publishes would go nowhere.
+        guard !call.client.pointee.conditions.contains(.monitoring) else {
+            throw .literal("ERR Replica can't interact with the keyspace")
+        }
         var bells: [Postbox] = []
         let count = call.engine.hub.publish(
             call.arguments[2], to: call.arguments[1], kind: kind, from: call.client, bells: &bells)
