@@ -19,6 +19,8 @@ package final class KedisServer: Service {
     let context: ServerContext
     private let group: MultiThreadedEventLoopGroup
     private let loops: [LoopClients]
+    private let health: Health
+    private let metrics: MetricsServer?
     private let running = Locked(Running())
     private let stopRequests: AsyncStream<StopReason>
     private let requestStop: AsyncStream<StopReason>.Continuation
@@ -45,7 +47,12 @@ package final class KedisServer: Service {
         self.context = context
         let group = MultiThreadedEventLoopGroup(numberOfThreads: configuration.integer("threads"))
         self.group = group
-        loops = group.makeIterator().map { LoopClients(loop: $0, server: context) }
+        let health = Health(loopCount: configuration.integer("threads"))
+        self.health = health
+        loops = group.makeIterator().enumerated().map { number, loop in
+            LoopClients(loop: loop, number: number, server: context, health: health)
+        }
+        metrics = configuration.integer("metrics-port") > 0 ? MetricsServer(engine: engine, health: health) : nil
         (stopRequests, requestStop) = AsyncStream.makeStream(of: StopReason.self, bufferingPolicy: .bufferingNewest(4))
         let request = requestStop
         state.setHooks(
@@ -70,6 +77,9 @@ package final class KedisServer: Service {
 
     /// The TCP port that the server listens on; 0 before it does, and without TCP.
     package var port: Int { state.port.load(ordering: .relaxed) }
+
+    /// The port of /metrics and /healthz; 0 when there is none.
+    package var metricsPort: Int { state.metricsPort.load(ordering: .relaxed) }
 
     /// Runs until SHUTDOWN or a graceful shutdown of the service group.
     package func run() async throws {
@@ -103,16 +113,19 @@ package final class KedisServer: Service {
     package func start(ephemeralPort: Bool = false) async throws(StartError) {
         do throws(StartError) {
             limitClients()
+            try await openMetrics(ephemeralPort: ephemeralPort)
             try lockSnapshot()
             try load()
             engine.warnAboutLimit()
             try await listen(ephemeralPort: ephemeralPort)
         } catch {
             running.withLock { $0.snapshotLock = nil }
+            await metrics?.stop()
             try? await group.shutdownGracefully()
             throw error
         }
         startTicks()
+        health.enter(.serving)
         log(.notice, "Ready to accept connections")
     }
 
@@ -174,6 +187,17 @@ package final class KedisServer: Service {
         }
     }
 
+    private func openMetrics(ephemeralPort: Bool) async throws(StartError) {
+        guard let metrics else { return }
+        let addresses = engine.configuration.text("metrics-bind").split(separator: " ").map(String.init)
+        let port = ephemeralPort ? 0 : engine.configuration.integer("metrics-port")
+        let channels = try await metrics.open(addresses: addresses, port: port)
+        for address in channels.compactMap(\.localAddress) {
+            state.metricsPort.store(address.port ?? 0, ordering: .relaxed)
+            log(.notice, "Metrics are at http://\(address.ipAddress ?? "?"):\(address.port ?? 0)/metrics")
+        }
+    }
+
     private func startTicks() {
         for loop in loops { loop.start() }
         guard let first = loops.first else { return }
@@ -196,6 +220,7 @@ package final class KedisServer: Service {
             defer { state = Running() }
             return state
         }
+        health.enter(.stopping)
         for task in running.tasks { task.cancel() }
         for listener in running.listeners { try? await listener.close() }
         for loop in loops { try? await loop.stop().get() }
@@ -203,6 +228,7 @@ package final class KedisServer: Service {
         if !path.isEmpty, !running.listeners.isEmpty { removeFile(path) }
         state.keeper.waitUntilIdle()
         running.snapshotLock?.release()
+        await metrics?.stop()
         try? await group.shutdownGracefully()
     }
 

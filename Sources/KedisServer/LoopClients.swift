@@ -11,21 +11,28 @@ final class LoopClients: @unchecked Sendable {
     // Sendable: everything but `loop` is touched only on the event loop.
 
     let loop: any EventLoop
+    /// Its place among the loops: counters of its own go by it.
+    let number: Int
     let turns: LoopTurns
     let deadlines: WaitDeadlines
     /// Mail for the clients of this loop. It is delivered when the loop comes to it, or a client is heard.
     let postbox: Postbox
     private let server: ServerContext
+    private let health: Health
     /// Clients whose messages are to be sent.
     private var receivers: [SessionHandler] = []
     private var handlers: [SessionHandler] = []
     private var cursor = 0
     private var task: RepeatedTask?
+    /// When the last check was done.
+    private var checkedNanoseconds: UInt64 = 0
 
     static let checksPerSecond = 10
 
-    init(loop: any EventLoop, server: ServerContext) {
+    init(loop: any EventLoop, number: Int, server: ServerContext, health: Health) {
         self.loop = loop
+        self.number = number
+        self.health = health
         turns = LoopTurns(loop: loop)
         deadlines = WaitDeadlines(loop: loop)
         self.server = server
@@ -82,7 +89,10 @@ final class LoopClients: @unchecked Sendable {
         let interval = TimeAmount.milliseconds(Int64(1000 / Self.checksPerSecond))
         loop.execute { [self] in
             task = loop.scheduleRepeatedTask(initialDelay: interval, delay: interval) { [weak self] _ in
-                self?.checkSome()
+                guard let self else { return }
+                self.noteLateness()
+                self.checkSome()
+                self.checkedNanoseconds = monotonicNanoseconds()
             }
         }
     }
@@ -95,6 +105,17 @@ final class LoopClients: @unchecked Sendable {
             deadlines.removeAll()
             for handler in handlers { handler.context?.close(promise: nil) }
         }
+    }
+
+    /// The time between two checks is theirs alone: what is more, something else took.
+    private func noteLateness() {
+        let now = monotonicNanoseconds()
+        health.noteBeat(ofLoop: number)
+        let pause = UInt64(1_000_000_000 / Self.checksPerSecond)
+        guard checkedNanoseconds > 0, now > checkedNanoseconds &+ pause else { return }
+        server.engine.observability.latency.note(
+            .eventLoop, nanoseconds: now - checkedNanoseconds - pause,
+            wallMilliseconds: server.engine.clock.wallMilliseconds)
     }
 
     private func checkSome() {

@@ -19,6 +19,8 @@ final class ServerState: Sendable {
     let runIdentifier: String
     /// The TCP port that was bound.
     let port = Atomic<Int>(0)
+    /// The port of the metrics server that was bound.
+    let metricsPort = Atomic<Int>(0)
     /// Function libraries that the snapshot had: they go into the next one as they are.
     let functions = Locked<[[UInt8]]>([])
     private let hooks = Locked(Hooks())

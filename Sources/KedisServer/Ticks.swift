@@ -51,12 +51,15 @@ final class Ticks: Sendable {
     private func expire() -> Bool {
         guard engine.isActiveExpiryEnabled.load(ordering: .relaxed) else { return false }
         let start = monotonicNanoseconds()
+        var hasMore = true
         repeat {
             let removed = engine.store.expireDue(
                 nowMilliseconds: engine.clock.wallMilliseconds, limit: Self.sliceKeyCount)
-            if removed < Self.sliceKeyCount { return false }
-        } while monotonicNanoseconds() &- start < Self.sliceNanoseconds
-        return true
+            hasMore = removed >= Self.sliceKeyCount
+        } while hasMore && monotonicNanoseconds() &- start < Self.sliceNanoseconds
+        engine.observability.latency.note(
+            .expireCycle, nanoseconds: monotonicNanoseconds() &- start, wallMilliseconds: engine.clock.wallMilliseconds)
+        return hasMore
     }
 
     /// A slice of maintenance; true when there is work left and time for it before the next tick.

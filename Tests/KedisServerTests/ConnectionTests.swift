@@ -45,7 +45,8 @@ struct ConnectionTests {
         while write(ends[0], filling, filling.count) > 0 {}
         try await withServer { context in
             let channel = EmbeddedChannel()
-            let loop = LoopClients(loop: channel.eventLoop, server: context)
+            let loop = LoopClients(
+                loop: channel.eventLoop, number: 0, server: context, health: Health(loopCount: 1))
             let handler = SessionHandler(
                 server: context, loop: loop,
                 endpoint: .init(address: "a:1", localAddress: "b:2", descriptor: ends[0]))

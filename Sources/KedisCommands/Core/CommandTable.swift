@@ -169,8 +169,9 @@ package final class CommandTable: @unchecked Sendable {
             to: CommandEntry(
                 identifier: entries.count, fullName: fullName, name: permanentCopy(spec.name), arity: spec.arity,
                 flags: spec.flags, locks: spec.locks, keyPlan: keyPlan, isBatchable: isBatchable(spec),
-                walksKeyspace: walksKeyspace(spec), cost: CommandCost(spec), handlesTransaction: transactionNames.contains(fullName.text),
-                handler: spec.handler, spec: spec, containerName: container ?? .empty, subcommands: subcommands
+                walksKeyspace: walksKeyspace(spec), cost: CommandCost(spec),
+                handlesTransaction: transactionNames.contains(fullName.text), handler: spec.handler, spec: spec,
+                containerName: container ?? .empty, subcommands: subcommands
             )
         )
         entries.append(UnsafePointer(entry))

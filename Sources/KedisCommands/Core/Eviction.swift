@@ -103,7 +103,11 @@ extension Engine {
             if memory.isExceeded { memory.noteFits(nowNanoseconds: clock.monotonicNanoseconds()) }
             return .fits
         }
+        let began = clock.monotonicNanoseconds()
         let outcome = evictSlowly(downTo: limit, using: &generator, nanosecondsMax: nanosecondsMax)
+        observability.latency.note(
+            .evictionCycle, nanoseconds: clock.monotonicNanoseconds() &- began,
+            wallMilliseconds: clock.wallMilliseconds)
         switch outcome {
         case .fits: memory.noteFits(nowNanoseconds: clock.monotonicNanoseconds())
         case .unfinished, .impossible: memory.noteExceeded(nowNanoseconds: clock.monotonicNanoseconds())
@@ -154,6 +158,8 @@ extension Engine {
             hasMore = store.maintain(nowMilliseconds: clock.wallMilliseconds)
             elapsed = clock.monotonicNanoseconds() &- began
         } while hasMore && elapsed < nanosecondsMax
+        observability.latency.note(
+            .activeDefragCycle, nanoseconds: elapsed, wallMilliseconds: clock.wallMilliseconds)
         memory.maintenanceNanoseconds.wrappingAdd(elapsed, ordering: .relaxed)
         if hasMore {
             memory.currentMaintenanceNanoseconds.wrappingAdd(elapsed, ordering: .relaxed)

@@ -53,7 +53,7 @@ struct HistogramCounters: @unchecked Sendable {
 
 /// Durations as they were at one time. A value.
 package struct LatencyDistribution: Sendable {
-    /// The buckets that hold anything, ascending.
+    /// One for each bucket; none before anything was added.
     private var counts: [UInt64] = []
     package private(set) var count: UInt64 = 0
     private var highestBucket = -1
@@ -120,6 +120,23 @@ package struct LatencyDistribution: Sendable {
     /// The buckets that end a doubling.
     private static let doublingBuckets: [Int] = (10...36).map { LogLinear.bucket(of: 1 << UInt64($0)) }
         + [LogLinear.bucketCount - 1]
+
+    /// 1,024 ns and its doublings, to 17 s.
+    static let doublingNanoseconds: [UInt64] = (10...34).map { 1 << UInt64($0) }
+
+    /// How many are shorter than each of ``doublingNanoseconds``, scaled to `total`.
+    func countsOfDoublings(scaledTo total: UInt64) -> [UInt64] {
+        guard count > 0 else { return Self.doublingNanoseconds.map { _ in 0 } }
+        var sum: UInt64 = 0
+        var bucket = lowestBucket
+        return Self.doublingNanoseconds.map { bound in
+            while bucket <= highestBucket, LogLinear.highest(ofBucket: bucket) < bound {
+                sum &+= counts[bucket]
+                bucket += 1
+            }
+            return Self.scale(sum, from: count, to: total)
+        }
+    }
 
     private static func scale(_ part: UInt64, from whole: UInt64, to total: UInt64) -> UInt64 {
         guard whole != total else { return part }
