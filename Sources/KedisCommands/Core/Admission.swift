@@ -72,7 +72,7 @@ struct AdmissionCheck: Sendable {
             error: "LOADING Redis is loading the dataset in memory"
         ),
         AdmissionCheck(
-            name: "monitor", condition: .monitoring, refused: [.write, .readOnly], exempt: [],
+            name: "monitor", condition: .monitoring, refused: [.write, .readOnly, .publishes], exempt: [],
             error: "ERR Replica can't interact with the keyspace"
         ),
     ]

@@ -31,6 +31,10 @@ package struct CommandFlags: OptionSet, Sendable {
     /// Allowed to clients of RESP2 that are subscribed; of Kedis alone, and not told.
     package static let allowSubscribed = CommandFlags(rawValue: 1 << 21)
 
+    /// Sends messages, which for Redis is nothing that a replica does, and so no client that monitors; of Kedis alone,
+    /// and not told.
+    package static let publishes = CommandFlags(rawValue: 1 << 24)
+
     /// Name and bit in the order in which COMMAND INFO lists them.
     static let names: [(flag: CommandFlags, name: StaticString)] = [
         (.write, "write"), (.readOnly, "readonly"), (.denyOutOfMemory, "denyoom"), (.admin, "admin"),

@@ -158,6 +158,7 @@ extension Engine {
             hasMore = store.maintain(nowMilliseconds: clock.wallMilliseconds)
             elapsed = clock.monotonicNanoseconds() &- began
         } while hasMore && elapsed < nanosecondsMax
+        observability.bigKeys.refreshOne(store, nowMilliseconds: clock.wallMilliseconds)
         observability.latency.note(
             .activeDefragCycle, nanoseconds: elapsed, wallMilliseconds: clock.wallMilliseconds)
         memory.maintenanceNanoseconds.wrappingAdd(elapsed, ordering: .relaxed)

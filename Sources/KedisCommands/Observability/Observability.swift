@@ -15,9 +15,13 @@ struct ObservabilitySwitches: ~Copyable {
     let tracksLatency = Atomic<Bool>(true)
     /// `latency-monitor-threshold` is set: batches note how long they wait for locks.
     let watchesLocks = Atomic<Bool>(false)
+    /// One access to a key in so many is looked at, for hot and big keys; 0 for none.
+    let keyInterval = Atomic<UInt32>(0)
+    /// `bigkeys-top-k` is not 0.
+    let seeksBigKeys = Atomic<Bool>(false)
     /// `latency-stages`
     let samplesStages = Atomic<Bool>(true)
-    private let padding: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0)
+    private let padding: (UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0)
 }
 
 package final class Observability: @unchecked Sendable {
@@ -26,6 +30,8 @@ package final class Observability: @unchecked Sendable {
     package let slowLog = SlowLog()
     package let latency = LatencyMonitor()
     package let stages = StageStatistics()
+    package let hotKeys = HotKeys()
+    package let bigKeys = BigKeys()
     let monitors: MonitorRegistry
     let switches: UnsafeMutablePointer<ObservabilitySwitches>
 
@@ -56,6 +62,20 @@ package final class Observability: @unchecked Sendable {
         switches.pointee.watchesLocks.store(threshold != .max, ordering: .relaxed)
         switches.pointee.samplesStages.store(configuration.boolean("latency-stages"), ordering: .relaxed)
         stages.isOn.store(configuration.boolean("latency-stages"), ordering: .relaxed)
+        followKeys(configuration)
+    }
+
+    private func followKeys(_ configuration: Configuration) {
+        let hotCount = configuration.integer("hotkeys-top-k")
+        let bigCount = configuration.integer("bigkeys-top-k")
+        let interval = 100 / max(1, configuration.integer("hotkeys-sampling-percentage"))
+        hotKeys.limit(
+            topCount: hotCount, interval: interval,
+            windowMilliseconds: Int64(configuration.integer("hotkeys-window-seconds")) * 1000)
+        bigKeys.limit(count: bigCount)
+        let isOn = hotCount > 0 || bigCount > 0
+        switches.pointee.keyInterval.store(isOn ? UInt32(clamping: interval) : 0, ordering: .relaxed)
+        switches.pointee.seeksBigKeys.store(bigCount > 0, ordering: .relaxed)
     }
 
     private static func nanoseconds(_ count: Int, unit: UInt64) -> UInt64 {

@@ -28,16 +28,19 @@ let observabilityDirectives: [DirectiveSpec] = [
         "Whether the stages of requests are sampled: waiting, locks, execution, writing. Not in Redis."
     ),
     DirectiveSpec(
-        "hotkeys-top-k", .integer(0...1000), default: "32", .atRunTime,
-        "The most keys that HOTKEYS GET names; 0 turns the search for hot keys off. As in Valkey, where it is off by default."
+        "hotkeys-top-k", .integer(0...1000), default: "16", .atRunTime,
+        "The most keys that HOTKEYS GET names; 0 for none. As in Valkey, where it is 0 at first."
     ),
     DirectiveSpec(
-        "hotkeys-sampling-percentage", .integer(1...100), default: "5", .atRunTime,
-        "How many of 100 accesses to keys are looked at, for hot and for big keys. As in Valkey."
+        "hotkeys-sampling-percentage", .integer(1...100), default: "1", .atRunTime,
+        """
+        How many of 100 accesses to keys are looked at, for hot and for big keys, rounded to one in a whole number. As \
+        in Valkey.
+        """
     ),
     DirectiveSpec(
-        "hotkeys-window-seconds", .integer(1...3600), default: "10", .atRunTime,
-        "How long the accesses are counted that HOTKEYS GET reports. As in Valkey."
+        "hotkeys-window-seconds", .integer(1...300), default: "10", .atRunTime,
+        "The length of the windows of time that HOTKEYS GET reports. As in Valkey, where it is 1 at first."
     ),
     DirectiveSpec(
         "bigkeys-top-k", .integer(0...64), default: "32", .atRunTime,

@@ -33,6 +33,13 @@ extension InfoCommand {
         }
     }
 
+    /// What HOTKEYS GET is based on, as in Valkey.
+    static func writeHotKeys(_ source: InfoSource, _ text: inout InfoText) {
+        let report = source.engine.observability.hotKeys.report(nowMilliseconds: source.nowMilliseconds)
+        text.add("hotkeys_last_window_samples", report.sampleCount)
+        text.add("hotkeys_last_window_duration_ms", report.durationMilliseconds)
+    }
+
     /// `p50=1.003,p99=2.007`
     private static func list(_ durations: LatencyDistribution, at percentiles: [(text: String, value: Double)]) -> String
     {

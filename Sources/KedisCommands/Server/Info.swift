@@ -49,6 +49,7 @@ enum InfoCommand {
         Section("errorstats", "Errorstats", write: writeErrorStatistics),
         Section("latencystats", "Latencystats", isDefault: false, write: writeLatencyStatistics),
         Section("latencystages", "Latencystages", isDefault: false, write: writeStages),
+        Section("hotkeys", "Hotkeys", isDefault: false, write: writeHotKeys),
         Section("cluster", "Cluster", write: { _, text in text.add("cluster_enabled", 0) }),
         Section("keyspace", "Keyspace", write: writeKeyspace),
     ]

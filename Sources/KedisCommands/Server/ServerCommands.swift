@@ -15,4 +15,6 @@ let serverCommands: [CommandSpec] = [
     SlowLogCommand.spec,
     LatencyCommand.spec,
     MonitorCommand.spec,
+    HotKeysCommand.spec,
+    BigKeysCommand.spec,
 ]

@@ -174,6 +174,15 @@ extension Session {
         let began = ticks
         let commandCount = batch.count
         let ended = executeItems(held: stripes, began: began)
+        if keySampler.takesAny(
+            of: keys.count, interval: observabilitySwitches.pointee.keyInterval.load(ordering: .relaxed),
+            using: &client.pointee.random)
+        {
+            sampleKeysSlowly(held: stripes)
+        }
+        if batch.hasLongCommand, observabilitySwitches.pointee.seeksBigKeys.load(ordering: .relaxed) {
+            measureKeysSlowly(held: stripes)
+        }
         store.unlock(stripes)
         if batch.isObserved { endServiceSlowly() }
         if batch.isMonitored { ringMonitorsSlowly() }

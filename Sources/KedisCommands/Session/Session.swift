@@ -38,6 +38,7 @@ package struct Session: ~Copyable {
     let observabilitySwitches: UnsafeMutablePointer<ObservabilitySwitches>
     var timing: TimingChoice
     var stageSample = StageSample()
+    var keySampler = KeySampler()
     /// Set while the client waits in a blocking command: see Session+Blocking.swift.
     var waiter: Waiter?
     /// Made when somebody wants to know what commands do for the first time.
