@@ -48,6 +48,8 @@ extension Session {
             client.pointee.databaseIndex, nowMilliseconds: batch.nowMilliseconds, held: held)
         while let index = keySampler.next(of: keys.count, using: &client.pointee.random), index < keys.count {
             let key = keys.base[index]
+            // What is planned and not locked is no key: the channel of SPUBLISH.
+            guard held.contains(key.stripeIndex) else { continue }
             engine.observability.hotKeys.note(
                 key, databaseIndex: keyspace.databaseIndex, nowMilliseconds: batch.nowMilliseconds)
             engine.observability.bigKeys.note(key, keyspace)
@@ -59,7 +61,7 @@ extension Session {
     func measureKeysSlowly(held: StripeSet) {
         let keyspace = store.keyspace(
             client.pointee.databaseIndex, nowMilliseconds: batch.nowMilliseconds, held: held)
-        for index in 0..<min(keys.count, Batch.prefetchCountMax) {
+        for index in 0..<min(keys.count, Batch.prefetchCountMax) where held.contains(keys.base[index].stripeIndex) {
             engine.observability.bigKeys.note(keys.base[index], keyspace)
         }
     }
