@@ -67,6 +67,7 @@ final class BackgroundTicker: Sendable {
         guard let engine else { return nil }
         let store = engine.store
         engine.memory.note(usedByteCount: store.usedByteCount)
+        engine.observability.throughput.note(engine.statistics, nowNanoseconds: engine.clock.monotonicNanoseconds())
         if engine.isActiveExpiryEnabled.load(ordering: .relaxed) {
             // The time goes on meanwhile: what has just become due is not to wait for all that is looked at early.
             while store.expireDue(nowMilliseconds: engine.clock.wallMilliseconds, limit: 64) >= 64 {}

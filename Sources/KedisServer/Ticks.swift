@@ -37,7 +37,11 @@ final class Ticks: Sendable {
     /// Every 10 ms.
     func run(on turns: LoopTurns) {
         let isTurn = tickCount.wrappingAdd(1, ordering: .relaxed).newValue % Self.idleTickCount == 0
-        if isTurn { engine.memory.note(usedByteCount: engine.store.usedByteCount) }
+        if isTurn {
+            engine.memory.note(usedByteCount: engine.store.usedByteCount)
+            engine.observability.throughput.note(
+                engine.statistics, nowNanoseconds: engine.clock.monotonicNanoseconds())
+        }
         turns.now {
             expiry.start(on: turns) { [self] in expire() }
             eviction.start(on: turns) { [self] in engine.evictInBackground(nanosecondsMax: Self.sliceNanoseconds) }

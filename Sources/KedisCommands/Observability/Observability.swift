@@ -32,6 +32,7 @@ package final class Observability: @unchecked Sendable {
     package let stages = StageStatistics()
     package let hotKeys = HotKeys()
     package let bigKeys = BigKeys()
+    package let throughput = Throughput()
     let monitors: MonitorRegistry
     let switches: UnsafeMutablePointer<ObservabilitySwitches>
 

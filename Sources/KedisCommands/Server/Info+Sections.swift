@@ -84,8 +84,12 @@ extension InfoCommand {
         let rare = source.engine.store.rareStatistics(held: source.held)
         text.add("total_connections_received", counters.connectionsReceived.load(ordering: .relaxed))
         text.add("total_commands_processed", counters.commandsProcessed.load(ordering: .relaxed))
+        let now = source.engine.observability.throughput.perSecond
+        text.add("instantaneous_ops_per_sec", now.commands)
         text.add("total_net_input_bytes", counters.inputByteCount.load(ordering: .relaxed))
         text.add("total_net_output_bytes", counters.outputByteCount.load(ordering: .relaxed))
+        text.add("instantaneous_input_kbps", formatFixed(Double(now.inputByteCount) / 1024, 2))
+        text.add("instantaneous_output_kbps", formatFixed(Double(now.outputByteCount) / 1024, 2))
         text.add("rejected_connections", counters.connectionsRejected.load(ordering: .relaxed))
         text.add("expired_keys", store.expired)
         text.add("expired_subkeys", rare.expiredMembers)

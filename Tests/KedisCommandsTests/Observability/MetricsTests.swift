@@ -4,6 +4,7 @@
 import KedisProtocol
 import KedisTestSupport
 import KedisUtilities
+import Synchronization
 import Testing
 
 @testable import KedisCommands
@@ -100,5 +101,25 @@ struct MetricsTests {
             #expect(buckets.last?.labels["le"] == "+Inf")
             #expect(buckets.last?.value == (command == "ping" ? 4500 : 1))
         }
+    }
+}
+
+@Suite("Throughput")
+struct ThroughputTests {
+    @Test("Rates are those of the last 1.6 seconds")
+    func rates() {
+        let throughput = Throughput()
+        let statistics = EngineStatistics()
+        #expect(throughput.perSecond == Throughput.Figures())
+        // 1,000 commands in 10 ms, then 100: old figures go.
+        for step in 0..<1000 {
+            throughput.note(statistics, nowNanoseconds: UInt64(step) * 10_000_000)
+            statistics.commandsProcessed.add(step < 500 ? 1000 : 100, ordering: .relaxed)
+            statistics.inputByteCount.add(50, ordering: .relaxed)
+        }
+        #expect(throughput.perSecond == Throughput.Figures(commands: 10_000, inputByteCount: 5_000))
+        statistics.reset()
+        throughput.note(statistics, nowNanoseconds: 20_000_000_000)
+        #expect(throughput.perSecond == Throughput.Figures())
     }
 }
