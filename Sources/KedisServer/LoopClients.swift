@@ -24,7 +24,7 @@ final class LoopClients: @unchecked Sendable {
     private var handlers: [SessionHandler] = []
     private var cursor = 0
     private var task: RepeatedTask?
-    /// When the last check was done.
+    /// When the last check was done, or the first one was ordered.
     private var checkedNanoseconds: UInt64 = 0
 
     static let checksPerSecond = 10
@@ -88,6 +88,8 @@ final class LoopClients: @unchecked Sendable {
     func start() {
         let interval = TimeAmount.milliseconds(Int64(1000 / Self.checksPerSecond))
         loop.execute { [self] in
+            checkedNanoseconds = monotonicNanoseconds()
+            health.noteBeat(ofLoop: number)
             task = loop.scheduleRepeatedTask(initialDelay: interval, delay: interval) { [weak self] _ in
                 guard let self else { return }
                 self.noteLateness()
@@ -112,7 +114,7 @@ final class LoopClients: @unchecked Sendable {
         let now = monotonicNanoseconds()
         health.noteBeat(ofLoop: number)
         let pause = UInt64(1_000_000_000 / Self.checksPerSecond)
-        guard checkedNanoseconds > 0, now > checkedNanoseconds &+ pause else { return }
+        guard now > checkedNanoseconds &+ pause else { return }
         server.engine.observability.latency.note(
             .eventLoop, nanoseconds: now - checkedNanoseconds - pause,
             wallMilliseconds: server.engine.clock.wallMilliseconds)

@@ -61,13 +61,11 @@ struct ObservabilityServerTests {
             var list = ""
             while !list.hasSuffix("\r\n"), list.utf8.count < 10_000 { list += client.read(1, timeoutMilliseconds: 1000) }
             #expect(list.contains("flags=O"))
-            #expect(client.ask("CLIENT KILL SKIPME yes\r\n", ":1\r\n") || list.contains("flags=O"))
+            #expect(client.ask("CLIENT KILL SKIPME yes\r\n", ":1\r\n"))
             #expect(killed.isClosedWithin(milliseconds: 10_000))
             #expect(client.ask("PING\r\n", "+PONG\r\n"))
-            let observability = server.server.engine.observability
             for _ in 0..<200 where server.server.engine.interest.current.hasMonitors { TestFiles.sleep(milliseconds: 10) }
             #expect(!server.server.engine.interest.current.hasMonitors)
-            #expect(observability.slowLog.count >= 0)
         }
     }
 
@@ -130,7 +128,7 @@ struct ObservabilityServerTests {
             do {
                 let clients = try (0..<64).map { _ in try LoopbackSocket(port: port) }
                 for client in clients { client.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n") }
-                for client in clients { #expect(client.read(15) .hasPrefix("HTTP/1.1 200 OK")) }
+                for client in clients { #expect(client.read(15).hasPrefix("HTTP/1.1 200 OK")) }
                 let more = try LoopbackSocket(port: port)
                 #expect(more.isClosedWithin(milliseconds: 10_000))
                 for client in clients { client.close() }
