@@ -62,6 +62,7 @@ extension Session {
     mutating func endServiceSlowly() {
         batch.isObserved = false
         guard let observer else { return }
+        observer.ringBells()
         observer.services.wakeServed()
         observer.services.serveDeferred(engine, observer)
     }

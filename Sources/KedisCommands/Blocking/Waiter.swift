@@ -185,7 +185,7 @@ package final class Waiter: @unchecked Sendable {
         let began = engine.clock.monotonicNanoseconds()
         let writer = UnsafeMutablePointer<ReplyWriter>.allocate(capacity: 1)
         writer.initialize(to: ReplyWriter(version: version))
-        let limit = engine.configuration.outputLimits(isSubscriber: false).hardByteCount.load(ordering: .relaxed)
+        let limit = engine.configuration.outputByteCountMax(isSubscriber: false)
         if limit > 0 { writer.pointee.byteCountMax = limit }
         var keyspace = engine.store.keyspace(databaseIndex, nowMilliseconds: nowMilliseconds, held: held)
         keyspace.leavesAccessClock = client.pointee.leavesAccessClock

@@ -254,8 +254,15 @@ package final class Configuration: Sendable {
         refreshHotValues()
     }
 
-    package func outputLimits(isSubscriber: Bool) -> HotOutputLimits {
-        isSubscriber ? subscriberOutputLimits : normalOutputLimits
+    /// The bytes of output beyond which a client is closed at once; 0 for no limit.
+    @inline(__always)
+    package func outputByteCountMax(isSubscriber: Bool) -> Int {
+        isSubscriber ? subscriberOutputLimits.hard : normalOutputLimits.hard
+    }
+
+    /// The bytes of output beyond which a client is closed when that lasts for `seconds`; 0 for no limit.
+    package func softOutputLimit(isSubscriber: Bool) -> (byteCount: Int, seconds: Int) {
+        isSubscriber ? subscriberOutputLimits.soft : normalOutputLimits.soft
     }
 
     private func refreshHotValues() {

@@ -18,6 +18,8 @@ package struct Interest: Sendable {
     fileprivate static let watcherUnit: UInt64 = 1 << 24
     fileprivate static let watcherMask: UInt64 = waiterMask << 24
 
+    fileprivate static let notifications: UInt64 = 1 << 48
+
     fileprivate let bits: UInt64
 
     init(bits: UInt64 = 0) { self.bits = bits }
@@ -30,6 +32,9 @@ package struct Interest: Sendable {
 
     /// Somebody watches a key: Transactions/WatchTable.swift.
     package var hasWatchers: Bool { bits & Interest.watcherMask != 0 }
+
+    /// Keyspace notifications are on: Notifications/KeyspaceNotifier.swift.
+    var hasNotifications: Bool { bits & Interest.notifications != 0 }
 }
 
 package final class InterestWord: Sendable {
@@ -43,6 +48,14 @@ package final class InterestWord: Sendable {
     func addWaiter() { word.wrappingAdd(Interest.waiterUnit, ordering: .relaxed) }
 
     func removeWaiter() { word.wrappingSubtract(Interest.waiterUnit, ordering: .relaxed) }
+
+    func setNotifications(_ isOn: Bool) {
+        if isOn {
+            word.bitwiseOr(Interest.notifications, ordering: .relaxed)
+        } else {
+            word.bitwiseAnd(~Interest.notifications, ordering: .relaxed)
+        }
+    }
 
     func addWatcher() { word.wrappingAdd(Interest.watcherUnit, ordering: .relaxed) }
 
