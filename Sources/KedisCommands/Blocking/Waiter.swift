@@ -194,8 +194,12 @@ package final class Waiter: @unchecked Sendable {
             engine: Unmanaged.passUnretained(engine), waiter: Unmanaged.passUnretained(self)
         )
         call.effects.observe(observer)
+        let actor = observer.actor
+        observer.actor = record
+        defer { observer.actor = actor }
         let result = runHandler(&call, &writer.pointee)
         applyEffects(&call)
+        if result == .done { rememberReads(engine) }
         guard result != .blocked else {
             writer.deinitialize(count: 1)
             writer.deallocate()
@@ -205,6 +209,18 @@ package final class Waiter: @unchecked Sendable {
         serviceNanoseconds = engine.clock.monotonicNanoseconds() &- began
         set(.served(isFailed: result == .failed), in: engine.waiters)
         return true
+    }
+}
+
+extension Waiter {
+    /// Remembers what a tracking client has read by waiting.
+    private func rememberReads(_ engine: Engine) {
+        guard entry.pointee.flags.contains(.readOnly), let tracking = record.tracking.withLock({ $0 }),
+            !tracking.current.options.contains(.broadcasting)
+        else { return }
+        var bells: [Postbox] = []
+        for index in 0..<keyCount { engine.tracking.remember(keys[index], for: tracking, &bells) }
+        for postbox in bells { postbox.ring() }
     }
 }
 

@@ -47,6 +47,8 @@ package final class Engine: Sendable {
     let watches: WatchTable
     /// Who listens to which channel.
     let hub: MessageHub
+    /// Who has read which key.
+    let tracking: TrackingTable
     /// Tells whoever listens what happens to keys.
     let notifier: KeyspaceNotifier
     package let commandStatistics: CommandStatistics
@@ -64,6 +66,7 @@ package final class Engine: Sendable {
     ) {
         waiters = WaiterTable(interest)
         watches = WatchTable(interest)
+        tracking = TrackingTable(interest)
         hub = MessageHub(seed: store.seed)
         notifier = KeyspaceNotifier(hub, interest)
         self.store = store
@@ -77,7 +80,8 @@ package final class Engine: Sendable {
         clients = ClientRegistry()
         memory = MemoryGauge(seed: seed)
         store.setAccessTracking(configuration.accessTracking)
-        store.observeKeyEvents { [notifier] event, databaseIndex, key in
+        store.observeKeyEvents { [notifier, tracking, interest, seed = store.seed] event, databaseIndex, key in
+            if interest.current.hasTracking { tracking.note(event, Key(key, seed: seed)) }
             notifier.notify(event, key: key, databaseIndex: databaseIndex)
         }
         applyNotifications()
