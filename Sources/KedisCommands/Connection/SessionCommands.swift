@@ -41,6 +41,7 @@ enum ResetCommand {
         call.unwatch()
         client.pointee.endSubscriptions()
         client.pointee.endMonitoring(call.engine.observability.monitors)
+        call.engine.endTracking(client)
         record.isNoTouch.store(false, ordering: .relaxed)
         record.isNoEvict.store(false, ordering: .relaxed)
         record.protocolVersion.store(2, ordering: .relaxed)

@@ -27,6 +27,8 @@ package enum DirectiveKind: Sendable {
     case outputLimits
     /// Percentages between blanks.
     case percentiles
+    /// Letters of classes of keyspace events.
+    case keyspaceEvents
 
     /// Whether a line of a file may give several words.
     package var takesSeveralWords: Bool {
@@ -89,6 +91,7 @@ extension DirectiveSpec {
         case .saveRules: try normaliseSaveRules(text)
         case .percentiles: try normalisePercentiles(text)
         case .outputLimits: try OutputLimits(previous).changed(by: text).text
+        case .keyspaceEvents: try normaliseKeyspaceEvents(text)
         }
     }
 
@@ -103,6 +106,13 @@ extension DirectiveSpec {
             throw DirectiveReason(text: "argument couldn't be parsed into an integer")
         }
         return String(try bounded(value, range))
+    }
+
+    private func normaliseKeyspaceEvents(_ text: String) throws(DirectiveReason) -> String {
+        guard let classes = KeyspaceEventClasses(text) else {
+            throw DirectiveReason(text: "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")
+        }
+        return classes.text
     }
 
     private func normaliseOctal(_ text: String, _ range: ClosedRange<Int64>) throws(DirectiveReason) -> String {

@@ -51,6 +51,10 @@ package final class Engine: Sendable {
     let watches: WatchTable
     /// Who listens to which channel.
     let hub: MessageHub
+    /// Who has read which key.
+    let tracking: TrackingTable
+    /// Tells whoever listens what happens to keys.
+    let notifier: KeyspaceNotifier
     package let commandStatistics: CommandStatistics
     /// Slow log, latency monitor, MONITOR and the like.
     package let observability: Observability
@@ -68,7 +72,9 @@ package final class Engine: Sendable {
     ) {
         waiters = WaiterTable(interest)
         watches = WatchTable(interest)
+        tracking = TrackingTable(interest)
         hub = MessageHub(seed: store.seed)
+        notifier = KeyspaceNotifier(hub, interest)
         observability = Observability(interest)
         self.store = store
         self.configuration = configuration
@@ -81,7 +87,19 @@ package final class Engine: Sendable {
         clients = ClientRegistry()
         memory = MemoryGauge(seed: seed)
         store.setAccessTracking(configuration.accessTracking)
+        store.observeKeyEvents { [notifier, tracking, interest, seed = store.seed] event, databaseIndex, key in
+            if interest.current.hasTracking { tracking.note(event, Key(key, seed: seed)) }
+            notifier.notify(event, key: key, databaseIndex: databaseIndex)
+        }
+        applyNotifications()
         observability.follow(configuration)
+    }
+
+    private func applyNotifications() {
+        let classes = KeyspaceEventClasses(configuration.text("notify-keyspace-events")) ?? []
+        notifier.set(classes)
+        store.reportKeyEvents(
+            created: classes.isOn && classes.contains(.created), missed: classes.isOn && classes.contains(.missed))
     }
 
     /// Lets the store and the host follow directives that CONFIG SET has changed; nil, or why one cannot be applied.
@@ -90,6 +108,7 @@ package final class Engine: Sendable {
         if names.contains(where: { $0 == "maxmemory-policy" || $0.hasPrefix("lfu-") }) {
             store.setAccessTracking(configuration.accessTracking)
         }
+        if names.contains("notify-keyspace-events") { applyNotifications() }
         observability.follow(configuration)
         if names.contains(where: { $0.hasPrefix("maxmemory") }) { memory.requestEviction() }
         if names.contains("maxmemory") { warnAboutLimit() }

@@ -17,7 +17,12 @@ package struct Interest: Sendable {
     fileprivate static let waiterMask: UInt64 = (1 << 24) - 1
     fileprivate static let watcherUnit: UInt64 = 1 << 24
     fileprivate static let watcherMask: UInt64 = waiterMask << 24
-    fileprivate static let monitorFlag: UInt64 = 1 << 63
+
+    fileprivate static let notifications: UInt64 = 1 << 48
+
+    fileprivate static let tracking: UInt64 = 1 << 49
+
+    fileprivate static let monitors: UInt64 = 1 << 50
 
     fileprivate let bits: UInt64
 
@@ -32,11 +37,17 @@ package struct Interest: Sendable {
     /// Somebody watches a key: Transactions/WatchTable.swift.
     package var hasWatchers: Bool { bits & Interest.watcherMask != 0 }
 
+    /// Clients track what they read, or all changes: Tracking/TrackingTable.swift.
+    var hasTracking: Bool { bits & Interest.tracking != 0 }
+
+    /// Keyspace notifications are on: Notifications/KeyspaceNotifier.swift.
+    var hasNotifications: Bool { bits & Interest.notifications != 0 }
+
     /// Somebody wants to see every command: Observability/MonitorRegistry.swift.
-    package var hasMonitors: Bool { bits & Interest.monitorFlag != 0 }
+    package var hasMonitors: Bool { bits & Interest.monitors != 0 }
 
     /// Somebody wants to know which keys change.
-    var concernsEffects: Bool { bits & ~Interest.monitorFlag != 0 }
+    var concernsEffects: Bool { bits & ~Interest.monitors != 0 }
 }
 
 package final class InterestWord: Sendable {
@@ -51,16 +62,22 @@ package final class InterestWord: Sendable {
 
     func removeWaiter() { word.wrappingSubtract(Interest.waiterUnit, ordering: .relaxed) }
 
-    func addWatcher() { word.wrappingAdd(Interest.watcherUnit, ordering: .relaxed) }
+    func setNotifications(_ isOn: Bool) { set(Interest.notifications, to: isOn) }
+
+    func setTracking(_ isOn: Bool) { set(Interest.tracking, to: isOn) }
 
     /// One caller at a time.
-    func setMonitors(_ isOn: Bool) {
+    func setMonitors(_ isOn: Bool) { set(Interest.monitors, to: isOn) }
+
+    private func set(_ flag: UInt64, to isOn: Bool) {
         if isOn {
-            word.bitwiseOr(Interest.monitorFlag, ordering: .relaxed)
+            word.bitwiseOr(flag, ordering: .relaxed)
         } else {
-            word.bitwiseAnd(~Interest.monitorFlag, ordering: .relaxed)
+            word.bitwiseAnd(~flag, ordering: .relaxed)
         }
     }
+
+    func addWatcher() { word.wrappingAdd(Interest.watcherUnit, ordering: .relaxed) }
 
     func removeWatcher() { word.wrappingSubtract(Interest.watcherUnit, ordering: .relaxed) }
 }

@@ -119,7 +119,7 @@ extension Session {
             entry, arguments, client: record, databaseIndex: client.pointee.databaseIndex,
             wallMicroseconds: engine.clock.wallMicroseconds())
         // Without memory for it there is no message; the monitors miss a line.
-        guard let message = line.bytes.withUnsafeBytes({ Message(ByteView($0), isPush: false) }) else { return }
+        guard let message = line.bytes.withUnsafeBytes({ Message(ByteView($0), form: .plain) }) else { return }
         let bells = engine.observability.monitors.post(message, except: record)
         if record.isMonitor.load(ordering: .relaxed) { client.pointee.push(message) }
         // Nobody is rung under a lock.

@@ -65,6 +65,7 @@ extension Session {
             run(transaction)
         }
         keys.removeAll()
+        endCaching(exec)
         noteExecution(exec, list, nanoseconds: nanoseconds(from: began, to: ticks))
         if batch.isMonitored {
             showToMonitorsSlowly(exec, list)
@@ -123,6 +124,9 @@ extension Session {
             let began = ticks
             let list = transaction.arguments(of: item)
             _ = run(item.entry, list, keyRange: firstKeys[index]..<firstKeys[index + 1], held: held)
+            if client.pointee.followUp.contains(.tracking) {
+                rememberSlowly(item.entry, keyRange: firstKeys[index]..<firstKeys[index + 1])
+            }
             noteExecution(item.entry, list, nanoseconds: nanoseconds(from: began, to: ticks))
             if batch.isMonitored { showToMonitorsSlowly(item.entry, list) }
         }
