@@ -15,6 +15,7 @@ final class LoopClients: @unchecked Sendable {
     let number: Int
     let turns: LoopTurns
     let deadlines: WaitDeadlines
+    let stages: LoopStages
     /// Mail for the clients of this loop. It is delivered when the loop comes to it, or a client is heard.
     let postbox: Postbox
     private let server: ServerContext
@@ -35,6 +36,7 @@ final class LoopClients: @unchecked Sendable {
         self.health = health
         turns = LoopTurns(loop: loop)
         deadlines = WaitDeadlines(loop: loop)
+        stages = LoopStages(loop: loop, engine: server.engine)
         self.server = server
         let bell = Bell()
         postbox = Postbox(isShared: true) { loop.execute { bell.clients?.deliverMail() } }
@@ -94,6 +96,7 @@ final class LoopClients: @unchecked Sendable {
                 guard let self else { return }
                 self.noteLateness()
                 self.checkSome()
+                self.stages.take()
                 self.checkedNanoseconds = monotonicNanoseconds()
             }
         }

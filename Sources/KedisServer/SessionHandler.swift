@@ -50,6 +50,7 @@ final class SessionHandler: ChannelInboundHandler {
     /// Bytes of replies that were given to the channel.
     private(set) var queuedByteCount: UInt64 = 0
     var watch = OutputWatch()
+    private var stageWatch = StageWatch()
     /// Where `loop` keeps this handler, and where its deadlines do while the client waits until one.
     var loopIndex = -1
     var deadlineIndex = -1
@@ -95,7 +96,17 @@ final class SessionHandler: ChannelInboundHandler {
         guard !isFinishing, descriptor >= 0 || context.channel.isActive else { return }
         let buffer = unwrapInboundIn(data)
         server.engine.statistics.inputByteCount.wrappingAdd(UInt64(buffer.readableBytes), ordering: .relaxed)
+        let sampledSince = loop.stages.noteRead()
+        session.pointee.sampleStages(since: sampledSince)
         buffer.withUnsafeReadableBytes { session.pointee.receive($0) }
+        if sampledSince != 0 { endSampleSlowly() }
+    }
+
+    /// The commands of a read that is in the sample of stages have been executed; what follows them is not.
+    @inline(never)
+    private func endSampleSlowly() {
+        session.pointee.sampleStages(since: 0)
+        stageWatch.begin(server.engine, commandCount: session.pointee.executedCommandCount)
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
@@ -133,6 +144,7 @@ final class SessionHandler: ChannelInboundHandler {
         } else {
             isPaused = false
         }
+        if stageWatch.isOpen, waitingByteCount == 0 { stageWatch.end(server.engine) }
         if session.pointee.isClosing { finish(context) }
         if session.pointee.isBlocked != isWaiting { followWaiting() }
     }
@@ -175,6 +187,7 @@ final class SessionHandler: ChannelInboundHandler {
 
     private func wasSent(_ byteCount: Int) {
         waitingByteCount -= byteCount
+        if stageWatch.isOpen, waitingByteCount == 0 { stageWatch.end(server.engine) }
         guard let context, !isSending, !isPumping, !isFinishing else { return }
         if isPaused || isReadingOff { pump(context) }
     }

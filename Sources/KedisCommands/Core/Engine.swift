@@ -24,6 +24,13 @@ package struct EngineClock: Sendable {
         self.monotonicNanoseconds = monotonicNanoseconds
     }
 
+    /// The cheaper clock where there is one.
+    package var ticksNow: UInt64 { ticks?.now ?? monotonicNanoseconds() }
+
+    package func nanoseconds(from start: UInt64, to end: UInt64) -> UInt64 {
+        ticks?.nanoseconds(from: start, to: end) ?? (end > start ? end &- start : 0)
+    }
+
     package static var system: EngineClock {
         EngineClock(
             wallMicroseconds: { KedisUtilities.wallClockMicroseconds() },

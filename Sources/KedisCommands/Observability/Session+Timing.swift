@@ -226,10 +226,13 @@ extension Session {
         stages.note(.execution, nanoseconds: nanoseconds(from: began, to: ended), commandCount: commandCount)
     }
 
-    /// A transport says that it samples, and by `start` since when the bytes that it will bring were there: nil for a
+    /// A transport says that it samples, and by `start` since when the bytes that it will bring were there: 0 for a
     /// read that is not in the sample.
-    package mutating func sampleStages(since start: UInt64?) {
+    package mutating func sampleStages(since start: UInt64) {
         stageSample.isLedByTransport = true
-        stageSample.startTicks = start ?? 0
+        stageSample.startTicks = start
     }
+
+    /// The commands of the last run through the input.
+    package var executedCommandCount: Int { batch.executedCount }
 }

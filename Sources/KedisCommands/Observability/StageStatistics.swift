@@ -3,7 +3,7 @@
 //      bytes are there ──▶ read, parse, requests before ──▶ wait for locks ──▶ execute ──▶ write ──▶ the peer
 //                          waiting                          lock               execution   write
 //
-// A transport samples by time: now and then it has the session note one turn of its event loop (KedisServer:
+// A transport samples by time: now and then it has its sessions note a round of its event loop (KedisServer:
 // LoopStages.swift). A session without one samples each 64th batch, which has no waiting and no write. A stage is
 // entered once for each command that went through it, with the time of its batch or its read, because that is what the
 // command's client waits for.
@@ -14,14 +14,14 @@ import KedisUtilities
 package import Synchronization
 
 package enum RequestStage: Int, CaseIterable, Sendable {
-    /// From the turn of the event loop that found the bytes to the moment that the batch asks for its locks: other
-    /// connections of the turn, parsing, requests before in the pipeline.
+    /// From the round of the event loop that found the bytes to the moment that the batch asks for its locks: other
+    /// connections of the round, parsing, requests before in the pipeline.
     case waiting
     /// Until the locks of its stripes are held.
     case lock
     /// While they are held.
     case execution
-    /// Giving the replies to the system.
+    /// From the last command of a read to the moment that the system has taken all replies.
     case write
 
     package var name: String {
