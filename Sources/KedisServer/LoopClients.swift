@@ -13,6 +13,7 @@ final class LoopClients: @unchecked Sendable {
     let loop: any EventLoop
     let turns: LoopTurns
     let deadlines: WaitDeadlines
+    let roundEnd: RoundEnd
     private let server: ServerContext
     private var handlers: [SessionHandler] = []
     private var cursor = 0
@@ -24,6 +25,7 @@ final class LoopClients: @unchecked Sendable {
         self.loop = loop
         turns = LoopTurns(loop: loop)
         deadlines = WaitDeadlines(loop: loop)
+        roundEnd = RoundEnd(loop: loop)
         self.server = server
     }
 
@@ -60,6 +62,7 @@ final class LoopClients: @unchecked Sendable {
             task?.cancel()
             task = nil
             deadlines.removeAll()
+            roundEnd.sendAll()
             for handler in handlers { handler.context?.close(promise: nil) }
         }
     }

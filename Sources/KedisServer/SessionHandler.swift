@@ -1,10 +1,9 @@
 // The one handler of a connection: bytes that were read go into the session where they lie, all replies of a read leave
 // with one system call from where the session wrote them.
 //
-//   read ─▶ channelRead ─▶ session.receive ─▶ channelReadComplete ─▶ send(2)
-//                                                └ the socket is full: the rest goes through the channel, which waits
-//                                                for
-//                                                  the peer; when too much waits, nothing is read
+//   read ─▶ channelRead ─▶ session.receive ─▶ channelReadComplete ─▶ the loop has read all its connections ─▶ send(2)
+//                                                                             the socket is full: the rest goes ┘
+//                                  through the channel, which waits for the peer; when too much waits, nothing is read
 //
 // Ownership: the channel's pipeline owns the handler, the handler owns the session; both live on the channel's event
 // loop. Invariants: bytes go past the channel only when it holds none, so their order stands; the descriptor is used
@@ -45,6 +44,10 @@ final class SessionHandler: ChannelInboundHandler {
     private var isPumping = false
     private var isSending = false
     private var isFinishing = false
+    /// Something was read since the last time that reading was complete.
+    private var hasRead = false
+    /// What the session has written waits for the end of the loop's round.
+    private var isAwaitingRoundEnd = false
     /// Bytes of replies that were given to the channel.
     private(set) var queuedByteCount: UInt64 = 0
     var watch = OutputWatch()
@@ -68,7 +71,12 @@ final class SessionHandler: ChannelInboundHandler {
             to: Session(
                 engine: server.engine, endpoint: endpoint,
                 // Never at once: a client may kill itself, and its reply goes out first.
-                close: { loopOfChannel.execute { channel.close(promise: nil) } },
+                close: {
+                    loopOfChannel.execute {
+                        waking.handler?.roundHasEnded()
+                        channel.close(promise: nil)
+                    }
+                },
                 wake: { loopOfChannel.execute { waking.handler?.wake() } }
             )
         )
@@ -101,15 +109,29 @@ final class SessionHandler: ChannelInboundHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard !isFinishing else { return }
+        hasRead = true
         let buffer = unwrapInboundIn(data)
         server.engine.statistics.inputByteCount.wrappingAdd(UInt64(buffer.readableBytes), ordering: .relaxed)
         buffer.withUnsafeReadableBytes { session.pointee.receive($0) }
     }
 
+    /// Replies wait for the end of the loop's round when they are short. Complete without anything read means that the
+    /// peer has ended its side, and the channel is closed right after this.
     func channelReadComplete(context: ChannelHandlerContext) {
         guard !isFinishing else { return }
-        send(context)
-        if isPaused || isReadingOff || waitingByteCount > 0 { pump(context) }
+        if hasRead, session.pointee.output.count <= RoundEnd.outputByteCountMax {
+            if !isAwaitingRoundEnd { loop.roundEnd.add(self) }
+            isAwaitingRoundEnd = true
+        } else {
+            sendAndGoOn(context)
+        }
+        hasRead = false
+    }
+
+    /// The loop's round is over.
+    func roundHasEnded() {
+        guard isAwaitingRoundEnd, let context, !isFinishing else { return }
+        sendAndGoOn(context)
     }
 
     func channelInactive(context: ChannelHandlerContext) {
@@ -125,10 +147,17 @@ final class SessionHandler: ChannelInboundHandler {
 
     // MARK: Sending
 
+    @inline(__always)
+    private func sendAndGoOn(_ context: ChannelHandlerContext) {
+        send(context)
+        if isPaused || isReadingOff || waitingByteCount > 0 { pump(context) }
+    }
+
     /// Sends what the session has written.
     private func send(_ context: ChannelHandlerContext) {
         // The channel may have sent what it gets before it returns: nothing may be executed until the output is empty.
         isSending = true
+        isAwaitingRoundEnd = false
         defer { isSending = false }
         let byteCount = session.pointee.output.count
         if byteCount > 0 {
