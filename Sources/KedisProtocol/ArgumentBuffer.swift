@@ -29,6 +29,26 @@ package struct ArgumentBuffer: ~Copyable {
         return true
     }
 
+    /// Makes room for `rangeCount` more ranges; false when memory is exhausted.
+    @inline(__always)
+    package mutating func reserve(_ rangeCount: Int) -> Bool {
+        capacity &- count >= rangeCount || resizeSlowly(max(capacity * 2, count + rangeCount))
+    }
+
+    /// Appends a range, for which there is room.
+    @inline(__always)
+    mutating func appendReserved(_ range: ArgumentRange) {
+        assert(count < capacity)
+        ranges[count] = range
+        count &+= 1
+    }
+
+    /// Forgets the last `removedCount` ranges.
+    mutating func removeLast(_ removedCount: Int) {
+        assert(removedCount <= count)
+        count -= removedCount
+    }
+
     /// Forgets everything, and memory beyond a usual batch with it.
     package mutating func removeAll() {
         count = 0

@@ -8,23 +8,20 @@ package import KedisUtilities
 
 /// A hash that is being changed: valid while its stripe is locked, and until the keyspace is changed otherwise.
 package struct HashEditor {
-    private let keyspace: Keyspace
-    private let key: Key
-    private let limits: HashLimits
     private var target: CellBytes
+    private let limits: HashLimits
+    private let nowMilliseconds: Int64
     /// The last field was removed, and the key with it: the editor must not be used any more.
     package private(set) var isGone = false
 
-    fileprivate init(
-        _ keyspace: Keyspace, _ key: Key, _ table: UnsafeMutablePointer<Table>, _ place: Place, _ limits: HashLimits
-    ) {
-        self.keyspace = keyspace
-        self.key = key
+    @inline(__always)
+    fileprivate init(_ target: CellBytes, _ limits: HashLimits, nowMilliseconds: Int64) {
+        self.target = target
         self.limits = limits
-        target = CellBytes(table, place)
+        self.nowMilliseconds = nowMilliseconds
     }
 
-    package var value: HashValue { HashValue(target.cell, nowMilliseconds: keyspace.nowMilliseconds) }
+    package var value: HashValue { HashValue(target.cell, nowMilliseconds: nowMilliseconds) }
 
     // MARK: Setting
 
@@ -52,7 +49,9 @@ package struct HashEditor {
             let oldByteCount = PackedEntry.byteCount(at: pair.valueAddress)
             guard fits(growingBy: valueByteCount - oldByteCount) else { return nil }
             let offset = hash.offset(of: pair.valueAddress)
-            PackedEntry.write(value, at: try splice(at: offset, removing: oldByteCount, inserting: valueByteCount))
+            let gap = try target.splice(
+                at: offset, removing: oldByteCount, inserting: valueByteCount, countChange: 0)
+            PackedEntry.write(value, at: gap)
             return false
         }
         let name = packedValue(field)
@@ -60,7 +59,7 @@ package struct HashEditor {
         guard hash.fieldCount < limits.fieldCountMax, hash.list.count <= Int(UInt16.max) - 2,
             fits(growingBy: fieldByteCount + valueByteCount)
         else { return nil }
-        let gap = try splice(
+        let gap = try target.splice(
             at: hash.list.bytes.count, removing: 0, inserting: fieldByteCount + valueByteCount, countChange: 2)
         PackedEntry.write(name, at: gap)
         PackedEntry.write(value, at: gap + fieldByteCount)
@@ -70,19 +69,6 @@ package struct HashEditor {
     @inline(__always)
     private func fits(growingBy byteCount: Int) -> Bool {
         target.bytes.count + byteCount <= CellHeader.inlineByteCountMax
-    }
-
-    @inline(__always)
-    private mutating func splice(
-        at offset: Int, removing removed: Int, inserting inserted: Int, countChange: Int = 0
-    ) throws(StoreError) -> UnsafeMutableRawPointer {
-        guard let gap = target.splice(at: offset, removing: removed, inserting: inserted) else { throw .outOfMemory }
-        if countChange != 0 {
-            let base = target.cell.valueAddress
-            let count = Int(base.loadUnaligned(as: UInt16.self)) &+ countChange
-            base.storeBytes(of: UInt16(truncatingIfNeeded: count), as: UInt16.self)
-        }
-        return gap
     }
 
     @inline(never)
@@ -102,7 +88,7 @@ package struct HashEditor {
         var (milliseconds, wasDue) = (noDeadline, false)
         if case .set(let given) = deadline { milliseconds = given }
         if table.deadlineCount > 0, let old = table.find(field, hash), old.hasDeadline {
-            wasDue = old.isDue(keyspace.nowMilliseconds)
+            wasDue = old.isDue(nowMilliseconds)
             if case .keep = deadline, !wasDue { milliseconds = old.deadlineMilliseconds }
         }
         switch table.set(field, hash, value: value, deadlineMilliseconds: milliseconds) {
@@ -132,20 +118,13 @@ package struct HashEditor {
     }
 
     private mutating func moveToTable() throws(StoreError) -> MemberTable {
-        let made = MemberTable.make(
-            isValued: true, seed: keyspace.handle.seed, from: keyspace.shared.pointee.source)
-        guard let made else { throw .outOfMemory }
-        var header = target.cell.header
-        header.encoding = .hashTable
-        header.valueFieldByteCount = MemoryLayout<UInt>.size
-        guard made.addAll(of: SmallHash(target.bytes)),
-            target.table.pointee.reshape(&target.place, to: header, keepingValue: false)
-        else {
+        guard let made = MemberTable.make(isValued: true, seed: target.seed, from: target.source) else {
+            throw .outOfMemory
+        }
+        guard made.addAll(of: SmallHash(target.bytes)), target.moveOutside(Collection(made.address), .hashTable) else {
             made.release()
             throw .outOfMemory
         }
-        target.cell.setCollection(Collection(made.address))
-        target.table.pointee.noteOutside(1, byteCount: made.allocatedByteCount)
         return made
     }
 
@@ -161,7 +140,7 @@ package struct HashEditor {
             removeKey()
             return true
         }
-        _ = try splice(
+        _ = try target.splice(
             at: hash.offset(of: pair.fieldAddress), removing: pair.end - pair.fieldAddress, inserting: 0,
             countChange: -2)
         return true
@@ -172,7 +151,7 @@ package struct HashEditor {
         let hash = table.hash(field)
         let place = table.locate(field, hash)
         guard place.isFound else { return false }
-        let wasThere = !table.element(place).isDue(keyspace.nowMilliseconds)
+        let wasThere = !table.element(place).isDue(nowMilliseconds)
         table.remove(at: place, hash)
         noteChange(of: table, from: before)
         if table.count == 0 { removeKey() }
@@ -180,7 +159,7 @@ package struct HashEditor {
     }
 
     private mutating func removeKey() {
-        target.table.pointee.remove(target.place, hash: key.hash, to: keyspace.shared.pointee.reclaimer)
+        target.removeKey()
         isGone = true
     }
 
@@ -194,8 +173,8 @@ package struct HashEditor {
     private func noteChange(of table: MemberTable, from before: Int) {
         let change = table.allocatedByteCount - before
         guard change != 0 else { return }
-        target.table.pointee.noteOutside(0, byteCount: change)
-        while let blob = table.takeRetired() { keyspace.shared.pointee.reclaimer.add(.blob(blob, discardedUpTo: 0)) }
+        target.noteGrowth(change)
+        while let blob = table.takeRetired() { target.reclaim(blob) }
     }
 }
 
@@ -224,15 +203,11 @@ extension Keyspace {
     /// The hash at `key` for a change: sets the access clock. O(1).
     @inline(__always)
     package func editHash(_ key: Key, limits: HashLimits) -> HashLookup {
-        let stripe = stripe(of: key)
-        guard let table = stripe.pointee.table(databaseIndex), let place = table.pointee.find(key) else { return .none }
-        guard !isDue(place.cell) else {
-            expireSlowly(place, hash: key.hash, in: table, of: stripe)
-            return .none
+        switch editCell(key, .hash) {
+        case .none: .none
+        case .wrongType: .wrongType
+        case .cell(let target): .hash(HashEditor(target, limits, nowMilliseconds: nowMilliseconds))
         }
-        touch(place.cell, in: stripe)
-        guard place.cell.header.type == .hash else { return .wrongType }
-        return .hash(HashEditor(self, key, table, place, limits))
     }
 
     /// Makes a hash of one field; there is no such key. O(bytes).

@@ -23,6 +23,7 @@ package struct PackLimit: Equatable, Sendable {
         }
     }
 
+    @inline(__always)
     func allows(byteCount: Int, entryCount: Int) -> Bool {
         byteCount + PackLimit.headerByteCount <= byteCountMax && entryCount <= entryCountMax
     }

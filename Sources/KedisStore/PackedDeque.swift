@@ -29,7 +29,7 @@ import Darwin
 #endif
 
 struct PackedDeque {
-    private struct Header {
+    struct Header {
         var frame: CollectionHeader
         var ring: UnsafeMutablePointer<PackedChunk>
         var ringCapacity: Int
@@ -44,7 +44,8 @@ struct PackedDeque {
 
     init(_ address: UnsafeMutableRawPointer) { self.address = address }
 
-    private var header: UnsafeMutablePointer<Header> { address.assumingMemoryBound(to: Header.self) }
+    @inline(__always)
+    var header: UnsafeMutablePointer<Header> { address.assumingMemoryBound(to: Header.self) }
 
     private var source: UnsafeMutablePointer<MemorySource> { header.pointee.frame.source }
 
@@ -76,7 +77,8 @@ struct PackedDeque {
 
     // MARK: Chunks
 
-    private func slot(_ index: Int) -> UnsafeMutablePointer<PackedChunk> {
+    @inline(__always)
+    func slot(_ index: Int) -> UnsafeMutablePointer<PackedChunk> {
         header.pointee.ring + ((header.pointee.firstChunk &+ index) & (header.pointee.ringCapacity &- 1))
     }
 

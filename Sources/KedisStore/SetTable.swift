@@ -16,8 +16,17 @@ struct SetTable {
 
     /// An empty one; nil when memory is exhausted.
     static func make(in keyspace: Keyspace) -> SetTable? {
-        MemberTable.make(isValued: false, seed: keyspace.handle.seed, from: keyspace.shared.pointee.source)
-            .map { SetTable(Collection($0.address), nowMilliseconds: keyspace.nowMilliseconds) }
+        make(
+            seed: keyspace.handle.seed, from: keyspace.shared.pointee.source,
+            nowMilliseconds: keyspace.nowMilliseconds)
+    }
+
+    /// The same for a key that is edited.
+    static func make(
+        seed: HashSeed, from source: UnsafeMutablePointer<MemorySource>, nowMilliseconds: Int64
+    ) -> SetTable? {
+        MemberTable.make(isValued: false, seed: seed, from: source)
+            .map { SetTable(Collection($0.address), nowMilliseconds: nowMilliseconds) }
     }
 
     var collection: Collection { Collection(members.address) }

@@ -30,9 +30,19 @@ package struct StoreHandle: @unchecked Sendable {
     }
 
     /// Starts to load what a lookup of `keys` will touch, for all of them at once: first their buckets, then their
-    /// cells, so that the cache misses overlap. The caller holds their stripes. Best for 8 to 64 keys.
+    /// cells, so that the cache misses overlap; a key that follows itself is looked at once. The caller holds their
+    /// stripes. Best for 8 to 64 keys.
     package func prefetch(_ keys: UnsafeBufferPointer<Key>, databaseIndex: Int) {
-        for key in keys { stripes[key.stripeIndex].table(databaseIndex)?.pointee.prefetchBuckets(key.hash) }
-        for key in keys { stripes[key.stripeIndex].table(databaseIndex)?.pointee.prefetchCell(key.hash) }
+        forEachHash(keys) { stripe, hash in stripe.table(databaseIndex)?.pointee.prefetchBuckets(hash) }
+        forEachHash(keys) { stripe, hash in stripe.table(databaseIndex)?.pointee.prefetchCell(hash) }
+    }
+
+    @inline(__always)
+    private func forEachHash(_ keys: UnsafeBufferPointer<Key>, _ body: (borrowing Stripe, UInt64) -> Void) {
+        var last: UInt64?
+        for key in keys where key.hash != last {
+            last = key.hash
+            body(stripes[key.stripeIndex], key.hash)
+        }
     }
 }

@@ -87,20 +87,17 @@ package struct CommandCall: ~Copyable {
 package struct Effects {
     /// The number of changes, as `rdb_changes_since_last_save` counts them.
     package private(set) var changeCount = 0
-    /// Set by EXPLAIN ANALYZE: the events are kept.
-    var isRecording = false {
-        didSet { isObserved = isRecording || queue != nil }
-    }
-    /// Told of the keys that change, while anybody waits for any: see Serving.swift.
-    var queue: Unmanaged<ServiceQueue>?
     /// Somebody wants to know the keys.
     var isObserved = false
-    private(set) var events: [Event] = []
+    /// Told of the keys that change, while anybody waits for any: see Serving.swift.
+    var queue: Unmanaged<ServiceQueue>?
+    /// Keeps the events, for EXPLAIN ANALYZE.
+    private(set) var recorder: EventRecorder?
 
-    struct Event {
-        var name: StaticString
-        var key: [UInt8]
-        var databaseIndex: Int
+    /// From now on the events are kept.
+    mutating func record() {
+        recorder = EventRecorder()
+        isObserved = true
     }
 
     mutating func note(_ name: StaticString, key: Key, databaseIndex: Int) {
@@ -118,7 +115,17 @@ package struct Effects {
     @inline(never)
     private mutating func observeSlowly(_ name: StaticString, _ key: Key, _ databaseIndex: Int) {
         queue?.takeUnretainedValue().note(key, databaseIndex: databaseIndex)
-        guard isRecording else { return }
-        events.append(Event(name: name, key: key.bytes.bytes, databaseIndex: databaseIndex))
+        recorder?.events.append(EventRecorder.Event(name: name, key: key.bytes.bytes, databaseIndex: databaseIndex))
     }
+}
+
+/// The events of a call, in their order.
+package final class EventRecorder {
+    struct Event {
+        var name: StaticString
+        var key: [UInt8]
+        var databaseIndex: Int
+    }
+
+    fileprivate(set) var events: [Event] = []
 }

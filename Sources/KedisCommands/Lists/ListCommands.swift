@@ -133,25 +133,27 @@ extension CommandCall {
     }
 
     /// The list at `key`, looked up for a change; nil when there is none.
+    @inline(__always)
     func editableList(_ key: Key) throws(CommandError) -> ListEditor? {
-        guard let entry = keyspace.write(key) else { return nil }
-        guard entry.type == .list else { throw .wrongType }
-        return keyspace.editList(key, limit: listLimit)
+        switch keyspace.lookUpList(key, limit: listLimit) {
+        case .none: return nil
+        case .wrongType: throw .wrongType
+        case .list(let editor): return editor
+        }
     }
 
-    /// Puts `count` values at an end of the list at `key`, which is made if need be, and returns its length. The key
-    /// holds no other type. Notes nothing.
+    /// Puts `count` values at an end of the list at `key`, which is made if need be, and returns its length. Notes
+    /// nothing.
     func push(_ count: Int, at end: ListEnd, of key: Key, value: (Int) -> ByteView) throws(CommandError) -> Int {
-        let keyspace = keyspace
-        let limit = listLimit
-        return try storing { () throws(StoreError) in
-            guard var editor = keyspace.editList(key, limit: limit) else {
+        guard var editor = try editableList(key) else {
+            let (keyspace, limit) = (keyspace, listLimit)
+            try storing { () throws(StoreError) in
                 try keyspace.makeList(key, limit: limit, count: count, atHead: end == .head, value: value)
-                return count
             }
-            try editor.push(count, atHead: end == .head, value: value)
-            return editor.count
+            return count
         }
+        do { try editor.push(count, atHead: end == .head, value: value) } catch { throw .outOfMemory }
+        return editor.count
     }
 
     /// Replies the outermost `count` elements as an array, the outermost first, and removes them. The key is there.
