@@ -5,10 +5,11 @@
 
 package import KedisUtilities
 
+@usableFromInline
 package struct ArgumentBuffer: ~Copyable {
-    private var ranges: UnsafeMutablePointer<ArgumentRange>
+    @usableFromInline var ranges: UnsafeMutablePointer<ArgumentRange>
     private var capacity: Int
-    package private(set) var count = 0
+    @usableFromInline package private(set) var count = 0
     private var inlineBytes: [UInt8] = []
 
     private static let initialCapacity = 64
@@ -65,6 +66,7 @@ package struct ArgumentBuffer: ~Copyable {
     }
 
     /// The arguments from `start` of a request whose bytes lie at `base`. Valid until the buffer changes.
+    @inlinable
     package func list(from start: Int, count: Int, base: UnsafePointer<UInt8>) -> ArgumentList {
         assert(start >= 0 && start + count <= self.count)
         return ArgumentList(base: base, ranges: UnsafePointer(ranges + start), count: count)

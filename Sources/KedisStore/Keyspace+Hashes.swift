@@ -148,11 +148,10 @@ package struct HashEditor {
 
     private mutating func removeFromTable(_ field: ByteView, _ table: MemberTable) -> Bool {
         let before = table.allocatedByteCount
-        let hash = table.hash(field)
-        let place = table.locate(field, hash)
+        let place = table.locate(field, table.hash(field))
         guard place.isFound else { return false }
         let wasThere = !table.element(place).isDue(nowMilliseconds)
-        table.remove(at: place, hash)
+        table.remove(at: place)
         noteChange(of: table, from: before)
         if table.count == 0 { removeKey() }
         return wasThere

@@ -129,7 +129,7 @@ package struct Keyspace {
             return .none
         }
         touch(place.cell, in: stripe)
-        guard place.cell.header.type == type else { return .wrongType }
+        guard place.cell.header.hasType(type) else { return .wrongType }
         return .cell(CellBytes(self, key, table, place))
     }
 

@@ -72,6 +72,8 @@ extension MemberTable {
         setEntries(of: hash & ~bit, depth: depth, to: low)
         setEntries(of: hash | bit, depth: depth, to: high)
         freeBlock(block)
+        noteElements(of: low)
+        noteElements(of: high)
         return true
     }
 
@@ -105,6 +107,7 @@ extension MemberTable {
         header.pointee.directory = directory
         header.pointee.depth += 1
         header.pointee.deepestBlockCount = 0
+        header.pointee.elementsPerEntryMax = (header.pointee.elementsPerEntryMax + 1) / 2
         return true
     }
 
@@ -133,7 +136,6 @@ extension MemberTable {
         joined.append(high, 0..<high.count, isValued: isValued) { index, _ in high.tags[index] >> 1 | 0x8000 }
         joined.header.pointee.earliestDeadline = min(
             low.header.pointee.earliestDeadline, high.header.pointee.earliestDeadline)
-        if joined.count > header.pointee.largestBlockCount { header.pointee.largestBlockCount = joined.count }
         if block.depth == header.pointee.depth { header.pointee.deepestBlockCount -= 2 }
         setEntries(of: hash, depth: block.depth - 1, to: joined)
         freeBlock(low)
@@ -162,6 +164,7 @@ extension MemberTable {
         header.pointee.directory = directory
         header.pointee.depth -= 1
         header.pointee.deepestBlockCount = deepestCount
+        header.pointee.elementsPerEntryMax *= 2
         return true
     }
 }

@@ -72,7 +72,7 @@ extension MemberTable {
     private func removeDue(from block: MemberBlock, _ nowMilliseconds: Int64, _ body: (MemberElement) -> Void) -> Int {
         let elementCount = block.count
         var earliest = Int64.max
-        var hash: UInt64?
+        var entry: Int?
         for index in stride(from: block.count - 1, through: 0, by: -1) {
             let element = MemberElement(at: block.elementAddress(index), isValued: isValued)
             guard element.hasDeadline else { continue }
@@ -81,11 +81,13 @@ extension MemberTable {
                 continue
             }
             body(element)
-            hash = self.hash(element.member)
-            dropElement(at: MemberPlace(block: block, index: index, isFound: true))
+            let place = MemberPlace(
+                entry: directoryIndex(hash(element.member)), block: block, index: index, isFound: true)
+            entry = place.entry
+            dropElement(at: place)
         }
         block.header.pointee.earliestDeadline = earliest
-        if let hash { shrinkIfThin(block, hash) }
+        if let entry { shrinkIfThin(block, entry: entry) }
         return max(1, elementCount)
     }
 }

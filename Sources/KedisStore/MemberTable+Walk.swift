@@ -58,42 +58,55 @@ extension MemberTable {
     private static let drawCountMax = 200
 
     /// An element, every one equally likely. The table is not empty. Expected O(1).
+    ///
+    /// Each entry of the directory stands for as many elements as the fullest has; a draw of one that is not there is
+    /// drawn again. Hashes are spread evenly, so entries are for about as many elements each, while blocks are not.
+    @inline(__always)
     func randomPlace(using generator: inout RandomGenerator) -> MemberPlace {
         assert(count > 0)
-        let (directory, depth) = (header.pointee.directory, header.pointee.depth)
         for _ in 0..<MemberTable.drawCountMax {
-            let index = generator.next(below: 1 << depth)
-            let block = MemberBlock(directory[index])
-            // A block with several entries in the directory counts for one of them only, one with fewer elements for
-            // as many draws less.
-            guard index & (1 << (depth - block.depth) - 1) == 0 else { continue }
-            let draw = generator.next(below: header.pointee.largestBlockCount)
-            if draw < block.count { return MemberPlace(block: block, index: draw, isFound: true) }
+            let draw = drawElement(using: &generator)
+            let block = MemberBlock(header.pointee.directory[draw.entry])
+            let index = index(of: draw, in: block)
+            if index < block.count { return MemberPlace(entry: draw.entry, block: block, index: index, isFound: true) }
         }
         return placeSlowly(ofRank: generator.next(below: count))
+    }
+
+    /// An entry of the directory and one of the elements that each is taken to be for.
+    @inline(__always)
+    func drawElement(using generator: inout RandomGenerator) -> (entry: Int, number: Int) {
+        // Two shifts, because one by 64 (depth 0) would be one by 0.
+        let entry = (generator.next() &>> 1) &>> UInt64(truncatingIfNeeded: 63 &- header.pointee.depth)
+        return (Int(truncatingIfNeeded: entry), generator.next(below: header.pointee.elementsPerEntryMax))
+    }
+
+    /// The index of a drawn element in the block of its entry: behind those of the block's entries before.
+    @inline(__always)
+    func index(of draw: (entry: Int, number: Int), in block: MemberBlock) -> Int {
+        (draw.entry & (entryCount(of: block) &- 1)) &* header.pointee.elementsPerEntryMax &+ draw.number
     }
 
     /// The element before which a walk meets `rank` others.
     @inline(never)
     private func placeSlowly(ofRank rank: Int) -> MemberPlace {
-        var (rest, largest) = (rank, 0)
+        var (rest, entry, most) = (rank, 0, 0)
         var found: MemberPlace?
         forEachBlock { block in
-            largest = max(largest, block.count)
+            let entryCount = entryCount(of: block)
+            most = max(most, (block.count + entryCount - 1) / entryCount)
             if found == nil, rest < block.count {
-                found = MemberPlace(block: block, index: rest, isFound: true)
+                found = MemberPlace(entry: entry, block: block, index: rest, isFound: true)
             }
             rest -= block.count
+            entry += entryCount
             return true
         }
-        header.pointee.largestBlockCount = largest
+        header.pointee.elementsPerEntryMax = most
         guard let found else { preconditionFailure("a rank is below the number of elements") }
         return found
     }
 
     /// An element, every one equally likely: valid until the table is changed. The table is not empty. Expected O(1).
     func random(using generator: inout RandomGenerator) -> MemberElement { element(randomPlace(using: &generator)) }
-
-    /// Removes an element that a place says.
-    func remove(at place: MemberPlace) { remove(at: place, hash(element(place).member)) }
 }

@@ -54,7 +54,7 @@ extension MemberTable {
         header.pointee.count = theirs.count
         header.pointee.blockCount = theirs.blockCount
         header.pointee.deepestBlockCount = theirs.deepestBlockCount
-        header.pointee.largestBlockCount = theirs.largestBlockCount
+        header.pointee.elementsPerEntryMax = theirs.elementsPerEntryMax
         header.pointee.deadlineCount = theirs.deadlineCount
         header.pointee.earliestDeadline = theirs.earliestDeadline
         return true
@@ -157,7 +157,8 @@ extension MemberTable {
     private func checkBlock(_ block: MemberBlock, prefix: UInt64, _ visit: (MemberElement) -> Void) {
         let own = block.header.pointee
         precondition(block.freeByteCount >= 0 && own.garbageByteCount <= own.heapByteCount)
-        precondition(block.count <= header.pointee.largestBlockCount && block.depth <= MemberTable.depthMax)
+        precondition(block.count <= header.pointee.elementsPerEntryMax * entryCount(of: block))
+        precondition(block.depth <= MemberTable.depthMax)
         precondition(own.earliestDeadline >= header.pointee.earliestDeadline || block.count == 0)
         var byteCount = 0
         for index in 0..<block.count {

@@ -32,6 +32,8 @@ import Darwin
 
 /// Where an element lies, or where it would.
 struct MemberPlace {
+    /// An entry of the directory that refers to the block.
+    let entry: Int
     let block: MemberBlock
     let index: Int
     let isFound: Bool
@@ -60,8 +62,8 @@ struct MemberTable {
         var deepestBlockCount = 1
         /// Capacity of all blocks.
         var blockByteCount = 0
-        /// No block has more elements: what random draws are made from.
-        var largestBlockCount = 0
+        /// No block has more elements for each entry of the directory that it has: what random draws are made from.
+        var elementsPerEntryMax = 0
         var outsideCount = 0
         var outsideByteCount = 0
         var deadlineCount = 0
@@ -185,6 +187,16 @@ struct MemberTable {
         Int(truncatingIfNeeded: (hash &>> 1) &>> UInt64(truncatingIfNeeded: 63 &- header.pointee.depth))
     }
 
+    /// The lowest hash that an entry of the directory is for.
+    func firstHash(ofEntry entry: Int) -> UInt64 {
+        let depth = header.pointee.depth
+        return depth == 0 ? 0 : UInt64(truncatingIfNeeded: entry) << UInt64(64 - depth)
+    }
+
+    /// How many entries of the directory a block has.
+    @inline(__always)
+    func entryCount(of block: MemberBlock) -> Int { 1 &<< (header.pointee.depth &- block.depth) }
+
     @inline(__always)
     func block(_ hash: UInt64) -> MemberBlock { MemberBlock(header.pointee.directory[directoryIndex(hash)]) }
 
@@ -196,17 +208,18 @@ struct MemberTable {
     /// Where a member lies, or would.
     @inline(__always)
     func locate(_ member: ByteView, _ hash: UInt64) -> MemberPlace {
-        let block = block(hash)
+        let entry = directoryIndex(hash)
+        let block = MemberBlock(header.pointee.directory[entry])
         let tag = MemberBlock.tag(of: hash, depth: block.depth)
         let lower = block.lowerBound(tag)
         var index = lower
         let (tags, count) = (block.tags, block.count)
         while index < count, tags[index] == tag {
             let found = MemberElement(at: block.elementAddress(index), isValued: isValued).member
-            if found == member { return MemberPlace(block: block, index: index, isFound: true) }
+            if found == member { return MemberPlace(entry: entry, block: block, index: index, isFound: true) }
             index &+= 1
         }
-        return MemberPlace(block: block, index: lower, isFound: false)
+        return MemberPlace(entry: entry, block: block, index: lower, isFound: false)
     }
 
     /// The element of a member, deadline or not; nil when there is none. O(1).

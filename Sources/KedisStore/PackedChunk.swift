@@ -15,6 +15,7 @@ package struct PackLimit: Equatable, Sendable {
     private static let safeByteCountMax = 8192
 
     /// - Parameter setting: a number of entries if positive (of at most 8 KiB together); -1 to -5 are 4 to 64 KiB.
+    @inline(__always)
     package init(setting: Int) {
         if setting >= 0 {
             (entryCountMax, byteCountMax) = (max(1, setting), PackLimit.safeByteCountMax)

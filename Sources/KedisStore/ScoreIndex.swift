@@ -81,6 +81,34 @@ struct ScoreIndex {
         }
     }
 
+    // MARK: Loading ahead: see ElementPrefetch.swift, whose hashes have 64 bits
+
+    @inline(__always)
+    func prefetchEntry(_ hash: UInt64) {
+        if let directory { kedis_prefetch(directory + position(UInt32(truncatingIfNeeded: hash >> 32))) }
+    }
+
+    @inline(__always)
+    func blockAddress(_ hash: UInt64) -> UnsafeMutableRawPointer? {
+        block(UInt32(truncatingIfNeeded: hash >> 32))?.base
+    }
+
+    /// Where the hash should be in its block, whose head is loaded.
+    @inline(__always)
+    func prefetchPlace(_ hash: UInt64, inBlock address: UnsafeMutableRawPointer) {
+        guard directory != nil else { return }
+        ScoreBlock(address).prefetchPlace(UInt32(truncatingIfNeeded: hash >> 32))
+    }
+
+    /// A score that is noted under the hash.
+    @inline(__always)
+    func firstScore(_ hash: UInt64, inBlock address: UnsafeMutableRawPointer) -> Double? {
+        guard directory != nil else { return nil }
+        let (block, wanted) = (ScoreBlock(address), UInt32(truncatingIfNeeded: hash >> 32))
+        let index = block.firstIndex(atLeast: wanted)
+        return index < block.count && block.hashes[index] == wanted ? block.scores[index] : nil
+    }
+
     // MARK: Changes
 
     mutating func insert(_ hash: UInt32, _ score: Double, _ memory: BlockMemory) -> Bool {
@@ -343,6 +371,13 @@ private struct ScoreBlock {
         while index > 0, hashes[index &- 1] >= hash { index &-= 1 }
         while index < count, hashes[index] < hash { index &+= 1 }
         return index
+    }
+
+    @inline(__always)
+    func prefetchPlace(_ hash: UInt32) {
+        let guess = Int(truncatingIfNeeded: (UInt64(hash &<< UInt32(depth)) &* UInt64(count)) >> 32)
+        kedis_prefetch(hashes + guess)
+        kedis_prefetch(scores + guess)
     }
 
     func index(of hash: UInt32, _ score: Double) -> Int? {

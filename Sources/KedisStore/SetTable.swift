@@ -70,10 +70,7 @@ struct SetTable {
     @inline(__always)
     func add(_ member: ByteView, hash: UInt64) -> Bool? {
         let place = members.locate(member, hash)
-        guard place.isFound else {
-            let draft = MemberDraft(member, .empty, isValued: false, deadlineMilliseconds: noDeadline)
-            return members.insert(draft, hash, at: place) ? true : nil
-        }
+        guard place.isFound else { return members.insert(member, .empty, hash, at: place) ? true : nil }
         guard members.element(place).isDue(nowMilliseconds) else { return false }
         return members.setDeadline(member, hash, noDeadline) ? true : nil
     }
@@ -94,7 +91,7 @@ struct SetTable {
         let place = members.locate(member, hash)
         guard place.isFound else { return false }
         let wasThere = !members.element(place).isDue(nowMilliseconds)
-        members.remove(at: place, hash)
+        members.remove(at: place)
         return wasThere
     }
 

@@ -33,16 +33,25 @@ package struct StoreHandle: @unchecked Sendable {
     /// cells, so that the cache misses overlap; a key that follows itself is looked at once. The caller holds their
     /// stripes. Best for 8 to 64 keys.
     package func prefetch(_ keys: UnsafeBufferPointer<Key>, databaseIndex: Int) {
-        forEachHash(keys) { stripe, hash in stripe.table(databaseIndex)?.pointee.prefetchBuckets(hash) }
-        forEachHash(keys) { stripe, hash in stripe.table(databaseIndex)?.pointee.prefetchCell(hash) }
+        prefetch(keys, databaseIndex: databaseIndex) { _, _ in }
     }
 
+    /// The same; `body` is told each key's index and the cell that is most likely its.
     @inline(__always)
-    private func forEachHash(_ keys: UnsafeBufferPointer<Key>, _ body: (borrowing Stripe, UInt64) -> Void) {
+    func prefetch(_ keys: UnsafeBufferPointer<Key>, databaseIndex: Int, _ body: (Int, Cell?) -> Void) {
         var last: UInt64?
         for key in keys where key.hash != last {
             last = key.hash
-            body(stripes[key.stripeIndex], key.hash)
+            stripes[key.stripeIndex].table(databaseIndex)?.pointee.prefetchBuckets(key.hash)
+        }
+        last = nil
+        var cell: Cell?
+        for (index, key) in keys.enumerated() {
+            if key.hash != last {
+                last = key.hash
+                cell = stripes[key.stripeIndex].table(databaseIndex)?.pointee.prefetchCell(key.hash)
+            }
+            body(index, cell)
         }
     }
 }

@@ -12,9 +12,12 @@ package struct CommandEntry {
     package let identifier: Int
     /// Has one key, at argument 1, and locks its stripe.
     let isSingleKeyed: Bool
+    /// Has no key and locks nothing.
+    let isKeyless: Bool
     let hasSubcommands: Bool
     /// May share a plan with the pipelined commands beside it.
     let isBatchable: Bool
+    let elements: ElementPlan
     /// Lower case, with its container: `config|get`.
     package let fullName: ByteView
     /// Upper case, without its container.
@@ -203,9 +206,10 @@ package final class CommandTable: @unchecked Sendable {
         let entry = UnsafeMutablePointer<CommandEntry>.allocate(capacity: 1)
         entry.initialize(
             to: CommandEntry(
-                identifier: entries.count, isSingleKeyed: isSingleKeyed(spec), hasSubcommands: !subcommands.isEmpty,
-                isBatchable: isBatchable(spec), fullName: fullName, name: permanentCopy(spec.name), arity: spec.arity,
-                flags: spec.flags, locks: spec.locks, keyPlan: KeyPlan(spec.keys), handler: spec.handler, spec: spec,
+                identifier: entries.count, isSingleKeyed: isSingleKeyed(spec), isKeyless: isKeyless(spec),
+                hasSubcommands: !subcommands.isEmpty, isBatchable: isBatchable(spec), elements: ElementPlan(spec),
+                fullName: fullName, name: permanentCopy(spec.name), arity: spec.arity, flags: spec.flags,
+                locks: spec.locks, keyPlan: KeyPlan(spec.keys), handler: spec.handler, spec: spec,
                 containerName: container ?? .empty, subcommands: subcommands
             )
         )
@@ -215,6 +219,11 @@ package final class CommandTable: @unchecked Sendable {
 
     private static func isSingleKeyed(_ spec: CommandSpec) -> Bool {
         guard case .keys = spec.locks, case .single = KeyPlan(spec.keys) else { return false }
+        return true
+    }
+
+    private static func isKeyless(_ spec: CommandSpec) -> Bool {
+        guard case .keys = spec.locks, case .none = KeyPlan(spec.keys) else { return false }
         return true
     }
 

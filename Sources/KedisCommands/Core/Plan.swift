@@ -103,6 +103,7 @@ func plan(
     _ entry: UnsafePointer<CommandEntry>, _ arguments: ArgumentList, in store: StoreHandle, into keys: inout KeyBuffer
 ) throws(CommandError) -> StripeSet {
     guard !entry.pointee.isSingleKeyed else { return try planKey(arguments[1], in: store, into: &keys) }
+    guard !entry.pointee.isKeyless else { return StripeSet() }
     return try planSeveral(entry, arguments, in: store, into: &keys)
 }
 

@@ -129,7 +129,7 @@ extension ReplyWriter {
 extension CommandCall {
     /// How long a run of packed entries may be: `list-max-listpack-size`.
     var listLimit: PackLimit {
-        PackLimit(setting: engine.configuration.listPackSetting.load(ordering: .relaxed))
+        @inline(__always) get { PackLimit(setting: setting { $0.listPackSetting.load(ordering: .relaxed) }) }
     }
 
     /// The list at `key`, looked up for a change; nil when there is none.

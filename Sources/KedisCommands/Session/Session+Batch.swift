@@ -34,6 +34,10 @@ struct Batch: ~Copyable {
     var executedCount = 0
     var errorCount = 0
     var lastCommand = -1
+    /// Some of its commands look for elements in collections.
+    var hasElements = false
+    /// What they look for.
+    var elements = ElementPrefetch()
     /// Somebody waits for a key, and the locks are wide enough to serve who waits for one of this batch's.
     var isWatched = false
 
@@ -79,6 +83,7 @@ extension Session {
             keyCount: keys.count - firstKey
         )
         batch.count += 1
+        if entry.pointee.elements != .none { batch.hasElements = true }
         batch.stripes.formUnion(stripes)
         if batch.count == Batch.capacity || !entry.pointee.isBatchable || isInline { flush() }
     }
@@ -152,18 +157,21 @@ extension Session {
         // Under the locks: waiting for them, or the command before, may have taken longer than a key had to live.
         batch.nowMilliseconds = engine.clock.wallMilliseconds
         if batch.count > 1 {
-            let count = min(keys.count, Batch.prefetchCountMax)
-            store.prefetch(
-                UnsafeBufferPointer(start: keys.base, count: count), databaseIndex: client.pointee.databaseIndex
-            )
+            let first = UnsafeBufferPointer(start: keys.base, count: min(keys.count, Batch.prefetchCountMax))
+            if batch.hasElements {
+                prefetchElements(of: first)
+            } else {
+                store.prefetch(first, databaseIndex: client.pointee.databaseIndex)
+            }
         }
         let began = engine.clock.monotonicNanoseconds()
-        for index in 0..<batch.count { execute(batch.items[index], held: stripes) }
+        executeItems(held: stripes)
         let elapsed = engine.clock.monotonicNanoseconds() &- began
         store.unlock(stripes)
         if batch.isWatched { endServiceSlowly() }
         countCalls(nanoseconds: elapsed)
         batch.count = 0
+        batch.hasElements = false
         batch.stripes = StripeSet()
         keys.removeAll()
     }
@@ -184,19 +192,31 @@ extension Session {
         }
     }
 
+    /// One call after the other in the same place: most of it is the batch's.
     @inline(__always)
-    private mutating func execute(_ item: Batch.Item, held: StripeSet) {
+    private mutating func executeItems(held: StripeSet) {
         var keyspace = store.keyspace(
             client.pointee.databaseIndex, nowMilliseconds: batch.nowMilliseconds, held: held
         )
         keyspace.leavesAccessClock = client.pointee.leavesAccessClock
+        let first = batch.items[0]
         var call = CommandCall(
-            arguments: arguments.list(from: item.firstArgument, count: item.argumentCount, base: item.base),
-            keyspace: keyspace, keyBase: UnsafePointer(keys.base + item.firstKey), keyCount: item.keyCount,
-            entry: item.entry,
-            client: client, engine: engineReference
+            arguments: arguments.list(from: first.firstArgument, count: first.argumentCount, base: first.base),
+            keyspace: keyspace, keyBase: UnsafePointer(keys.base + first.firstKey), keyCount: first.keyCount,
+            entry: first.entry, client: client, engine: engineReference
         )
         if batch.isWatched { watchSlowly(&call.effects) }
+        for index in 0..<batch.count {
+            let item = batch.items[index]
+            call.begin(
+                arguments: arguments.list(from: item.firstArgument, count: item.argumentCount, base: item.base),
+                keyBase: UnsafePointer(keys.base + item.firstKey), keyCount: item.keyCount, entry: item.entry)
+            execute(item, &call, held: held)
+        }
+    }
+
+    @inline(__always)
+    private mutating func execute(_ item: Batch.Item, _ call: inout CommandCall, held: StripeSet) {
         let mark = output.count
         var outcome = runHandler(&call, &output)
         applyEffects(&call)

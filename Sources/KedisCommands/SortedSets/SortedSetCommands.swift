@@ -57,7 +57,9 @@ extension Entry {
 
 extension CommandCall {
     /// How large a sorted set in its cell may be: `zset-max-listpack-entries` and `-value`.
-    var sortedSetLimits: SortedSetLimits { engine.configuration.sortedSetLimits }
+    var sortedSetLimits: SortedSetLimits {
+        @inline(__always) get { setting { $0.sortedSetLimits } }
+    }
 
     /// The sorted set at `key`, looked up for a change; nil when there is none.
     @inline(__always)
