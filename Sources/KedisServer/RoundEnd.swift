@@ -36,7 +36,7 @@ final class RoundEnd: @unchecked Sendable {
     func sendAll() {
         loop.assertInEventLoop()
         swap(&waiting, &sending)
-        for handler in sending { handler.roundHasEnded() }
+        for index in sending.indices { sending[index].roundHasEnded() }
         sending.removeAll(keepingCapacity: true)
     }
 }

@@ -33,6 +33,7 @@ final class SessionHandler: ChannelInboundHandler {
     let session: UnsafeMutablePointer<Session>
     let server: ServerContext
     private let loop: LoopClients
+    private let waking = WakeTarget()
     private(set) var context: ChannelHandlerContext?
     /// The socket, or -1 when the channel is not active or does not say.
     private var descriptor: NIOBSDSocket.Handle
@@ -66,29 +67,32 @@ final class SessionHandler: ChannelInboundHandler {
         descriptor = endpoint.descriptor
         let loopOfChannel = channel.eventLoop
         session = .allocate(capacity: 1)
-        let waking = WakeTarget()
+        let waking = waking
         session.initialize(
             to: Session(
                 engine: server.engine, endpoint: endpoint,
                 // Never at once: a client may kill itself, and its reply goes out first.
                 close: {
                     loopOfChannel.execute {
-                        waking.handler?.roundHasEnded()
+                        waking.target?.takeUnretainedValue().roundHasEnded()
                         channel.close(promise: nil)
                     }
                 },
-                wake: { loopOfChannel.execute { waking.handler?.wake() } }
+                wake: { loopOfChannel.execute { waking.target?.takeUnretainedValue().wake() } }
             )
         )
-        waking.handler = self
+        waking.target = Unmanaged.passUnretained(self)
     }
 
+    /// The handler as long as it is there. No weak reference: an object that has one counts its references in another
+    /// place, slowly, and the handler's are counted with each read.
     private final class WakeTarget: @unchecked Sendable {
-        // Sendable: set when it is made, then read on the event loop only.
-        weak var handler: SessionHandler?
+        // Sendable: set when it is made, then used on the event loop only.
+        var target: Unmanaged<SessionHandler>?
     }
 
     deinit {
+        waking.target = nil
         session.deinitialize(count: 1)
         session.deallocate()
     }
@@ -102,6 +106,7 @@ final class SessionHandler: ChannelInboundHandler {
 
     func handlerRemoved(context: ChannelHandlerContext) {
         self.context = nil
+        waking.target = nil
         stopWaiting()
         loop.remove(self)
         server.releaseConnection()
