@@ -44,25 +44,25 @@ package struct HashEditor {
     @inline(__always)
     private mutating func setInCell(_ field: ByteView, _ value: StringValue) throws(StoreError) -> Bool? {
         let hash = SmallHash(target.bytes)
-        let valueByteCount = PackedEntry.byteCount(of: value)
+        let valueByteCount = PackedEntry.bareByteCount(of: value)
         if let pair = hash.find(field) {
-            let oldByteCount = PackedEntry.byteCount(at: pair.valueAddress)
+            let oldByteCount = PackedEntry.bareByteCount(at: pair.valueAddress)
             guard fits(growingBy: valueByteCount - oldByteCount) else { return nil }
             let offset = hash.offset(of: pair.valueAddress)
             let gap = try target.splice(
                 at: offset, removing: oldByteCount, inserting: valueByteCount, countChange: 0)
-            PackedEntry.write(value, at: gap)
+            PackedEntry.writeBare(value, at: gap)
             return false
         }
         let name = packedValue(field)
-        let fieldByteCount = PackedEntry.byteCount(of: name)
-        guard hash.fieldCount < limits.fieldCountMax, hash.list.count <= Int(UInt16.max) - 2,
+        let fieldByteCount = PackedEntry.bareByteCount(of: name)
+        guard hash.fieldCount < limits.fieldCountMax, hash.entryCount <= Int(UInt16.max) - 2,
             fits(growingBy: fieldByteCount + valueByteCount)
         else { return nil }
         let gap = try target.splice(
-            at: hash.list.bytes.count, removing: 0, inserting: fieldByteCount + valueByteCount, countChange: 2)
-        PackedEntry.write(name, at: gap)
-        PackedEntry.write(value, at: gap + fieldByteCount)
+            at: hash.bytes.count, removing: 0, inserting: fieldByteCount + valueByteCount, countChange: 2)
+        PackedEntry.writeBare(name, at: gap)
+        PackedEntry.writeBare(value, at: gap + fieldByteCount)
         return true
     }
 
@@ -214,8 +214,8 @@ extension Keyspace {
         _ key: Key, limits: HashLimits, _ field: ByteView, _ value: ByteView, deadline: DeadlineUpdate = .clear
     ) throws(StoreError) {
         let (name, content) = (packedValue(field), packedValue(value))
-        let fieldByteCount = PackedEntry.byteCount(of: name)
-        let byteCount = PackedList.countByteCount + fieldByteCount + PackedEntry.byteCount(of: content)
+        let fieldByteCount = PackedEntry.bareByteCount(of: name)
+        let byteCount = SmallHash.countByteCount + fieldByteCount + PackedEntry.bareByteCount(of: content)
         var isSmall = limits.allow(field, value) && limits.fieldCountMax > 0
         if case .set = deadline { isSmall = false }
         guard isSmall, byteCount <= CellHeader.inlineByteCountMax else {
@@ -224,15 +224,49 @@ extension Keyspace {
         let cell = try put(key, type: .hash, valueFieldByteCount: byteCount, encoding: .listpack, deadline: .clear)
         let base = cell.valueAddress
         base.storeBytes(of: 2, as: UInt16.self)
-        PackedEntry.write(name, at: base + PackedList.countByteCount)
-        PackedEntry.write(content, at: base + PackedList.countByteCount + fieldByteCount)
+        PackedEntry.writeBare(name, at: base + SmallHash.countByteCount)
+        PackedEntry.writeBare(content, at: base + SmallHash.countByteCount + fieldByteCount)
+    }
+
+    /// Makes a hash of several different fields in a cell of its final size: growing field by field would leave a hole
+    /// in each size class on the way. False, and nothing done, when it is too large for its cell or a field comes
+    /// twice. There is no such key. O(bytes · fields).
+    package func makeHash(
+        _ key: Key, limits: HashLimits, fieldCount: Int, _ pair: (Int) -> (field: ByteView, value: ByteView)
+    ) throws(StoreError) -> Bool {
+        guard fieldCount <= min(limits.fieldCountMax, Int(UInt16.max) / 2) else { return false }
+        var byteCount = SmallHash.countByteCount
+        for index in 0..<fieldCount {
+            let (field, value) = pair(index)
+            guard limits.allow(field, value) else { return false }
+            byteCount += PackedEntry.bareByteCount(of: packedValue(field))
+            byteCount += PackedEntry.bareByteCount(of: packedValue(value))
+        }
+        guard byteCount <= CellHeader.inlineByteCountMax else { return false }
+        let cell = try put(key, type: .hash, valueFieldByteCount: byteCount, encoding: .listpack, deadline: .clear)
+        let base = cell.valueAddress
+        base.storeBytes(of: UInt16(truncatingIfNeeded: 2 * fieldCount), as: UInt16.self)
+        var end = base + SmallHash.countByteCount
+        for index in 0..<fieldCount {
+            let (field, value) = pair(index)
+            let written = ByteView(base: base.assumingMemoryBound(to: UInt8.self), count: end - base)
+            guard SmallHash(written).find(field) == nil else {
+                _ = remove(key)
+                return false
+            }
+            PackedEntry.writeBare(packedValue(field), at: end)
+            end += PackedEntry.bareByteCount(at: end)
+            PackedEntry.writeBare(packedValue(value), at: end)
+            end += PackedEntry.bareByteCount(at: end)
+        }
+        return true
     }
 
     private func makeTable(
         _ key: Key, _ limits: HashLimits, _ field: ByteView, _ value: ByteView, _ deadline: DeadlineUpdate
     ) throws(StoreError) {
         let cell = try put(
-            key, type: .hash, valueFieldByteCount: PackedList.countByteCount, encoding: .listpack, deadline: .clear)
+            key, type: .hash, valueFieldByteCount: SmallHash.countByteCount, encoding: .listpack, deadline: .clear)
         cell.valueAddress.storeBytes(of: 0, as: UInt16.self)
         do throws(StoreError) {
             guard case .hash(var editor) = editHash(key, limits: HashLimits(fieldCountMax: 0, byteCountMax: 0)) else {
@@ -251,11 +285,10 @@ extension Keyspace {
         _ key: Key, limits: HashLimits, run: ByteView, count: Int
     ) throws(StoreError) -> Bool {
         guard count > 0, count % 2 == 0, SmallHash.isSound(run, count: count, limits: limits) else { return false }
-        let cell = try put(
-            key, type: .hash, valueFieldByteCount: PackedList.countByteCount + run.count, encoding: .listpack,
-            deadline: .clear)
+        let byteCount = SmallHash.countByteCount + PackedEntry.strippedByteCount(run)
+        let cell = try put(key, type: .hash, valueFieldByteCount: byteCount, encoding: .listpack, deadline: .clear)
         cell.valueAddress.storeBytes(of: UInt16(truncatingIfNeeded: count), as: UInt16.self)
-        (cell.valueAddress + PackedList.countByteCount).copyMemory(from: run.base, byteCount: run.count)
+        PackedEntry.strip(run, to: cell.valueAddress + SmallHash.countByteCount)
         return true
     }
 }

@@ -52,10 +52,24 @@ enum HashSetCommand {
                 call.notified(call.key, "hset")
             }
         }
+        if editor == nil, arguments.count > 4, try make(call) {
+            index = arguments.count
+            return index / 2 &- 1
+        }
         while index < arguments.count {
             if try call.setField(arguments[index], arguments[index &+ 1], in: &editor) { newCount &+= 1 }
             index &+= 2
         }
         return newCount
+    }
+
+    /// Makes a small hash of all fields at once; false when it is none.
+    private static func make(_ call: borrowing CommandCall) throws(CommandError) -> Bool {
+        let (arguments, keyspace, key, limits) = (call.arguments, call.keyspace, call.key, call.hashLimits)
+        return try storing { () throws(StoreError) in
+            try keyspace.makeHash(key, limits: limits, fieldCount: arguments.count / 2 &- 1) { index in
+                (arguments[2 &* index &+ 2], arguments[2 &* index &+ 3])
+            }
+        }
     }
 }
