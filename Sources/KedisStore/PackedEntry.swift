@@ -18,7 +18,7 @@
 // what comes from outside goes through `packedEntryCount(_:)` first. Source of the format: the listpack specification.
 
 import CKedis
-package import KedisUtilities
+public import KedisUtilities
 
 /// A string as packed runs keep it: as a number where its digits are the only spelling of an Int64.
 package func packedValue(_ bytes: ByteView) -> StringValue {
@@ -260,7 +260,7 @@ enum PackedEntry {
             address.storeBytes(of: UInt32(truncatingIfNeeded: bytes.count), toByteOffset: 1, as: UInt32.self)
             offset = 5
         }
-        (address + offset).copyMemory(from: bytes.base, byteCount: bytes.count)
+        copyBytes(from: bytes, to: (address + offset).assumingMemoryBound(to: UInt8.self))
     }
 
     private static func write(_ integer: Int64, at address: UnsafeMutableRawPointer, contentByteCount: Int) {
@@ -305,6 +305,40 @@ package func forEachPackedEntry(_ run: ByteView, _ body: (StringValue) -> Void) 
         let address = UnsafeRawPointer(run.base) + offset
         body(PackedEntry.value(at: address))
         offset += PackedEntry.byteCount(at: address)
+    }
+}
+
+/// Goes from entry to entry of a well-formed run; who has one counts. Inlinable, for replies of many elements.
+@frozen
+@usableFromInline
+package struct PackedEntryCursor {
+    @usableFromInline var address: UnsafeRawPointer
+
+    @inlinable
+    init(_ address: UnsafeRawPointer) { self.address = address }
+
+    /// The value of the entry here; goes on to the next.
+    @inlinable
+    @inline(__always)
+    package mutating func next() -> StringValue {
+        let first = address.load(as: UInt8.self)
+        guard first < 0xC0 else { return nextLongEntry() }
+        let start = address
+        if first < 0x80 {
+            address = start + 2
+            return .integer(Int64(first))
+        }
+        let count = Int(first & 0x3F)
+        address = start + (count &+ 2)
+        return .bytes(ByteView(base: (start + 1).assumingMemoryBound(to: UInt8.self), count: count))
+    }
+
+    @usableFromInline
+    @inline(never)
+    mutating func nextLongEntry() -> StringValue {
+        let value = PackedEntry.value(at: address)
+        address += PackedEntry.byteCount(at: address)
+        return value
     }
 }
 

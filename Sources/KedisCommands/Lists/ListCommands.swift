@@ -116,9 +116,14 @@ extension ReplyWriter {
                 return !hasOverflowed
             }
         } else {
-            list.forEach(in: range) { element in
-                bulk(element)
-                return !hasOverflowed
+            list.forEachPart(of: range) { part, elementCount in
+                var cursor = part
+                var left = elementCount
+                while left > 0, !hasOverflowed {
+                    bulk(cursor.next())
+                    left &-= 1
+                }
+                return left == 0
             }
         }
     }
