@@ -69,6 +69,8 @@ package struct RDBReader: ~Copyable {
     var hash: RDBHashCursor?
     /// The stream that is being read.
     var stream: RDBStreamCursor?
+    /// Whether a member of the value had a deadline: one of whose members all are due is gone when it is loaded.
+    package internal(set) var hasMemberDeadlines = false
     private var keyScratch = RDBScratch()
     private var valueScratch = RDBScratch()
     /// The name of a group or a consumer, which outlives what follows it.
@@ -127,6 +129,9 @@ package struct RDBReader: ~Copyable {
                 attributes.idleSeconds = try input.readLength()
             case RDBOpcode.frequency:
                 attributes.frequency = try input.readByte()
+            case RDBOpcode.slotInfo:
+                // Hints of a server in a cluster: a slot, its keys, those with a deadline.
+                for _ in 0..<3 { _ = try input.readLength() }
             case rdbStringType:
                 return .entry(try readEntry(attributes))
             default:
@@ -191,7 +196,7 @@ package struct RDBReader: ~Copyable {
     // MARK: Strings
 
     /// Reads a string that outlives the one that follows it.
-    private mutating func readKey() throws(RDBError) -> ByteView {
+    mutating func readKey() throws(RDBError) -> ByteView {
         let value = try readValue()
         let byteCount = value.byteCount
         guard byteCount <= RDBFormat.keyByteCountMax else { throw input.error(.lengthTooLarge(UInt64(byteCount))) }

@@ -33,7 +33,6 @@ final class SessionHandler: ChannelInboundHandler {
     let session: UnsafeMutablePointer<Session>
     let server: ServerContext
     private let loop: LoopClients
-    private let waking = WakeTarget()
     private(set) var context: ChannelHandlerContext?
     /// The socket, or -1 when the channel is not active or does not say.
     private var descriptor: NIOBSDSocket.Handle
@@ -49,6 +48,8 @@ final class SessionHandler: ChannelInboundHandler {
     private var hasRead = false
     /// What the session has written waits for the end of the loop's round.
     private var isAwaitingRoundEnd = false
+    /// Messages were delivered and not sent yet.
+    var hasMessages = false
     /// Bytes of replies that were given to the channel.
     private(set) var queuedByteCount: UInt64 = 0
     var watch = OutputWatch()
@@ -61,38 +62,17 @@ final class SessionHandler: ChannelInboundHandler {
     /// Rounds of a paused session before other connections of the loop get their turn.
     private static let roundsMax = 4
 
-    init(server: ServerContext, loop: LoopClients, endpoint: ClientEndpoint, channel: any Channel) {
+    init(server: ServerContext, loop: LoopClients, endpoint: ClientEndpoint) {
         self.server = server
         self.loop = loop
         descriptor = endpoint.descriptor
-        let loopOfChannel = channel.eventLoop
         session = .allocate(capacity: 1)
-        let waking = waking
-        session.initialize(
-            to: Session(
-                engine: server.engine, endpoint: endpoint,
-                // Never at once: a client may kill itself, and its reply goes out first.
-                close: {
-                    loopOfChannel.execute {
-                        waking.target?.takeUnretainedValue().roundHasEnded()
-                        channel.close(promise: nil)
-                    }
-                },
-                wake: { loopOfChannel.execute { waking.target?.takeUnretainedValue().wake() } }
-            )
-        )
-        waking.target = Unmanaged.passUnretained(self)
-    }
-
-    /// The handler as long as it is there. No weak reference: an object that has one counts its references in another
-    /// place, slowly, and the handler's are counted with each read.
-    private final class WakeTarget: @unchecked Sendable {
-        // Sendable: set when it is made, then used on the event loop only.
-        var target: Unmanaged<SessionHandler>?
+        session.initialize(to: Session(engine: server.engine, endpoint: endpoint, postbox: loop.postbox))
+        session.pointee.client.pointee.record.receive = { [unowned self] mail in take(mail) }
     }
 
     deinit {
-        waking.target = nil
+        session.pointee.client.pointee.record.receive = nil
         session.deinitialize(count: 1)
         session.deallocate()
     }
@@ -106,14 +86,16 @@ final class SessionHandler: ChannelInboundHandler {
 
     func handlerRemoved(context: ChannelHandlerContext) {
         self.context = nil
-        waking.target = nil
-        stopWaiting()
+        session.pointee.client.pointee.record.receive = nil
+        leave()
         loop.remove(self)
         server.releaseConnection()
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        guard !isFinishing else { return }
+        // What happened before the client has sent this comes first.
+        if !loop.postbox.isEmpty { loop.deliverMail() }
+        guard !isFinishing, descriptor >= 0 || context.channel.isActive else { return }
         hasRead = true
         let buffer = unwrapInboundIn(data)
         server.engine.statistics.inputByteCount.wrappingAdd(UInt64(buffer.readableBytes), ordering: .relaxed)
@@ -142,7 +124,7 @@ final class SessionHandler: ChannelInboundHandler {
     func channelInactive(context: ChannelHandlerContext) {
         // From here on the number may be another connection's.
         descriptor = -1
-        stopWaiting()
+        leave()
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
@@ -273,10 +255,6 @@ final class SessionHandler: ChannelInboundHandler {
         loop.deadlines.add(self, nanoseconds: deadline)
     }
 
-    /// Somebody has an outcome for the client.
-    private func wake() {
-        if session.pointee.finishWaiting() { goOn() }
-    }
 
     /// The deadline has passed.
     func waitIsOver() {
@@ -293,9 +271,32 @@ final class SessionHandler: ChannelInboundHandler {
     }
 
     /// The connection is gone.
-    private func stopWaiting() {
-        session.pointee.abandonWaiting()
+    private func leave() {
+        session.pointee.leave()
         if isWaiting { followWaiting() }
+    }
+
+    // MARK: Mail
+
+    private func take(_ mail: ClientMail) {
+        switch mail {
+        case .message(let message):
+            guard context != nil, !isFinishing else { return }
+            session.pointee.deliver(message)
+            loop.noteMessage(for: self)
+        case .wake:
+            if session.pointee.finishWaiting() { goOn() }
+        case .close:
+            // A client may kill itself, and its reply goes out first.
+            roundHasEnded()
+            context?.close(promise: nil)
+        }
+    }
+
+    /// Sends what was delivered.
+    func sendMessages() {
+        guard let context, !isFinishing else { return }
+        sendAndGoOn(context)
     }
 
     // MARK: Reading

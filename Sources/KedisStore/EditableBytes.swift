@@ -49,6 +49,12 @@ struct CellBytes: EditableBytes {
         if byteCount != 0 { table.pointee.noteOutside(0, byteCount: byteCount) }
     }
 
+    /// A member of the collection has got a deadline: see Keyspace+Liveness.swift.
+    func noteMemberDeadline(_ deadlineMilliseconds: Int64, before: Int64, nowMilliseconds: Int64) {
+        shared.pointee.stripes[Int(truncatingIfNeeded: hash >> 58)].noteMemberDeadline(
+            deadlineMilliseconds, before: before, of: cell, hash: hash, in: table, nowMilliseconds: nowMilliseconds)
+    }
+
     /// Gives a blob that the collection has dropped to the reclaimer.
     func reclaim(_ blob: Blob) { shared.pointee.reclaimer.add(.blob(blob, discardedUpTo: 0)) }
 

@@ -75,14 +75,16 @@ package struct HashEditor {
     private mutating func setInNewTable(
         _ field: ByteView, _ value: ByteView, _ deadline: DeadlineUpdate
     ) throws(StoreError) -> Bool {
-        return try set(field, value, deadline, in: try moveToTable())
+        // First the move: it gives the entry another cell.
+        let table = try moveToTable()
+        return try set(field, value, deadline, in: table)
     }
 
     @inline(__always)
     private func set(
         _ field: ByteView, _ value: ByteView, _ deadline: DeadlineUpdate, in table: MemberTable
     ) throws(StoreError) -> Bool {
-        let before = table.allocatedByteCount
+        let (before, earliest) = (table.allocatedByteCount, table.earliestDeadline)
         defer { noteChange(of: table, from: before) }
         let hash = table.hash(field)
         var (milliseconds, wasDue) = (noDeadline, false)
@@ -91,7 +93,9 @@ package struct HashEditor {
             wasDue = old.isDue(nowMilliseconds)
             if case .keep = deadline, !wasDue { milliseconds = old.deadlineMilliseconds }
         }
-        switch table.set(field, hash, value: value, deadlineMilliseconds: milliseconds) {
+        let change = table.set(field, hash, value: value, deadlineMilliseconds: milliseconds)
+        if milliseconds != noDeadline { noteDeadline(milliseconds, before: earliest) }
+        switch change {
         case .outOfMemory: throw .outOfMemory
         case .added: return true
         case .replaced: return wasDue
@@ -112,9 +116,14 @@ package struct HashEditor {
     private func setDeadline(
         _ field: ByteView, _ deadlineMilliseconds: Int64, in table: MemberTable
     ) throws(StoreError) {
-        let before = table.allocatedByteCount
+        let (before, earliest) = (table.allocatedByteCount, table.earliestDeadline)
         defer { noteChange(of: table, from: before) }
         guard table.setDeadline(field, table.hash(field), deadlineMilliseconds) else { throw .outOfMemory }
+        if deadlineMilliseconds != noDeadline { noteDeadline(deadlineMilliseconds, before: earliest) }
+    }
+
+    private func noteDeadline(_ deadlineMilliseconds: Int64, before: Int64) {
+        target.noteMemberDeadline(deadlineMilliseconds, before: before, nowMilliseconds: nowMilliseconds)
     }
 
     private mutating func moveToTable() throws(StoreError) -> MemberTable {
@@ -228,21 +237,21 @@ extension Keyspace {
         PackedEntry.writeBare(content, at: base + SmallHash.countByteCount + fieldByteCount)
     }
 
-    /// Makes a hash of several different fields in a cell of its final size: growing field by field would leave a hole
-    /// in each size class on the way. False, and nothing done, when it is too large for its cell or a field comes
-    /// twice. There is no such key. O(bytes · fields).
+    /// Makes a hash of several fields in a cell of its final size: growing field by field would leave a hole in each size
+    /// class on the way. Returns how many of them it has: those before one that comes again, or 0, and nothing done, when
+    /// it is too large for its cell. There is no such key. O(bytes · fields).
     package func makeHash(
         _ key: Key, limits: HashLimits, fieldCount: Int, _ pair: (Int) -> (field: ByteView, value: ByteView)
-    ) throws(StoreError) -> Bool {
-        guard fieldCount <= min(limits.fieldCountMax, Int(UInt16.max) / 2) else { return false }
+    ) throws(StoreError) -> Int {
+        guard fieldCount <= min(limits.fieldCountMax, Int(UInt16.max) / 2) else { return 0 }
         var byteCount = SmallHash.countByteCount
         for index in 0..<fieldCount {
             let (field, value) = pair(index)
-            guard limits.allow(field, value) else { return false }
+            guard limits.allow(field, value) else { return 0 }
             byteCount += PackedEntry.bareByteCount(of: packedValue(field))
             byteCount += PackedEntry.bareByteCount(of: packedValue(value))
         }
-        guard byteCount <= CellHeader.inlineByteCountMax else { return false }
+        guard byteCount <= CellHeader.inlineByteCountMax else { return 0 }
         let cell = try put(key, type: .hash, valueFieldByteCount: byteCount, encoding: .listpack, deadline: .clear)
         let base = cell.valueAddress
         base.storeBytes(of: UInt16(truncatingIfNeeded: 2 * fieldCount), as: UInt16.self)
@@ -251,15 +260,26 @@ extension Keyspace {
             let (field, value) = pair(index)
             let written = ByteView(base: base.assumingMemoryBound(to: UInt8.self), count: end - base)
             guard SmallHash(written).find(field) == nil else {
-                _ = remove(key)
-                return false
+                try cut(key, to: end - base, fieldCount: index)
+                return index
             }
             PackedEntry.writeBare(packedValue(field), at: end)
             end += PackedEntry.bareByteCount(at: end)
             PackedEntry.writeBare(packedValue(value), at: end)
             end += PackedEntry.bareByteCount(at: end)
         }
-        return true
+        return fieldCount
+    }
+
+    /// Leaves the first bytes of a small hash, which are so many fields.
+    private func cut(_ key: Key, to byteCount: Int, fieldCount: Int) throws(StoreError) {
+        guard var target = cellToEdit(key, .hash) else { return }
+        target.cell.valueAddress.storeBytes(of: UInt16(truncatingIfNeeded: 2 * fieldCount), as: UInt16.self)
+        let rest = target.bytes.count - byteCount
+        guard target.splice(at: byteCount, removing: rest, inserting: 0) != nil else {
+            _ = remove(key)
+            throw .outOfMemory
+        }
     }
 
     private func makeTable(

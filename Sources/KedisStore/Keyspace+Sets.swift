@@ -47,6 +47,21 @@ package struct SetEditor {
         return isNew
     }
 
+    /// Sets or clears (``noDeadline``) the deadline of a member that is there. O(1), unless the set has to leave its
+    /// cell.
+    package mutating func setDeadline(_ member: ByteView, _ deadlineMilliseconds: Int64) throws(StoreError) {
+        if self.table == nil {
+            guard deadlineMilliseconds != noDeadline else { return }
+            try moveToTable()
+        }
+        guard let table = self.table else { return }
+        let (before, earliest) = (table.allocatedByteCount, table.earliestDeadline)
+        defer { noteChange(of: table, from: before) }
+        guard table.setDeadline(member, deadlineMilliseconds) else { throw .outOfMemory }
+        guard deadlineMilliseconds != noDeadline else { return }
+        target.noteMemberDeadline(deadlineMilliseconds, before: earliest, nowMilliseconds: nowMilliseconds)
+    }
+
     private mutating func moveToTable() throws(StoreError) {
         let made = SetTable.make(seed: target.seed, from: target.source, nowMilliseconds: nowMilliseconds)
         guard let table = made else { throw .outOfMemory }
@@ -100,7 +115,7 @@ package struct SetEditor {
 
     private mutating func endRemoval(from table: SetTable, _ before: Int) {
         noteChange(of: table, from: before)
-        if table.count == 0 { removeKey() }
+        if table.isEmpty { removeKey() }
     }
 
     private mutating func removeKey() {

@@ -24,11 +24,15 @@ package struct SortedSetLimits: Equatable, Sendable {
 package struct SortedSetEditor {
     private var target: CellBytes
     private let limits: SortedSetLimits
+    private let nowMilliseconds: Int64
+    /// The last member was removed, and the key with it: the editor must not be used any more.
+    package private(set) var isGone = false
 
     @inline(__always)
-    fileprivate init(_ target: CellBytes, _ limits: SortedSetLimits) {
+    fileprivate init(_ target: CellBytes, _ limits: SortedSetLimits, nowMilliseconds: Int64) {
         self.target = target
         self.limits = limits
+        self.nowMilliseconds = nowMilliseconds
     }
 
     package var value: SortedSetValue { SortedSetValue(target.cell) }
@@ -42,14 +46,14 @@ package struct SortedSetEditor {
     // MARK: Scores
 
     /// Gives a member the score that `decide` answers to the one that it has (nil: it is not there); nil leaves it as
-    /// it is. The answer is no NaN. Returns both. O(log n).
+    /// it is. The answer is no NaN. Another score takes its deadline away, unless it is kept. Returns both. O(log n).
     @discardableResult
     package mutating func update(
-        _ member: ByteView, _ decide: (Double?) -> Double?
+        _ member: ByteView, keepsDeadline: Bool = false, _ decide: (Double?) -> Double?
     ) throws(StoreError) -> (old: Double?, new: Double?) {
         guard let tree else { return try updateInCell(member, decide) }
         let before = tree.allocatedByteCount
-        defer { noteBytes(tree.allocatedByteCount - before) }
+        defer { noteChange(of: tree, from: before) }
         let hash = tree.hash(member)
         guard let found = tree.find(member, hash) else {
             guard let score = decide(nil) else { return (nil, nil) }
@@ -58,7 +62,9 @@ package struct SortedSetEditor {
         }
         let old = found.leaf.score(found.index)
         guard let score = decide(old) else { return (old, old) }
-        guard score == old || tree.setScore(found, member, hash, score) else { throw .outOfMemory }
+        guard score != old else { return (old, old) }
+        guard tree.setScore(found, member, hash, score) else { throw .outOfMemory }
+        if !keepsDeadline { tree.forgetDeadline(of: member) }
         return (old, score)
     }
 
@@ -67,8 +73,27 @@ package struct SortedSetEditor {
         try update(member) { _ in score }
     }
 
-    private func noteBytes(_ change: Int) {
+    /// Sets or clears (``noDeadline``) the deadline of a member that is there. O(1), unless the set has to leave its
+    /// cell.
+    package mutating func setDeadline(_ member: ByteView, _ deadlineMilliseconds: Int64) throws(StoreError) {
+        if tree == nil {
+            guard deadlineMilliseconds != noDeadline else { return }
+            try moveToTree()
+        }
+        guard let tree else { return }
+        let (before, earliest) = (tree.allocatedByteCount, tree.earliestDeadline)
+        defer { noteChange(of: tree, from: before) }
+        guard tree.setDeadline(member, deadlineMilliseconds) else { throw .outOfMemory }
+        guard deadlineMilliseconds != noDeadline else { return }
+        target.noteMemberDeadline(deadlineMilliseconds, before: earliest, nowMilliseconds: nowMilliseconds)
+    }
+
+    @inline(__always)
+    private func noteChange(of tree: SortedTree, from before: Int) {
+        let change = tree.allocatedByteCount - before
+        guard change != 0 else { return }
         target.noteGrowth(change)
+        while let blob = Collection(tree.address).takeRetired() { target.reclaim(blob) }
     }
 
     // MARK: Removal
@@ -87,7 +112,7 @@ package struct SortedSetEditor {
         } else {
             let before = tree.allocatedByteCount
             tree.remove(found, hash)
-            noteBytes(tree.allocatedByteCount - before)
+            noteChange(of: tree, from: before)
         }
         return true
     }
@@ -99,7 +124,7 @@ package struct SortedSetEditor {
         if let tree {
             let before = tree.allocatedByteCount
             tree.remove(range)
-            noteBytes(tree.allocatedByteCount - before)
+            noteChange(of: tree, from: before)
         } else {
             let set = PackedSortedSet(target.bytes)
             let start = set.element(ofRank: range.lowerBound).offset
@@ -113,8 +138,9 @@ package struct SortedSetEditor {
         if count == 0 { removeKey() }
     }
 
-    private func removeKey() {
+    private mutating func removeKey() {
         target.removeKey()
+        isGone = true
     }
 
     // MARK: In the cell
@@ -234,13 +260,13 @@ extension Keyspace {
         switch editCell(key, .sortedSet) {
         case .none: .none
         case .wrongType: .wrongType
-        case .cell(let target): .sortedSet(SortedSetEditor(target, limits))
+        case .cell(let target): .sortedSet(SortedSetEditor(target, limits, nowMilliseconds: nowMilliseconds))
         }
     }
 
     /// The sorted set at `key` for a change; nil when there is none. The caller has made sure that it is no other type.
     package func editSortedSet(_ key: Key, limits: SortedSetLimits) -> SortedSetEditor? {
-        cellToEdit(key, .sortedSet).map { SortedSetEditor($0, limits) }
+        cellToEdit(key, .sortedSet).map { SortedSetEditor($0, limits, nowMilliseconds: nowMilliseconds) }
     }
 
     /// An empty sorted set; there is no such key. It gets a member, or goes with ``SortedSetEditor/removeIfEmpty()``.

@@ -14,25 +14,22 @@ extension MemberTable {
     ) -> MemberChange {
         let place = locate(member, hash)
         guard place.isFound else {
-            let isDone =
-                deadlineMilliseconds == noDeadline
-                ? insert(member, value, hash, at: place)
-                : insertSlowly(member, value, hash, deadlineMilliseconds: deadlineMilliseconds)
-            return isDone ? .added : .outOfMemory
+            return insert(member, value, hash, deadlineMilliseconds, at: place) ? .added : .outOfMemory
         }
         let draft = MemberDraft(member, value, isValued: isValued, deadlineMilliseconds: deadlineMilliseconds)
         return replace(place, hash, with: draft) ? .replaced : .outOfMemory
     }
 
-    /// Adds an element without a deadline whose member is not there, at the place that `locate` said; false when memory
-    /// is exhausted.
+    /// Adds an element whose member is not there, at the place that `locate` said; false when memory is exhausted.
     @inline(__always)
-    func insert(_ member: ByteView, _ value: ByteView, _ hash: UInt64, at found: MemberPlace) -> Bool {
+    func insert(
+        _ member: ByteView, _ value: ByteView, _ hash: UInt64, _ deadlineMilliseconds: Int64, at found: MemberPlace
+    ) -> Bool {
         let draft = MemberDraft(member, value, isValued: isValued, deadlineMilliseconds: noDeadline)
         let byteCount = draft.byteCount
         guard member.count <= MemberElement.inlineByteCountMax, value.count <= MemberElement.inlineByteCountMax,
-            found.block.freeByteCount >= byteCount &+ MemberBlock.slotByteCount
-        else { return insertSlowly(member, value, hash, deadlineMilliseconds: noDeadline) }
+            found.block.freeByteCount >= byteCount &+ MemberBlock.slotByteCount, deadlineMilliseconds == noDeadline
+        else { return insertSlowly(member, value, hash, deadlineMilliseconds: deadlineMilliseconds) }
         put(draft, byteCount, hash, in: found.block, at: found.index)
         return true
     }
@@ -55,7 +52,7 @@ extension MemberTable {
         }
         let block = block(hash)
         put(draft, byteCount, hash, in: block, at: block.lowerBound(MemberBlock.tag(of: hash, depth: block.depth)))
-        if deadlineMilliseconds != noDeadline { noteDeadline(deadlineMilliseconds, in: block) }
+        if deadlineMilliseconds != noDeadline { noteDeadline(deadlineMilliseconds, hash, in: block) }
         return true
     }
 
@@ -74,12 +71,6 @@ extension MemberTable {
         let entryCount = entryCount(of: block)
         guard block.count > header.pointee.elementsPerEntryMax &* entryCount else { return }
         header.pointee.elementsPerEntryMax = (block.count &+ entryCount &- 1) / entryCount
-    }
-
-    private func noteDeadline(_ deadlineMilliseconds: Int64, in block: MemberBlock) {
-        header.pointee.deadlineCount += 1
-        header.pointee.earliestDeadline = min(header.pointee.earliestDeadline, deadlineMilliseconds)
-        block.header.pointee.earliestDeadline = min(block.header.pointee.earliestDeadline, deadlineMilliseconds)
     }
 
     // MARK: Replacing
@@ -116,8 +107,8 @@ extension MemberTable {
             if byteCount < oldByteCount { place.block.noteGarbage(oldByteCount - byteCount) }
         }
         if let blob, blob.address != draft.valueBlob?.address { drop(blob) }
-        if hadDeadline { header.pointee.deadlineCount -= 1 }
-        if draft.deadlineMilliseconds != noDeadline { noteDeadline(draft.deadlineMilliseconds, in: place.block) }
+        if draft.deadlineMilliseconds != noDeadline { noteDeadline(draft.deadlineMilliseconds, hash, in: place.block) }
+        if hadDeadline { noteDeadlineGone() }
         return true
     }
 
@@ -164,7 +155,7 @@ extension MemberTable {
             if let blob = element.memberBlob { drop(blob) }
             if let blob = element.valueBlob { drop(blob) }
         }
-        if element.hasDeadline { header.pointee.deadlineCount -= 1 }
+        if element.hasDeadline { noteDeadlineGone() }
         place.block.remove(at: place.index, byteCount: element.byteCount)
         header.pointee.count &-= 1
     }

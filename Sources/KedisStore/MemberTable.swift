@@ -67,8 +67,10 @@ struct MemberTable {
         var outsideCount = 0
         var outsideByteCount = 0
         var deadlineCount = 0
-        /// No element has an earlier one.
-        var earliestDeadline = Int64.max
+        /// Where deadlines are near.
+        var deadlines = DeadlineIndex()
+        /// No element has a later one.
+        var latestDeadline = Int64.min
         /// Large blobs that no element refers to any more, for the reclaimer.
         var retired: Blob?
         /// While the table is being freed: the entries of the directory whose blocks are there.
@@ -138,6 +140,7 @@ struct MemberTable {
     /// Frees the header of a table without blocks, and its directory.
     func freeHeader() {
         let source = source
+        header.pointee.deadlines.release(to: source)
         if header.pointee.depth > 0 {
             MemberTable.freeBytes(header.pointee.directory, directoryByteCount, to: source)
         }
@@ -172,7 +175,7 @@ struct MemberTable {
     var allocatedByteCount: Int {
         let header = header.pointee
         return MemberTable.headerByteCount + 8 + (header.depth > 0 ? directoryByteCount + 8 : 0)
-            + header.blockByteCount + 8 * header.blockCount + header.outsideByteCount
+            + header.blockByteCount + 8 * header.blockCount + header.outsideByteCount + header.deadlines.byteCount
     }
 
     // MARK: Lookup

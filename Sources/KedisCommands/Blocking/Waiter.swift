@@ -178,14 +178,14 @@ package final class Waiter: @unchecked Sendable {
     }
 
     /// Runs the command again, under the locks of its stripes and of `lock`. True when that has served the client.
-    func attempt(_ engine: Engine, _ queue: ServiceQueue, held: StripeSet, nowMilliseconds: Int64) -> Bool {
+    func attempt(_ engine: Engine, _ observer: EffectObserver, held: StripeSet, nowMilliseconds: Int64) -> Bool {
         lock.lock()
         defer { lock.unlock() }
         guard outcome == nil, !record.isKilled.load(ordering: .relaxed) else { return false }
         let began = engine.clock.monotonicNanoseconds()
         let writer = UnsafeMutablePointer<ReplyWriter>.allocate(capacity: 1)
         writer.initialize(to: ReplyWriter(version: version))
-        let limit = engine.configuration.outputHardByteCount.load(ordering: .relaxed)
+        let limit = engine.configuration.outputByteCountMax(isSubscriber: false)
         if limit > 0 { writer.pointee.byteCountMax = limit }
         var keyspace = engine.store.keyspace(databaseIndex, nowMilliseconds: nowMilliseconds, held: held)
         keyspace.leavesAccessClock = client.pointee.leavesAccessClock
@@ -193,9 +193,13 @@ package final class Waiter: @unchecked Sendable {
             arguments: arguments, keyspace: keyspace, keyBase: keys, keyCount: keyCount, entry: entry, client: client,
             engine: Unmanaged.passUnretained(engine), waiter: Unmanaged.passUnretained(self)
         )
-        call.effects.watch(queue)
+        call.effects.observe(observer)
+        let actor = observer.actor
+        observer.actor = record
+        defer { observer.actor = actor }
         let result = runHandler(&call, &writer.pointee)
         applyEffects(&call)
+        if result == .done { rememberReads(engine) }
         guard result != .blocked else {
             writer.deinitialize(count: 1)
             writer.deallocate()
@@ -205,6 +209,18 @@ package final class Waiter: @unchecked Sendable {
         serviceNanoseconds = engine.clock.monotonicNanoseconds() &- began
         set(.served(isFailed: result == .failed), in: engine.waiters)
         return true
+    }
+}
+
+extension Waiter {
+    /// Remembers what a tracking client has read by waiting.
+    private func rememberReads(_ engine: Engine) {
+        guard entry.pointee.flags.contains(.readOnly), let tracking = record.tracking.withLock({ $0 }),
+            !tracking.current.options.contains(.broadcasting)
+        else { return }
+        var bells: [Postbox] = []
+        for index in 0..<keyCount { engine.tracking.remember(keys[index], for: tracking, &bells) }
+        for postbox in bells { postbox.ring() }
     }
 }
 

@@ -108,8 +108,8 @@ package struct Effects {
     package private(set) var changeCount = 0
     /// Somebody wants to know the keys.
     var isObserved = false
-    /// Told of the keys that change, while anybody waits for any: see Serving.swift.
-    var queue: Unmanaged<ServiceQueue>?
+    /// Told of the keys that change, while anybody wants to know: see EffectObserver.swift.
+    var observer: Unmanaged<EffectObserver>?
     /// Keeps the events, for EXPLAIN ANALYZE.
     private(set) var recorder: EventRecorder?
 
@@ -137,7 +137,7 @@ package struct Effects {
 
     @inline(never)
     private mutating func observeSlowly(_ name: StaticString, _ key: Key, _ databaseIndex: Int) {
-        queue?.takeUnretainedValue().note(key, databaseIndex: databaseIndex)
+        observer?.takeUnretainedValue().note(name, key, databaseIndex: databaseIndex)
         recorder?.events.append(EventRecorder.Event(name: name, key: key.bytes.bytes, databaseIndex: databaseIndex))
     }
 }

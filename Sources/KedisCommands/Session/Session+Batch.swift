@@ -38,8 +38,8 @@ struct Batch: ~Copyable {
     var hasElements = false
     /// What they look for.
     var elements = ElementPrefetch()
-    /// Somebody waits for a key, and the locks are wide enough to serve who waits for one of this batch's.
-    var isWatched = false
+    /// Somebody wants to know what this batch does, and the locks are wide enough to serve who waits for its keys.
+    var isObserved = false
 
     init() { items = .allocate(capacity: Batch.capacity) }
 
@@ -70,6 +70,10 @@ extension Session {
             }
             if batch.count == 0 { makeRoom() }
             if let refusal = admission(of: entry) { throw refusal }
+            if client.pointee.conditions.contains(.inTransaction), try queueSlowly(entry, list) {
+                forgetArguments()
+                return
+            }
             firstKey = keys.count
             stripes = try plan(entry, list, in: store, into: &keys)
         } catch {
@@ -153,7 +157,7 @@ extension Session {
         guard batch.count > 0 else { return }
         var stripes = batch.stripes
         store.lock(stripes)
-        if engine.waiters.hasAny { stripes = prepareServiceSlowly(held: stripes) }
+        if !engine.interest.current.isEmpty { stripes = observeSlowly(held: stripes) }
         // Under the locks: waiting for them, or the command before, may have taken longer than a key had to live.
         batch.nowMilliseconds = engine.clock.wallMilliseconds
         if batch.count > 1 {
@@ -168,7 +172,7 @@ extension Session {
         executeItems(held: stripes)
         let elapsed = engine.clock.monotonicNanoseconds() &- began
         store.unlock(stripes)
-        if batch.isWatched { endServiceSlowly() }
+        if batch.isObserved { endServiceSlowly() }
         countCalls(nanoseconds: elapsed)
         batch.count = 0
         batch.hasElements = false
@@ -205,7 +209,7 @@ extension Session {
             keyspace: keyspace, keyBase: UnsafePointer(keys.base + first.firstKey), keyCount: first.keyCount,
             entry: first.entry, client: client, engine: engineReference
         )
-        if batch.isWatched { watchSlowly(&call.effects) }
+        if batch.isObserved { observeSlowly(&call.effects) }
         for index in 0..<batch.count {
             let item = batch.items[index]
             call.begin(
@@ -218,23 +222,67 @@ extension Session {
     @inline(__always)
     private mutating func execute(_ item: Batch.Item, _ call: inout CommandCall, held: StripeSet) {
         let mark = output.count
-        var outcome = runHandler(&call, &output)
-        applyEffects(&call)
-        if outcome == .blocked, !startWaitingSlowly(call) { outcome = .failed }
-        if outcome == .failed {
-            engine.commandStatistics.noteFailure(item.entry.pointee.identifier)
-            countErrorSlowly(at: mark)
-        }
-        if batch.isWatched { serveSlowly(held: held) }
+        let hasBlocked = run(&call)
+        if batch.isObserved { serveSlowly(held: held) }
         // The reply of a client that waits comes later, and its mode is looked at then.
-        if outcome != .blocked, client.pointee.replyMode != .on { muteSlowly(from: mark) }
+        if !client.pointee.followUp.isEmpty { followUpSlowly(item, from: mark, hasBlocked) }
         batch.executedCount += 1
         batch.lastCommand = item.entry.pointee.identifier
     }
 
-    /// CLIENT REPLY OFF and SKIP: drops the reply that was just written.
+    /// Runs a command of a transaction, whose stripes are held.
+    mutating func run(
+        _ entry: UnsafePointer<CommandEntry>, _ list: ArgumentList, keyRange: Range<Int>, held: StripeSet
+    ) {
+        var keyspace = store.keyspace(
+            client.pointee.databaseIndex, nowMilliseconds: batch.nowMilliseconds, held: held
+        )
+        keyspace.leavesAccessClock = client.pointee.leavesAccessClock
+        var call = CommandCall(
+            arguments: list, keyspace: keyspace, keyBase: UnsafePointer(keys.base + keyRange.lowerBound),
+            keyCount: keyRange.count, entry: entry, client: client, engine: engineReference
+        )
+        if batch.isObserved { observeSlowly(&call.effects) }
+        _ = run(&call)
+    }
+
+    /// Runs a command whose stripes are held, and applies its effects; true when the client waits.
+    @inline(__always)
+    private mutating func run(_ call: inout CommandCall) -> Bool {
+        let mark = output.count
+        var outcome = runHandler(&call, &output)
+        applyEffects(&call)
+        if outcome == .blocked, !startWaitingSlowly(call) { outcome = .failed }
+        if outcome == .failed {
+            engine.commandStatistics.noteFailure(call.entry.pointee.identifier)
+            countErrorSlowly(at: mark)
+        }
+        return outcome == .blocked
+    }
+
     @inline(never)
-    mutating func muteSlowly(from mark: Int) {
+    private mutating func followUpSlowly(_ item: Batch.Item, from mark: Int, _ hasBlocked: Bool) {
+        if client.pointee.followUp.contains(.tracking) {
+            rememberSlowly(item.entry, keyRange: item.firstKey..<item.firstKey + item.keyCount)
+            if !hasBlocked { endCaching(item.entry) }
+        }
+        guard !hasBlocked else { return }
+        followUpSlowly(from: mark)
+    }
+
+    /// What is to be done after the command whose reply begins at `mark`.
+    @inline(never)
+    mutating func followUpSlowly(from mark: Int) {
+        mute(from: mark)
+        guard client.pointee.followUp.contains(.pushes) else { return }
+        client.pointee.followUp.remove(.pushes)
+        let isSubscriber = client.pointee.isSubscriber
+        for message in client.pointee.pushes { message.append(to: &output, isSubscriber: isSubscriber) }
+        client.pointee.pushes.removeAll()
+    }
+
+    /// CLIENT REPLY OFF and SKIP: drops the reply that was just written.
+    private mutating func mute(from mark: Int) {
         switch client.pointee.replyMode {
         case .on: break
         case .off: output.truncate(to: mark)
@@ -262,7 +310,7 @@ extension Session {
     @inline(never)
     private mutating func reject(_ error: CommandError, _ list: ArgumentList) {
         let mark = output.count
-        output.commandError(error)
+        output.commandError(rejectionInTransaction(error, list))
         batch.nowMilliseconds = engine.clock.wallMilliseconds
         batch.executedCount += 1
         countErrorSlowly(at: mark)
@@ -270,7 +318,7 @@ extension Session {
             let subcommand = list.count > 1 ? engine.table.subcommand(list[1], of: command) : nil
             engine.commandStatistics.noteRejection((subcommand ?? command).pointee.identifier)
         }
-        if client.pointee.replyMode != .on { muteSlowly(from: mark) }
+        if !client.pointee.followUp.isEmpty { followUpSlowly(from: mark) }
     }
 }
 
