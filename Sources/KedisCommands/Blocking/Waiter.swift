@@ -194,9 +194,9 @@ package final class Waiter: @unchecked Sendable {
             engine: Unmanaged.passUnretained(engine), waiter: Unmanaged.passUnretained(self)
         )
         call.effects.observe(observer)
-        let actor = observer.actor
-        observer.actor = record
-        defer { observer.actor = actor }
+        let author = observer.author
+        observer.author = record
+        defer { observer.author = author }
         let result = runHandler(&call, &writer.pointee)
         applyEffects(&call)
         if result == .done { rememberReads(engine) }

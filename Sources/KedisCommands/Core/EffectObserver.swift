@@ -19,7 +19,7 @@ final class EffectObserver {
     /// The session's client.
     private let client: UnsafeMutablePointer<ClientState>
     /// Whose command it is that changes things: the session's client, or one that waited and is served.
-    var actor: ClientRecord
+    var author: ClientRecord
     /// Keys that have changed, for those who hear of all.
     private var changedKeys: [ChangedKey] = []
     /// Postboxes to ring when nothing is locked.
@@ -27,7 +27,7 @@ final class EffectObserver {
 
     init(_ engine: Engine, _ client: UnsafeMutablePointer<ClientState>) {
         self.client = client
-        actor = client.pointee.record
+        author = client.pointee.record
         engineReference = Unmanaged.passUnretained(engine)
         services = ServiceQueue(engine.waiters)
     }
@@ -46,9 +46,9 @@ final class EffectObserver {
 
     private func invalidate(_ key: Key) {
         let tracking = engine.tracking
-        tracking.invalidate(key, changedBy: actor, &bells, push: push)
+        tracking.invalidate(key, changedBy: author, &bells, push: push)
         guard tracking.prefixes.count > 0 else { return }
-        changedKeys.append(ChangedKey(bytes: key.bytes.bytes, actor: actor))
+        changedKeys.append(ChangedKey(bytes: key.bytes.bytes, author: author))
     }
 
     /// An invalidation for the one who has made the change.
@@ -78,6 +78,6 @@ final class EffectObserver {
     func noteDatabase(_ databaseIndex: Int?, _ keyspace: Keyspace) {
         if interest.hasWaiters { services.noteDatabase(databaseIndex: databaseIndex) }
         if interest.hasWatchers { engine.watches.touch(databaseIndex: databaseIndex, keyspace) }
-        if interest.hasTracking { engine.tracking.invalidateAll(changedBy: actor, &bells, push: push) }
+        if interest.hasTracking { engine.tracking.invalidateAll(changedBy: author, &bells, push: push) }
     }
 }

@@ -165,8 +165,9 @@ extension ClientCommand {
     // MARK: CLIENT CACHING
 
     static func caching(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        let options = call.client.pointee.tracking?.current.options ?? []
-        guard !options.isDisjoint(with: [.optIn, .optOut]) else {
+        let state = call.client.pointee.tracking?.current ?? TrackingClient.State()
+        let options = state.options
+        guard state.isOn else {
             throw .literal(
                 """
                 ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode \

@@ -1,4 +1,4 @@
-// Broadcasting: clients that hear of every change of a key that begins with one of their prefixes. Nothing is remembered
+// Broadcasting: clients that hear of every change of a key that begins with one of their prefixes. Nothing is kept
 // for them; what a read of a client's requests has changed is told in one message for each prefix.
 
 import KedisProtocol
@@ -9,7 +9,7 @@ import Synchronization
 /// A key that has changed, and who has changed it.
 struct ChangedKey {
     let bytes: [UInt8]
-    let actor: ClientRecord?
+    let author: ClientRecord?
 }
 
 final class TrackingPrefixes: Sendable {
@@ -51,8 +51,8 @@ final class TrackingPrefixes: Sendable {
             guard !keys.isEmpty, let all = Self.message(keys) else { continue }
             for client in entry.clients {
                 var message: Message? = all
-                if client.current.options.contains(.noLoop), keys.contains(where: { $0.actor === client.record }) {
-                    message = Self.message(keys.filter { $0.actor !== client.record })
+                if client.current.options.contains(.noLoop), keys.contains(where: { $0.author === client.record }) {
+                    message = Self.message(keys.filter { $0.author !== client.record })
                 }
                 if let message { client.post(message, &bells) }
             }

@@ -4,9 +4,9 @@
 //
 // Keys are told apart by their names alone, whatever their database, as Redis does it.
 //
-// Threads: beside each stripe of the store lies a part, guarded by the stripe's lock. Bounds: `tracking-table-max-keys`:
-// what is beyond is forgotten, and told to be changed. Cost: nothing while nobody tracks (Interest.swift); else a lookup
-// for each key that a tracking client reads and for each that anybody changes.
+// Threads: beside each stripe of the store lies a part, guarded by the stripe's lock. Bounds: of the keys beyond
+// `tracking-table-max-keys` it is told that they have changed. Cost: nothing while nobody tracks (Interest.swift); else
+// a lookup for each key that a tracking client reads and for each that anybody changes.
 
 import KedisStore
 import KedisUtilities
@@ -119,6 +119,9 @@ final class TrackingTable: @unchecked Sendable {
         return candidate
     }
 
+    /// How the invalidation of the one who has made a change goes out.
+    typealias Push = (TrackingClient, Message, inout [Postbox]) -> Void
+
     /// What a key may take here, its bytes aside.
     private static let keyByteCount = 256
 
@@ -156,13 +159,13 @@ final class TrackingTable: @unchecked Sendable {
 
     /// A key has changed; its stripe is locked. `push` gets the invalidation of the one who has changed it.
     func invalidate(
-        _ key: Key, changedBy actor: ClientRecord?, _ bells: inout [Postbox], push: (TrackingClient, Message, inout [Postbox]) -> Void
+        _ key: Key, changedBy author: ClientRecord?, _ bells: inout [Postbox], push: Push
     ) {
         guard !parts[key.stripeIndex].isEmpty, let tracked = find(key) else { return }
         remove(tracked, stripeIndex: key.stripeIndex, hash: key.hash)
         guard let message = Message.invalidation(of: key.bytes) else { return }
         for client in tracked.clients {
-            if client.record === actor {
+            if client.record === author {
                 let options = client.current.options
                 if !options.contains(.broadcasting), !options.contains(.noLoop) { push(client, message, &bells) }
             } else if !client.current.options.contains(.broadcasting) {
@@ -173,7 +176,7 @@ final class TrackingTable: @unchecked Sendable {
 
     /// All keys have gone, or have become others; all stripes are locked.
     func invalidateAll(
-        changedBy actor: ClientRecord?, _ bells: inout [Postbox], push: (TrackingClient, Message, inout [Postbox]) -> Void
+        changedBy author: ClientRecord?, _ bells: inout [Postbox], push: Push
     ) {
         for index in 0..<Store.stripeCount {
             for first in parts[index].values {
@@ -191,7 +194,7 @@ final class TrackingTable: @unchecked Sendable {
         itemCounter.store(0, ordering: .relaxed)
         guard let message = Message.invalidationOfAll() else { return }
         for client in clients.withLock({ Array($0.values) }) {
-            if client.record === actor { push(client, message, &bells) } else { client.post(message, &bells) }
+            if client.record === author { push(client, message, &bells) } else { client.post(message, &bells) }
         }
     }
 
@@ -255,7 +258,7 @@ extension TrackingTable {
         }
         var bells: [Postbox] = []
         invalidate(key, changedBy: nil, &bells) { _, _, _ in }
-        if prefixes.count > 0 { prefixes.broadcast([ChangedKey(bytes: key.bytes.bytes, actor: nil)], &bells) }
+        if prefixes.count > 0 { prefixes.broadcast([ChangedKey(bytes: key.bytes.bytes, author: nil)], &bells) }
         for postbox in bells { postbox.ring() }
     }
 }
