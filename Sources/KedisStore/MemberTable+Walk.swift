@@ -6,13 +6,7 @@ extension MemberTable {
     /// Calls `body` with every block, in order.
     @inline(__always)
     func forEachBlock(_ body: (MemberBlock) -> Bool) {
-        let (directory, depth) = (header.pointee.directory, header.pointee.depth)
-        var index = 0
-        while index < 1 << depth {
-            let block = MemberBlock(directory[index])
-            guard body(block) else { return }
-            index += 1 << (depth - block.depth)
-        }
+        header.pointee.directory.forEach { body(MemberBlock($0)) }
     }
 
     /// Calls `body` with every element until it answers false. `body` must not change the table. O(n).
@@ -60,13 +54,13 @@ extension MemberTable {
     /// An element, every one equally likely. The table is not empty. Expected O(1).
     func randomPlace(using generator: inout RandomGenerator) -> MemberPlace {
         assert(count > 0)
-        let (directory, depth) = (header.pointee.directory, header.pointee.depth)
         for _ in 0..<MemberTable.drawCountMax {
-            let index = generator.next(below: 1 << depth)
-            let block = MemberBlock(directory[index])
-            // A block with several entries in the directory counts for one of them only, one with fewer elements for
-            // as many draws less.
-            guard index & (1 << (depth - block.depth) - 1) == 0 else { continue }
+            let hash = generator.next()
+            let block = block(hash)
+            // A block that shares fewer bits than others would be found more often: only where the bits that it lacks
+            // are zero it counts. One with fewer elements counts for as many draws less.
+            let lacking = header.pointee.directory.bitCountMax - block.depth
+            guard lacking == 0 || (hash << UInt64(block.depth)) >> UInt64(64 - lacking) == 0 else { continue }
             let draw = generator.next(below: header.pointee.largestBlockCount)
             if draw < block.count { return MemberPlace(block: block, index: draw, isFound: true) }
         }

@@ -48,7 +48,8 @@ struct SortedTree {
     /// next, at least.
     static let heightMax = 14
     private static let headerByteCount = MemoryLayout<Header>.stride
-    private static let byteCount = headerByteCount + heightMax * MemoryLayout<Step>.stride
+    private static let roomOffset = headerByteCount + heightMax * MemoryLayout<Step>.stride
+    private static let byteCount = roomOffset + BlockDirectory.roomByteCount
 
     let address: UnsafeMutableRawPointer
 
@@ -63,6 +64,9 @@ struct SortedTree {
     func step(_ level: Int) -> UnsafeMutablePointer<Step> {
         (address + SortedTree.headerByteCount).assumingMemoryBound(to: Step.self) + (level &- 1)
     }
+
+    /// The room of the index's directory, behind the way.
+    var indexRoom: UnsafeMutableRawPointer { address + SortedTree.roomOffset }
 
     var memory: BlockMemory {
         BlockMemory(
@@ -123,7 +127,9 @@ struct SortedTree {
     }
 
     /// What it takes from the allocator, in bytes.
-    var allocatedByteCount: Int { SortedTree.byteCount + 8 + header.pointee.byteCount }
+    var allocatedByteCount: Int {
+        SortedTree.byteCount + 8 + header.pointee.byteCount + header.pointee.index.directoryByteCount
+    }
 
     @inline(__always)
     func hash(_ member: ByteView) -> UInt32 {
@@ -164,7 +170,7 @@ struct SortedTree {
             }
             next = leaf.next
         }
-        guard copy.header.pointee.index.copy(header.pointee.index, copy.memory) else {
+        guard copy.header.pointee.index.copy(header.pointee.index, room: copy.indexRoom, copy.memory) else {
             copy.release()
             return nil
         }
