@@ -208,6 +208,15 @@ struct ScoreIndex {
         return true
     }
 
+    /// Calls `body` with what the entries of each block take, what they may, and how many bits they share. O(blocks).
+    func forEachBlock(_ body: (_ taken: Int, _ capacity: Int, _ depth: Int) -> Void) {
+        directory?.forEach { address in
+            let block = ScoreBlock(address)
+            body(block.count * ScoreBlock.entryByteCount, block.capacity * ScoreBlock.entryByteCount, block.depth)
+            return true
+        }
+    }
+
     /// Traps when something does not hold; returns the number of entries.
     func checkInvariants() -> Int {
         var entries = 0
@@ -230,7 +239,7 @@ private struct ScoreBlock {
     /// With header and what malloc adds, about half a page; a multiple of the step.
     static let countMax = 168
     private static let headerByteCount = 16
-    private static let entryByteCount = 12
+    static let entryByteCount = 12
 
     let base: UnsafeMutableRawPointer
 
