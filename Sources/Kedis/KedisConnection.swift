@@ -25,7 +25,7 @@ public final class KedisConnection {
         self.lifecycle = lifecycle
         let signal = WakeSignal()
         self.signal = signal
-        session = Session(engine: engine, wake: { signal.signal() })
+        session = Session(engine: engine, postbox: Postbox { signal.signal() })
         bytes.reserveCapacity(256)
     }
 

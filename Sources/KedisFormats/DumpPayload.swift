@@ -1,9 +1,11 @@
 // The payload of DUMP and RESTORE: one value without its key, as RDB files store it, with a footer.
 //
-//      ┌──────┬─────────┬─────────┬────────┐
-//      │ type │ value   │ version │ CRC-64 │    version and checksum are little-endian; the checksum is that of all
-//      │ 1    │         │ 2       │ 8      │    bytes before it, and is never absent
-//      └──────┴─────────┴─────────┴────────┘
+//      ┌──────┬─────────┬───────────┬─────────┬────────┐
+//      │ type │ value   │ deadlines │ version │ CRC-64 │    version and checksum are little-endian; the checksum is
+//      │ 1    │         │ if any    │ 2       │ 8      │    that of all bytes before it, and is never absent
+//      └──────┴─────────┴───────────┴─────────┴────────┘
+//
+// Deadlines of members follow the value of a set or sorted set (RDBMemberDeadlines.swift); a hash has them in it.
 //
 // Ownership: a payload owns its bytes. One thread. Source: the pages of DUMP and RESTORE, and redis-server's payloads.
 
@@ -90,5 +92,15 @@ extension RDBReader {
         let type = try input.readByte()
         guard let kind = RDBValueKind(type: type) else { throw input.error(.unknownOpcode(type)) }
         return try beginValue(kind, type: type)
+    }
+
+    /// The fact of this name that comes next, behind the value of a payload; nil when something else does.
+    mutating func nextPayloadFact(_ name: StaticString) throws(RDBError) -> ByteView? {
+        try skipValue()
+        input.beginItem()
+        guard let rest = input.remainingByteCount, rest > DumpPayload.footerByteCount,
+            try input.readByte() == RDBOpcode.auxiliary, try readKey() == ByteView(name)
+        else { return nil }
+        return try readBytes()
     }
 }

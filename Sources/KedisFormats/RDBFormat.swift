@@ -1,14 +1,16 @@
 // The vocabulary of RDB files (docs/formats/rdb.md): versions, opcodes, value types, and what can be wrong with a file.
 //
-// Values only; nothing is owned. Numbers are facts of the format that Redis writes up to 7.2.
+// Values only; nothing is owned. Numbers are facts of the format that Redis writes up to 7.4.
 
 package import KedisUtilities
 
 package enum RDBFormat {
     /// The version that is written: the one of Redis 7.0, which everything since then reads.
     package static let writtenVersion = 10
-    /// The newest version that is read: the one of Redis 7.2.
-    package static let newestVersion = 11
+    /// The newest version that is read: the one of Redis 7.4 and 8.
+    package static let newestVersion = 12
+    /// The version that brought deadlines of fields.
+    static let fieldDeadlinesVersion = 12
     /// Files below this version end without a checksum.
     static let checksumVersion = 5
     static let magic: StaticString = "REDIS"
@@ -70,11 +72,12 @@ enum RDBValueKind {
     }
 }
 
-/// What a value type that is not loaded yet is called in messages, or nil for a number that Redis up to 7.2 does not
+/// What a value type that is not loaded yet is called in messages, or nil for a number that Redis up to 7.4 does not
 /// use.
 func rdbTypeName(_ type: UInt8) -> String? {
     switch type {
     case 6, 7: "a module's value"
+    case 22, 23: "a hash of a prerelease of Redis 7.4"
     default: nil
     }
 }

@@ -1,11 +1,12 @@
-// Hashes in RDB files: written as Redis 7.0 does, read as every version up to 7.4 wrote them.
+// Hashes in RDB files: written as Redis 7.0 does, read as every version up to 7.4 wrote them. In files, deadlines of
+// fields follow the value (RDBMemberDeadlines.swift).
 //
 //      type 4     so many fields and values as strings               (written when the hash is no run)
 //      type 9     a zipmap: see ZipmapReader                         (Redis up to 2.4)
 //      type 13    one ziplist, field and value in turn               (2.6 to 6.2)
 //      type 16    one listpack, field and value in turn              (7.0; written)
 //      type 24    the earliest deadline, 8 bytes; so many times a deadline, a field and a value, the deadline being a
-//                 length: 0 for none, else what it is later than the earliest plus 1   (7.4; written if any has one)
+//                 length: 0 for none, else what it is later than the earliest plus 1   (7.4; written in payloads)
 //      type 25    the earliest deadline, one listpack: field, value and deadline in turn, 0 for none   (7.4)
 //
 // Deadlines are milliseconds since 1970. A hash is read in parts, so that one of any size takes the memory of its
@@ -230,15 +231,15 @@ extension RDBReader {
 
 extension RDBWriter {
     /// The type under which a hash is written.
-    static func hashType(of hash: HashValue) -> UInt8 {
+    static func hashType(of hash: HashValue, withDeadlines: Bool) -> UInt8 {
         if hash.packedRun != nil { return RDBHashType.listpack }
-        return hash.deadlineCount > 0 ? RDBHashType.deadlines : RDBHashType.strings
+        return withDeadlines && hash.deadlineCount > 0 ? RDBHashType.deadlines : RDBHashType.strings
     }
 
-    /// Writes a hash without its type.
-    mutating func writeHash(_ hash: HashValue) {
+    /// Writes a hash without its type, which ``hashType(of:withDeadlines:)`` said.
+    mutating func writeHash(_ hash: HashValue, as type: UInt8) {
         if let (run, count) = hash.packedRun { return writeListpack(run, count: count) }
-        let hasDeadlines = hash.deadlineCount > 0
+        let hasDeadlines = type == RDBHashType.deadlines
         var earliest = Int64.max
         if hasDeadlines {
             hash.forEachWithDeadline { _, _, deadline in

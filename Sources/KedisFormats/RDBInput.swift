@@ -32,6 +32,9 @@ struct RDBInput: ~Copyable {
 
     var offset: Int { bufferOffset + start }
 
+    /// The bytes behind those that were read, if it is known how many there are.
+    var remainingByteCount: Int? { byteCount.map { $0 - offset } }
+
     mutating func beginItem() { itemOffset = offset }
 
     func error(_ reason: RDBError.Reason) -> RDBError { RDBError(offset: itemOffset, reason: reason) }

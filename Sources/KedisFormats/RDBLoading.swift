@@ -106,28 +106,34 @@ extension RDBReader {
 }
 
 extension RDBWriter {
-    /// The type under which the value of an entry is written.
-    static func valueType(of entry: Entry) -> UInt8 {
+    /// The type under which the value of an entry is written; `withDeadlines`, one that Redis 7.0 does not know where
+    /// that one says deadlines of members.
+    static func valueType(of entry: Entry, withDeadlines: Bool) -> UInt8 {
         switch entry.type {
         case .string: rdbStringType
         case .list: RDBListType.listpacks
         case .sortedSet:
             entry.sortedSet.packedRun == nil ? RDBSortedSetType.binary : RDBSortedSetType.listpack
         case .set: type(of: entry.storedSet)
-        case .hash: hashType(of: entry.fields(nowMilliseconds: .min))
+        case .hash: hashType(of: entry.fields(nowMilliseconds: .min), withDeadlines: withDeadlines)
         case .stream: RDBStreamType.written
         }
     }
 
-    /// Writes the value of an entry without its type.
+    /// Writes the value of an entry as files have it, without its type: how long that is.
     package mutating func writeContent(of entry: Entry) {
+        writeContent(of: entry, as: RDBWriter.valueType(of: entry, withDeadlines: false))
+    }
+
+    /// Writes the value of an entry without its type, which ``valueType(of:withDeadlines:)`` said.
+    mutating func writeContent(of entry: Entry, as type: UInt8) {
         switch entry.type {
         case .string: writeValue(entry.string)
         case .list: writeList(entry.list)
         case .sortedSet: writeSortedSet(entry.sortedSet)
         case .set: writeSet(entry.storedSet)
         // Fields that are due as well, as long as they are there.
-        case .hash: writeHash(entry.fields(nowMilliseconds: .min))
+        case .hash: writeHash(entry.fields(nowMilliseconds: .min), as: type)
         case .stream: writeStream(entry.stream)
         }
     }

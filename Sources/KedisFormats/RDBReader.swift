@@ -127,6 +127,9 @@ package struct RDBReader: ~Copyable {
                 attributes.idleSeconds = try input.readLength()
             case RDBOpcode.frequency:
                 attributes.frequency = try input.readByte()
+            case RDBOpcode.slotInfo:
+                // Hints of a server in a cluster: a slot, its keys, those with a deadline.
+                for _ in 0..<3 { _ = try input.readLength() }
             case rdbStringType:
                 return .entry(try readEntry(attributes))
             default:
@@ -191,7 +194,7 @@ package struct RDBReader: ~Copyable {
     // MARK: Strings
 
     /// Reads a string that outlives the one that follows it.
-    private mutating func readKey() throws(RDBError) -> ByteView {
+    mutating func readKey() throws(RDBError) -> ByteView {
         let value = try readValue()
         let byteCount = value.byteCount
         guard byteCount <= RDBFormat.keyByteCountMax else { throw input.error(.lengthTooLarge(UInt64(byteCount))) }

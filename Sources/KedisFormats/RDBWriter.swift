@@ -63,7 +63,7 @@ package struct RDBWriter: ~Copyable {
         writeAuxiliary("aof-base", .integer(0))
     }
 
-    private mutating func writeAuxiliary(_ name: StaticString, _ value: StringValue) {
+    mutating func writeAuxiliary(_ name: StaticString, _ value: StringValue) {
         append(RDBOpcode.auxiliary)
         writeString(ByteView(name))
         writeValue(value)
@@ -86,8 +86,10 @@ package struct RDBWriter: ~Copyable {
 
     /// Writes an entry of the store.
     package mutating func writeEntry(_ entry: Entry) {
-        guard beginEntry(RDBWriter.valueType(of: entry), entry.key, entry.deadlineMilliseconds) else { return }
-        writeContent(of: entry)
+        let type = RDBWriter.valueType(of: entry, withDeadlines: false)
+        guard beginEntry(type, entry.key, entry.deadlineMilliseconds) else { return }
+        writeContent(of: entry, as: type)
+        writeMemberDeadlines(of: entry, key: entry.key)
     }
 
     /// Writes a key with a string; `deadlineMilliseconds` is ``noDeadline`` or milliseconds since 1970.
@@ -109,9 +111,13 @@ package struct RDBWriter: ~Copyable {
 
     /// Writes the type and the value of an entry and ends as a payload of DUMP does: see DumpPayload.
     mutating func writePayload(of entry: Entry) {
-        append(RDBWriter.valueType(of: entry))
-        writeContent(of: entry)
-        appendLittleEndian(UInt64(RDBFormat.writtenVersion), byteCount: 2)
+        let type = RDBWriter.valueType(of: entry, withDeadlines: true)
+        append(type)
+        writeContent(of: entry, as: type)
+        let saysDeadlines = type == RDBHashType.deadlines
+        if !saysDeadlines { writeMemberDeadlines(of: entry, key: .empty) }
+        let version = saysDeadlines ? RDBFormat.fieldDeadlinesVersion : RDBFormat.writtenVersion
+        appendLittleEndian(UInt64(version), byteCount: 2)
         takeChecksum()
         emit()
         appendLittleEndian(checksum.value, byteCount: RDBFormat.checksumByteCount)

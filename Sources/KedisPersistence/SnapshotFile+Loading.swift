@@ -135,6 +135,7 @@ private struct SnapshotLoader: ~Copyable {
         case .entry(let entry): try load(entry)
         case .selectDatabase(let index): try select(index)
         case .function(let code): summary.functions.append(code.bytes)
+        case .auxiliary(let name, let value) where RDBReader.isMemberDeadlines(name): try loadMemberDeadlines(value)
         case .auxiliary, .databaseSize: break
         case .end: return false
         }
@@ -155,8 +156,7 @@ private struct SnapshotLoader: ~Copyable {
             return
         }
         let key = store.key(entry.key)
-        var stripe = StripeSet()
-        stripe.insert(key.stripeIndex)
+        let stripe = StripeSet(mask: 1 << UInt64(key.stripeIndex))
         let missing = StripeSet(mask: stripe.mask & ~held.mask)
         store.lock(missing)
         defer { store.unlock(missing) }
@@ -168,6 +168,18 @@ private struct SnapshotLoader: ~Copyable {
         try reader.load(
             entry.value, as: key, deadlineMilliseconds: entry.deadlineMilliseconds, in: keyspace, limits: limits)
         summary.keyCount += 1
+    }
+
+    /// Deadlines of members, which follow their key.
+    private mutating func loadMemberDeadlines(_ part: ByteView) throws(RDBError) {
+        guard let bytes = RDBReader.keyOfMemberDeadlines(part) else { throw error(.badCollection) }
+        let key = store.key(bytes)
+        let stripe = StripeSet(mask: 1 << UInt64(key.stripeIndex))
+        let missing = StripeSet(mask: stripe.mask & ~held.mask)
+        store.lock(missing)
+        defer { store.unlock(missing) }
+        let keyspace = store.keyspace(databaseIndex, nowMilliseconds: nowMilliseconds, held: stripe)
+        try reader.loadMemberDeadlines(part, as: key, in: keyspace, limits: limits)
     }
 
     private func error(_ reason: RDBError.Reason) -> RDBError { RDBError(offset: itemOffset, reason: reason) }

@@ -150,7 +150,7 @@ struct Listener: Sendable {
         }
         statistics.connectionsReceived.wrappingAdd(1, ordering: .relaxed)
         return channel.eventLoop.makeCompletedFuture {
-            let handler = SessionHandler(server: server, loop: loop, endpoint: endpoint(of: channel), channel: channel)
+            let handler = SessionHandler(server: server, loop: loop, endpoint: endpoint(of: channel))
             try channel.pipeline.syncOperations.addHandler(handler)
         }
     }

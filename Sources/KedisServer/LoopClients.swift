@@ -15,7 +15,11 @@ final class LoopClients: @unchecked Sendable {
     let loop: any EventLoop
     let turns: LoopTurns
     let deadlines: WaitDeadlines
+    /// Mail for the clients of this loop. It is delivered when the loop comes to it, or a client is heard.
+    let postbox: Postbox
     private let server: ServerContext
+    /// Clients whose messages are to be sent.
+    private var receivers: [SessionHandler] = []
     private var handlers: [SessionHandler] = []
     /// Those of them whose output waits, or did at their last check.
     private var watched: [SessionHandler] = []
@@ -29,7 +33,36 @@ final class LoopClients: @unchecked Sendable {
         turns = LoopTurns(loop: loop)
         deadlines = WaitDeadlines(loop: loop)
         self.server = server
+        let bell = Bell()
+        postbox = Postbox(isShared: true) { loop.execute { bell.clients?.deliverMail() } }
+        bell.clients = self
     }
+
+    private final class Bell: @unchecked Sendable {
+        // Sendable: set when it is made, then read on the event loop only.
+        weak var clients: LoopClients?
+    }
+
+    // MARK: Mail
+
+    /// Delivers all mail and sends it. No session of the loop is executing.
+    func deliverMail() {
+        loop.preconditionInEventLoop()
+        postbox.deliver()
+        // Sending may close connections, which changes nothing here.
+        while let handler = receivers.popLast() {
+            handler.hasMessages = false
+            handler.sendMessages()
+        }
+    }
+
+    func noteMessage(for handler: SessionHandler) {
+        guard !handler.hasMessages else { return }
+        handler.hasMessages = true
+        receivers.append(handler)
+    }
+
+    // MARK: Connections
 
     func add(_ handler: SessionHandler) {
         loop.preconditionInEventLoop()

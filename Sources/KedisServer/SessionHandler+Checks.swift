@@ -32,6 +32,8 @@ extension SessionHandler {
             && record.pendingOutputByteCount.load(ordering: .relaxed) == 0
     }
 
+    private var isSubscriber: Bool { session.pointee.client.pointee.isSubscriber }
+
     func check(nowMilliseconds: Int64, wallMilliseconds: Int64) {
         guard let context, context.channel.isActive else { return }
         let waiting = exactWaitingByteCount(context)
@@ -45,18 +47,17 @@ extension SessionHandler {
     }
 
     func checkHardLimit(_ context: ChannelHandlerContext) {
-        let limit = server.engine.configuration.outputHardByteCount.load(ordering: .relaxed)
+        let limit = server.engine.configuration.outputByteCountMax(isSubscriber: isSubscriber)
         guard limit > 0 else { return }
         if waitingByteCount > limit { dropForOutput(context, waitingByteCount) }
     }
 
     private func checkSoftLimit(_ context: ChannelHandlerContext, _ waiting: Int, _ now: Int64) {
-        let limit = server.engine.configuration.outputSoftByteCount.load(ordering: .relaxed)
-        guard limit > 0, waiting > limit else { return watch.overSoftLimitSince = nil }
+        let limit = server.engine.configuration.softOutputLimit(isSubscriber: isSubscriber)
+        guard limit.byteCount > 0, waiting > limit.byteCount else { return watch.overSoftLimitSince = nil }
         let since = watch.overSoftLimitSince ?? now
         watch.overSoftLimitSince = since
-        let seconds = server.engine.configuration.outputSoftSeconds.load(ordering: .relaxed)
-        if now - since > Int64(seconds) * 1000 { dropForOutput(context, waiting) }
+        if now - since > Int64(limit.seconds) * 1000 { dropForOutput(context, waiting) }
     }
 
     private func dropForOutput(_ context: ChannelHandlerContext, _ waiting: Int) {
@@ -91,8 +92,8 @@ extension SessionHandler {
 
     private func checkIdleness(_ context: ChannelHandlerContext, _ now: Int64) {
         let seconds = server.engine.configuration.idleTimeoutSeconds.load(ordering: .relaxed)
-        // Who waits in a blocking command is not idle.
-        guard seconds > 0, !session.pointee.isBlocked else { return }
+        // Who waits in a blocking command or for messages is not idle.
+        guard seconds > 0, !session.pointee.isBlocked, !isSubscriber else { return }
         let idle = now - record.lastInteractionMilliseconds.load(ordering: .relaxed)
         guard idle > Int64(seconds) * 1000 else { return }
         server.engine.host.log(.verbose, "Closing idle client")

@@ -45,6 +45,8 @@ final class SessionHandler: ChannelInboundHandler {
     private var isPumping = false
     private var isSending = false
     private var isFinishing = false
+    /// Messages were delivered and not sent yet.
+    var hasMessages = false
     /// Bytes of replies that were given to the channel.
     private(set) var queuedByteCount: UInt64 = 0
     var watch = OutputWatch()
@@ -59,30 +61,17 @@ final class SessionHandler: ChannelInboundHandler {
     /// Rounds of a paused session before other connections of the loop get their turn.
     private static let roundsMax = 4
 
-    init(server: ServerContext, loop: LoopClients, endpoint: ClientEndpoint, channel: any Channel) {
+    init(server: ServerContext, loop: LoopClients, endpoint: ClientEndpoint) {
         self.server = server
         self.loop = loop
         descriptor = endpoint.descriptor
-        let loopOfChannel = channel.eventLoop
         session = .allocate(capacity: 1)
-        let waking = WakeTarget()
-        session.initialize(
-            to: Session(
-                engine: server.engine, endpoint: endpoint,
-                // Never at once: a client may kill itself, and its reply goes out first.
-                close: { loopOfChannel.execute { channel.close(promise: nil) } },
-                wake: { loopOfChannel.execute { waking.handler?.wake() } }
-            )
-        )
-        waking.handler = self
-    }
-
-    private final class WakeTarget: @unchecked Sendable {
-        // Sendable: set when it is made, then read on the event loop only.
-        weak var handler: SessionHandler?
+        session.initialize(to: Session(engine: server.engine, endpoint: endpoint, postbox: loop.postbox))
+        session.pointee.client.pointee.record.receive = { [unowned self] mail in take(mail) }
     }
 
     deinit {
+        session.pointee.client.pointee.record.receive = nil
         session.deinitialize(count: 1)
         session.deallocate()
     }
@@ -96,13 +85,16 @@ final class SessionHandler: ChannelInboundHandler {
 
     func handlerRemoved(context: ChannelHandlerContext) {
         self.context = nil
-        stopWaiting()
+        session.pointee.client.pointee.record.receive = nil
+        leave()
         loop.remove(self)
         server.releaseConnection()
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        guard !isFinishing else { return }
+        // What happened before the client has sent this comes first.
+        if !loop.postbox.isEmpty { loop.deliverMail() }
+        guard !isFinishing, descriptor >= 0 || context.channel.isActive else { return }
         let buffer = unwrapInboundIn(data)
         server.engine.statistics.inputByteCount.wrappingAdd(UInt64(buffer.readableBytes), ordering: .relaxed)
         server.rhythm.noteInput()
@@ -118,7 +110,7 @@ final class SessionHandler: ChannelInboundHandler {
     func channelInactive(context: ChannelHandlerContext) {
         // From here on the number may be another connection's.
         descriptor = -1
-        stopWaiting()
+        leave()
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
@@ -243,10 +235,6 @@ final class SessionHandler: ChannelInboundHandler {
         loop.deadlines.add(self, nanoseconds: deadline)
     }
 
-    /// Somebody has an outcome for the client.
-    private func wake() {
-        if session.pointee.finishWaiting() { goOn() }
-    }
 
     /// The deadline has passed.
     func waitIsOver() {
@@ -263,9 +251,31 @@ final class SessionHandler: ChannelInboundHandler {
     }
 
     /// The connection is gone.
-    private func stopWaiting() {
-        session.pointee.abandonWaiting()
+    private func leave() {
+        session.pointee.leave()
         if isWaiting { followWaiting() }
+    }
+
+    // MARK: Mail
+
+    private func take(_ mail: ClientMail) {
+        switch mail {
+        case .message(let message):
+            guard context != nil, !isFinishing else { return }
+            session.pointee.deliver(message)
+            loop.noteMessage(for: self)
+        case .wake:
+            if session.pointee.finishWaiting() { goOn() }
+        case .close:
+            context?.close(promise: nil)
+        }
+    }
+
+    /// Sends what was delivered.
+    func sendMessages() {
+        guard let context, !isFinishing else { return }
+        send(context)
+        if isPaused || isReadingOff || waitingByteCount > 0 { pump(context) }
     }
 
     // MARK: Reading

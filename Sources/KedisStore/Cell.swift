@@ -7,11 +7,12 @@
 //      └──────────┴────────────┴─────────────┴─────────────────────────┘
 //
 //      header, one 64-bit word, low bits first
-//      ┌──────┬──────────┬──────────┬─────────┬─────────┬───────┬──────────────┬──────────────┬──────────────┐
-//      │ type │ encoding │ deadline │ value   │ key     │ spare │ access clock │ value bytes  │ key bytes    │
-//      │ 4    │ 4        │ 1        │ outside │ outside │ 1     │ 24           │ 14           │ 14           │
-//      └──────┴──────────┴──────────┴─────────┴─────────┴───────┴──────────────┴──────────────┴──────────────┘
+//      ┌──────┬──────────┬──────────┬─────────┬─────────┬─────────┬──────────────┬──────────────┬────────────┐
+//      │ type │ encoding │ deadline │ value   │ key     │ members │ access clock │ value bytes  │ key bytes  │
+//      │ 4    │ 4        │ 1        │ outside │ outside │ 1       │ 24           │ 14           │ 14         │
+//      └──────┴──────────┴──────────┴─────────┴─────────┴─────────┴──────────────┴──────────────┴────────────┘
 //
+// "Members": some may have deadlines, and the wheel has an entry for the earliest.
 // "Outside": the cell holds the 8-byte address of a `Blob` (a collection: of a `Collection`), and the count says 8. A
 // collection in its cell is a count of 2 bytes and a run of packed entries (PackedEntry.swift), or a set of integers.
 // The access clock is 24 bits of seconds (LRU), or 16 bits of minutes and a counter of 8 bits (LFU).
@@ -103,6 +104,7 @@ struct CellHeader {
     private static let deadlineBit: UInt64 = 1 << 8
     private static let valueOutsideBit: UInt64 = 1 << 9
     private static let keyOutsideBit: UInt64 = 1 << 10
+    private static let membersBit: UInt64 = 1 << 11
     private static let clockShift: UInt64 = 12
     private static let clockMask: UInt64 = 0xFF_FFFF << 12
     private static let valueShift: UInt64 = 36
@@ -146,6 +148,17 @@ struct CellHeader {
     var isKeyOutside: Bool {
         @inline(__always) get { bits & CellHeader.keyOutsideBit != 0 }
         set { bits = newValue ? bits | CellHeader.keyOutsideBit : bits & ~CellHeader.keyOutsideBit }
+    }
+
+    /// Whether members may have deadlines: then the wheel has an entry for the earliest.
+    var hasMemberDeadlines: Bool {
+        @inline(__always) get { bits & CellHeader.membersBit != 0 }
+        set { bits = newValue ? bits | CellHeader.membersBit : bits & ~CellHeader.membersBit }
+    }
+
+    /// Whether the entry, or any member of it, may be due some time.
+    var hasAnyDeadline: Bool {
+        @inline(__always) get { bits & (CellHeader.deadlineBit | CellHeader.membersBit) != 0 }
     }
 
     /// Whether the cell refers to any blob.
@@ -264,6 +277,9 @@ struct Cell {
         guard header.isValueOutside, header.type != .string else { return nil }
         return Collection(Cell.address(at: valueAddress))
     }
+
+    /// No member is due before; `Int64.max` when none has a deadline.
+    var earliestMemberDeadline: Int64 { collection?.earliestMemberDeadline ?? .max }
 
     var keyBlob: Blob? { header.isKeyOutside ? Cell.blob(at: address + header.keyOffset) : nil }
 

@@ -83,6 +83,58 @@ struct Collection {
         }
     }
 
+    // MARK: Deadlines of members
+
+    /// No member is due before; `Int64.max` when none has a deadline. O(1).
+    var earliestMemberDeadline: Int64 {
+        switch form {
+        case .members: MemberTable(address).earliestDeadline
+        case .sortedTree: SortedTree(address).earliestDeadline
+        case .deque, .stream: .max
+        }
+    }
+
+    /// Whether a member is there that is not due. O(1), or O(n) while all may be.
+    func hasLiveMember(_ nowMilliseconds: Int64) -> Bool {
+        switch form {
+        case .members: MemberTable(address).hasLive(nowMilliseconds)
+        case .sortedTree: SortedTree(address).hasLive(nowMilliseconds)
+        case .deque, .stream: true
+        }
+    }
+
+    /// Removes due members, at most about `limit`; returns how many it removed. One may be left that is not due, or
+    /// none at all. O(limit · log n).
+    func removeDueMembers(_ nowMilliseconds: Int64, limit: Int) -> Int {
+        switch form {
+        case .members:
+            let table = MemberTable(address)
+            let before = table.count
+            _ = table.removeDue(nowMilliseconds, limit: limit)
+            return before - table.count
+        case .sortedTree: return SortedTree(address).removeDue(nowMilliseconds, limit: limit)
+        case .deque, .stream: return 0
+        }
+    }
+
+    /// Whether there is no member, due or not. O(1).
+    var isEmptied: Bool {
+        switch form {
+        case .members: MemberTable(address).count == 0
+        case .sortedTree: SortedTree(address).count == 0
+        case .deque, .stream: false
+        }
+    }
+
+    /// A large blob that the collection no longer refers to, now the caller's, who gives it to the reclaimer.
+    func takeRetired() -> Blob? {
+        switch form {
+        case .members: MemberTable(address).takeRetired()
+        case .sortedTree: SortedTree(address).deadlines?.takeRetired()
+        case .deque, .stream: nil
+        }
+    }
+
     /// Walks the collection and traps when something does not hold. O(n).
     func checkInvariants() {
         switch form {

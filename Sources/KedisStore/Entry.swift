@@ -59,6 +59,16 @@ package struct Entry {
         Int64(AccessClock.idleSeconds(cell.header.accessClock, nowMilliseconds: nowMilliseconds))
     }
 
+    /// How many members of a hash, set or sorted set have a deadline. O(1).
+    package var memberDeadlineCount: Int {
+        switch type {
+        case .hash: fields(nowMilliseconds: .min).deadlineCount
+        case .set: set(nowMilliseconds: .min).deadlineCount
+        case .sortedSet: sortedSet.deadlineCount
+        case .string, .list, .stream: 0
+        }
+    }
+
     /// What the entry takes from arena and allocator, in bytes, without its slot in the table.
     package var allocatedByteCount: Int {
         SizeClass.rounded(units: cell.header.units) * SizeClass.unitByteCount + cell.outsideByteCount

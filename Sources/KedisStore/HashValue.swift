@@ -78,6 +78,15 @@ package struct HashValue {
         }
     }
 
+    /// Calls `body` with the fields that have a deadline, and it, until it answers false. O(n).
+    package func forEachDeadline(_ body: (ByteView, Int64) -> Bool) {
+        guard case .table(let table) = form else { return }
+        table.forEach { element in
+            element.hasDeadline && !element.isDue(nowMilliseconds)
+                ? body(element.member, element.deadlineMilliseconds) : true
+        }
+    }
+
     /// Calls `body` with about `limit` fields from a cursor on, 0 at first, and returns the next one, 0 at the end. A
     /// small hash is given at once.
     package func scan(from cursor: UInt64, limit: Int, _ body: (StringValue, StringValue) -> Void) -> UInt64 {
@@ -103,7 +112,8 @@ package struct HashValue {
             let pair = hash.pair(at: generator.next(below: hash.fieldCount))
             body(pair.field, pair.value)
         case .table(let table):
-            guard let element = table.randomLive(using: &generator, nowMilliseconds) else { return }
+            guard let place = table.randomLivePlace(using: &generator, nowMilliseconds) else { return }
+            let element = table.element(place)
             body(.bytes(element.member), .bytes(element.value))
         }
     }

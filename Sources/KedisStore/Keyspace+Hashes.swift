@@ -96,7 +96,7 @@ package struct HashEditor {
     private func set(
         _ field: ByteView, _ value: ByteView, _ deadline: DeadlineUpdate, in table: MemberTable
     ) throws(StoreError) -> Bool {
-        let before = table.allocatedByteCount
+        let (before, earliest) = (table.allocatedByteCount, table.earliestDeadline)
         defer { noteChange(of: table, from: before) }
         let hash = table.hash(field)
         var (milliseconds, wasDue) = (noDeadline, false)
@@ -105,7 +105,9 @@ package struct HashEditor {
             wasDue = old.isDue(keyspace.nowMilliseconds)
             if case .keep = deadline, !wasDue { milliseconds = old.deadlineMilliseconds }
         }
-        switch table.set(field, hash, value: value, deadlineMilliseconds: milliseconds) {
+        let change = table.set(field, hash, value: value, deadlineMilliseconds: milliseconds)
+        if milliseconds != noDeadline { noteDeadline(milliseconds, before: earliest) }
+        switch change {
         case .outOfMemory: throw .outOfMemory
         case .added: return true
         case .replaced: return wasDue
@@ -126,9 +128,15 @@ package struct HashEditor {
     private func setDeadline(
         _ field: ByteView, _ deadlineMilliseconds: Int64, in table: MemberTable
     ) throws(StoreError) {
-        let before = table.allocatedByteCount
+        let (before, earliest) = (table.allocatedByteCount, table.earliestDeadline)
         defer { noteChange(of: table, from: before) }
         guard table.setDeadline(field, table.hash(field), deadlineMilliseconds) else { throw .outOfMemory }
+        if deadlineMilliseconds != noDeadline { noteDeadline(deadlineMilliseconds, before: earliest) }
+    }
+
+    private func noteDeadline(_ deadlineMilliseconds: Int64, before: Int64) {
+        keyspace.noteMemberDeadline(
+            deadlineMilliseconds, before: before, of: target.cell, hash: key.hash, in: target.table)
     }
 
     private mutating func moveToTable() throws(StoreError) -> MemberTable {
@@ -226,10 +234,7 @@ extension Keyspace {
     package func editHash(_ key: Key, limits: HashLimits) -> HashLookup {
         let stripe = stripe(of: key)
         guard let table = stripe.pointee.table(databaseIndex), let place = table.pointee.find(key) else { return .none }
-        guard !isDue(place.cell) else {
-            expireSlowly(place, hash: key.hash, in: table, of: stripe)
-            return .none
-        }
+        guard isLive(place, hash: key.hash, in: table, of: stripe) else { return .none }
         touch(place.cell, in: stripe)
         guard place.cell.header.type == .hash else { return .wrongType }
         return .hash(HashEditor(self, key, table, place, limits))

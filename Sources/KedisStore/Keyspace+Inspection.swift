@@ -124,6 +124,7 @@ extension Entry {
         parts.append("key \(counted(header.keyFieldByteCount, "byte"))")
         parts.append("value \(counted(header.valueFieldByteCount, "byte"))")
         if header.hasDeadline { parts.append("a deadline") }
+        if header.hasMemberDeadlines { parts.append("\(counted(memberDeadlineCount, "member")) with a deadline") }
         add("header", 0, CellHeader.byteCount, parts.joined(separator: ", "))
         if header.hasDeadline { add("deadline", CellHeader.byteCount, 8, "\(deadlineMilliseconds) ms since 1970") }
         let isOutside = { (blob: Blob?) in blob.map { "outside, \(counted($0.byteCount, "byte"))" } }

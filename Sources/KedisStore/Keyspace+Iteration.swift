@@ -141,7 +141,7 @@ extension Keyspace {
 
     @inline(__always)
     private func give(_ cell: Cell, hash: UInt64, to body: (Entry) -> Void) {
-        if !isDue(cell) { body(Entry(cell: cell, hash: hash)) }
+        if isLive(cell) { body(Entry(cell: cell, hash: hash)) }
     }
 }
 

@@ -51,6 +51,10 @@ extension Keyspace {
                 of: entry, as: key, in: table, of: stripe, accessClock: accessClock)
             cell.setCollection(passed)
             table.pointee.noteOutside(1, byteCount: passed.allocatedByteCount)
+            if passed.earliestMemberDeadline < .max {
+                target.noteMemberDeadline(
+                    passed.earliestMemberDeadline, before: .max, of: cell, hash: key.hash, in: table)
+            }
         } catch {
             if !isMove { passed.release() }
             throw error
@@ -92,6 +96,8 @@ extension Keyspace {
             table.pointee.discard(made.reference, to: shared.pointee.reclaimer)
             throw .outOfMemory
         }
+        // One that replaces another is new too.
+        reportCreated(key)
         if deadline != noDeadline {
             noteDeadline(deadline, before: noDeadline, hash: key.hash, in: table, of: stripe)
         }

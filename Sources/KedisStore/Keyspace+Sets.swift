@@ -50,6 +50,22 @@ package struct SetEditor {
         return isNew
     }
 
+    /// Sets or clears (``noDeadline``) the deadline of a member that is there. O(1), unless the set has to leave its
+    /// cell.
+    package mutating func setDeadline(_ member: ByteView, _ deadlineMilliseconds: Int64) throws(StoreError) {
+        if self.table == nil {
+            guard deadlineMilliseconds != noDeadline else { return }
+            try moveToTable()
+        }
+        guard let table = self.table else { return }
+        let (before, earliest) = (table.allocatedByteCount, table.earliestDeadline)
+        defer { noteChange(of: table, from: before) }
+        guard table.setDeadline(member, deadlineMilliseconds) else { throw .outOfMemory }
+        guard deadlineMilliseconds != noDeadline else { return }
+        keyspace.noteMemberDeadline(
+            deadlineMilliseconds, before: earliest, of: target.cell, hash: key.hash, in: target.table)
+    }
+
     private mutating func moveToTable() throws(StoreError) {
         guard let table = SetTable.make(in: keyspace) else { throw .outOfMemory }
         var header = target.cell.header
@@ -108,7 +124,7 @@ package struct SetEditor {
 
     private mutating func endRemoval(from table: SetTable, _ before: Int) {
         noteChange(of: table, from: before)
-        if table.count == 0 { removeKey() }
+        if table.isEmpty { removeKey() }
     }
 
     private mutating func removeKey() {
@@ -146,10 +162,7 @@ extension Keyspace {
     package func editSet(_ key: Key, limits: SetLimits) -> SetLookup {
         let stripe = stripe(of: key)
         guard let table = stripe.pointee.table(databaseIndex), let place = table.pointee.find(key) else { return .none }
-        guard !isDue(place.cell) else {
-            expireSlowly(place, hash: key.hash, in: table, of: stripe)
-            return .none
-        }
+        guard isLive(place, hash: key.hash, in: table, of: stripe) else { return .none }
         touch(place.cell, in: stripe)
         guard place.cell.header.type == .set else { return .wrongType }
         return .set(SetEditor(self, key, table, place, limits))

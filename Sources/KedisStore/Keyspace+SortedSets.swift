@@ -27,6 +27,8 @@ package struct SortedSetEditor {
     private let table: UnsafeMutablePointer<Table>
     private let limits: SortedSetLimits
     private var place: Place
+    /// The last member was removed, and the key with it: the editor must not be used any more.
+    package private(set) var isGone = false
 
     fileprivate init(
         _ keyspace: Keyspace, _ key: Key, _ table: UnsafeMutablePointer<Table>, _ place: Place,
@@ -48,14 +50,14 @@ package struct SortedSetEditor {
     // MARK: Scores
 
     /// Gives a member the score that `decide` answers to the one that it has (nil: it is not there); nil leaves it as
-    /// it is. The answer is no NaN. Returns both. O(log n).
+    /// it is. The answer is no NaN. Another score takes its deadline away, unless it is kept. Returns both. O(log n).
     @discardableResult
     package mutating func update(
-        _ member: ByteView, _ decide: (Double?) -> Double?
+        _ member: ByteView, keepsDeadline: Bool = false, _ decide: (Double?) -> Double?
     ) throws(StoreError) -> (old: Double?, new: Double?) {
         guard let tree else { return try updateInCell(member, decide) }
         let before = tree.allocatedByteCount
-        defer { noteBytes(tree.allocatedByteCount - before) }
+        defer { noteChange(of: tree, from: before) }
         let hash = tree.hash(member)
         guard let found = tree.find(member, hash) else {
             guard let score = decide(nil) else { return (nil, nil) }
@@ -64,7 +66,9 @@ package struct SortedSetEditor {
         }
         let old = found.leaf.score(found.index)
         guard let score = decide(old) else { return (old, old) }
-        guard score == old || tree.setScore(found, member, hash, score) else { throw .outOfMemory }
+        guard score != old else { return (old, old) }
+        guard tree.setScore(found, member, hash, score) else { throw .outOfMemory }
+        if !keepsDeadline { tree.forgetDeadline(of: member) }
         return (old, score)
     }
 
@@ -73,8 +77,30 @@ package struct SortedSetEditor {
         try update(member) { _ in score }
     }
 
-    private func noteBytes(_ change: Int) {
-        if change != 0 { table.pointee.noteOutside(0, byteCount: change) }
+    /// Sets or clears (``noDeadline``) the deadline of a member that is there. O(1), unless the set has to leave its
+    /// cell.
+    package mutating func setDeadline(_ member: ByteView, _ deadlineMilliseconds: Int64) throws(StoreError) {
+        if tree == nil {
+            guard deadlineMilliseconds != noDeadline else { return }
+            try moveToTree()
+        }
+        guard let tree else { return }
+        let (before, earliest) = (tree.allocatedByteCount, tree.earliestDeadline)
+        defer { noteChange(of: tree, from: before) }
+        guard tree.setDeadline(member, deadlineMilliseconds) else { throw .outOfMemory }
+        guard deadlineMilliseconds != noDeadline else { return }
+        keyspace.noteMemberDeadline(
+            deadlineMilliseconds, before: earliest, of: place.cell, hash: key.hash, in: table)
+    }
+
+    @inline(__always)
+    private func noteChange(of tree: SortedTree, from before: Int) {
+        let change = tree.allocatedByteCount - before
+        guard change != 0 else { return }
+        table.pointee.noteOutside(0, byteCount: change)
+        while let blob = Collection(tree.address).takeRetired() {
+            keyspace.shared.pointee.reclaimer.add(.blob(blob, discardedUpTo: 0))
+        }
     }
 
     // MARK: Removal
@@ -93,7 +119,7 @@ package struct SortedSetEditor {
         } else {
             let before = tree.allocatedByteCount
             tree.remove(found, hash)
-            noteBytes(tree.allocatedByteCount - before)
+            noteChange(of: tree, from: before)
         }
         return true
     }
@@ -105,7 +131,7 @@ package struct SortedSetEditor {
         if let tree {
             let before = tree.allocatedByteCount
             tree.remove(range)
-            noteBytes(tree.allocatedByteCount - before)
+            noteChange(of: tree, from: before)
         } else {
             let set = PackedSortedSet(place.cell.value)
             let start = set.element(ofRank: range.lowerBound).offset
@@ -119,8 +145,9 @@ package struct SortedSetEditor {
         if count == 0 { removeKey() }
     }
 
-    private func removeKey() {
+    private mutating func removeKey() {
         table.pointee.remove(place, hash: key.hash, to: keyspace.shared.pointee.reclaimer)
+        isGone = true
     }
 
     // MARK: In the cell

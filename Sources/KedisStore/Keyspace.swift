@@ -15,6 +15,8 @@ package struct Keyspace {
     package let held: StripeSet
     /// Reads leave the access clock alone (CLIENT NO-TOUCH).
     package var leavesAccessClock = false
+    /// Neither misses nor new keys are reported to observers.
+    package var isQuiet = false
 
     init(handle: StoreHandle, databaseIndex: Int, nowMilliseconds: Int64, held: StripeSet) {
         self.handle = handle
@@ -27,6 +29,7 @@ package struct Keyspace {
     package func selecting(_ databaseIndex: Int) -> Keyspace {
         var other = handle.keyspace(databaseIndex, nowMilliseconds: nowMilliseconds, held: held)
         other.leavesAccessClock = leavesAccessClock
+        other.isQuiet = isQuiet
         return other
     }
 
@@ -59,6 +62,12 @@ package struct Keyspace {
         stripes + Int(truncatingIfNeeded: entry.hash >> 58)
     }
 
+    /// Reports a key that was made quietly.
+    @inline(__always)
+    package func reportCreated(_ key: Key) {
+        if shared.pointee.reportsCreated, !isQuiet { store.note(.created, databaseIndex, key.bytes) }
+    }
+
     // MARK: Lookup
 
     /// The entry of `key` for a read: counts a hit or a miss and sets the access clock. O(1).
@@ -66,6 +75,7 @@ package struct Keyspace {
         let stripe = stripe(of: key)
         guard let entry = find(key, in: stripe) else {
             stripe.pointee.statistics.misses &+= 1
+            if shared.pointee.reportsMissed, !isQuiet { store.note(.missed, databaseIndex, key.bytes) }
             return nil
         }
         stripe.pointee.statistics.hits &+= 1
@@ -89,27 +99,8 @@ package struct Keyspace {
     @inline(__always)
     private func find(_ key: Key, in stripe: UnsafeMutablePointer<Stripe>) -> Entry? {
         guard let table = stripe.pointee.table(databaseIndex), let place = table.pointee.find(key) else { return nil }
-        if isDue(place.cell) {
-            expireSlowly(place, hash: key.hash, in: table, of: stripe)
-            return nil
-        }
+        guard isLive(place, hash: key.hash, in: table, of: stripe) else { return nil }
         return Entry(cell: place.cell, hash: key.hash)
-    }
-
-    @inline(__always)
-    func isDue(_ cell: Cell) -> Bool {
-        let deadline = cell.deadlineMilliseconds
-        return deadline != noDeadline && deadline <= nowMilliseconds
-    }
-
-    @inline(never)
-    func expireSlowly(
-        _ place: Place, hash: UInt64, in table: UnsafeMutablePointer<Table>, of stripe: UnsafeMutablePointer<Stripe>
-    ) {
-        store.expiryObserver?(databaseIndex, place.cell.key)
-        table.pointee.remove(place, hash: hash, to: shared.pointee.reclaimer)
-        stripe.pointee.statistics.expired &+= 1
-        stripe.pointee.statistics.changes &+= 1
     }
 
     // MARK: Access clock
@@ -170,10 +161,7 @@ package struct Keyspace {
         guard let table = stripe.pointee.table(databaseIndex), let place = table.pointee.find(key) else {
             return false
         }
-        guard !isDue(place.cell) else {
-            expireSlowly(place, hash: key.hash, in: table, of: stripe)
-            return false
-        }
+        guard isLive(place, hash: key.hash, in: table, of: stripe) else { return false }
         table.pointee.remove(place, hash: key.hash, to: shared.pointee.reclaimer)
         return true
     }

@@ -44,14 +44,8 @@ extension MemberTable {
         draft.write(at: block.insert(at: index, tag: tag, byteCount: byteCount))
         header.pointee.count &+= 1
         if block.count > header.pointee.largestBlockCount { header.pointee.largestBlockCount = block.count }
-        if draft.deadlineMilliseconds != noDeadline { noteDeadline(draft.deadlineMilliseconds, in: block) }
+        if draft.deadlineMilliseconds != noDeadline { noteDeadline(draft.deadlineMilliseconds, hash, in: block) }
         return true
-    }
-
-    private func noteDeadline(_ deadlineMilliseconds: Int64, in block: MemberBlock) {
-        header.pointee.deadlineCount += 1
-        header.pointee.earliestDeadline = min(header.pointee.earliestDeadline, deadlineMilliseconds)
-        block.header.pointee.earliestDeadline = min(block.header.pointee.earliestDeadline, deadlineMilliseconds)
     }
 
     // MARK: Replacing
@@ -88,8 +82,8 @@ extension MemberTable {
             if byteCount < oldByteCount { place.block.noteGarbage(oldByteCount - byteCount) }
         }
         if let blob, blob.address != draft.valueBlob?.address { drop(blob) }
-        if hadDeadline { header.pointee.deadlineCount -= 1 }
-        if draft.deadlineMilliseconds != noDeadline { noteDeadline(draft.deadlineMilliseconds, in: place.block) }
+        if draft.deadlineMilliseconds != noDeadline { noteDeadline(draft.deadlineMilliseconds, hash, in: place.block) }
+        if hadDeadline { noteDeadlineGone() }
         return true
     }
 
@@ -135,7 +129,7 @@ extension MemberTable {
             if let blob = element.memberBlob { drop(blob) }
             if let blob = element.valueBlob { drop(blob) }
         }
-        if element.hasDeadline { header.pointee.deadlineCount -= 1 }
+        if element.hasDeadline { noteDeadlineGone() }
         place.block.remove(at: place.index, byteCount: element.byteCount)
         header.pointee.count &-= 1
     }

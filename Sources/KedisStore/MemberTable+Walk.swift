@@ -85,9 +85,6 @@ extension MemberTable {
         return found
     }
 
-    /// An element, every one equally likely: valid until the table is changed. The table is not empty. Expected O(1).
-    func random(using generator: inout RandomGenerator) -> MemberElement { element(randomPlace(using: &generator)) }
-
     /// Removes an element that a place says.
     func remove(at place: MemberPlace) { remove(at: place, hash(element(place).member)) }
 }

@@ -34,7 +34,8 @@ extension MemberTable {
         header.pointee.count = theirs.count
         header.pointee.largestBlockCount = theirs.largestBlockCount
         header.pointee.deadlineCount = theirs.deadlineCount
-        header.pointee.earliestDeadline = theirs.earliestDeadline
+        header.pointee.deadlines = theirs.deadlines.copy(source: source)
+        header.pointee.latestDeadline = theirs.latestDeadline
         return true
     }
 
@@ -126,6 +127,8 @@ extension MemberTable {
         precondition(sums.elements == header.count && sums.blocks == header.blockCount)
         precondition(sums.capacity == header.blockByteCount)
         precondition(sums.deadlines == header.deadlineCount)
+        precondition(sums.deadlines > 0 || header.deadlines.earliest == .max, "without deadlines none is near")
+        header.deadlines.checkInvariants()
         precondition(sums.outside == header.outsideCount && sums.outsideBytes == header.outsideByteCount)
     }
 
@@ -133,7 +136,6 @@ extension MemberTable {
         let own = block.header.pointee
         precondition(block.freeByteCount >= 0 && own.garbageByteCount <= own.heapByteCount)
         precondition(block.count <= header.pointee.largestBlockCount && block.depth <= MemberTable.depthMax)
-        precondition(own.earliestDeadline >= header.pointee.earliestDeadline || block.count == 0)
         var byteCount = 0
         for index in 0..<block.count {
             let element = MemberElement(at: block.elementAddress(index), isValued: isValued)
@@ -141,7 +143,11 @@ extension MemberTable {
             precondition(block.tags[index] == MemberBlock.tag(of: hash, depth: block.depth))
             precondition(index == 0 || block.tags[index - 1] <= block.tags[index], "tags are in order")
             precondition(block.depth == 0 || hash >> UInt64(64 - block.depth) == prefix, "hashes begin alike")
-            precondition(!element.hasDeadline || element.deadlineMilliseconds >= own.earliestDeadline)
+            precondition(
+                !element.hasDeadline
+                    || element.deadlineMilliseconds >= own.earliestDeadline
+                        && element.deadlineMilliseconds >= header.pointee.deadlines.bound(of: hash)
+                        && element.deadlineMilliseconds <= header.pointee.latestDeadline, "bounds of deadlines hold")
             precondition(isValued || element.value.isEmpty)
             byteCount += element.byteCount
             visit(element)

@@ -61,8 +61,10 @@ struct MemberTable {
         var outsideCount = 0
         var outsideByteCount = 0
         var deadlineCount = 0
-        /// No element has an earlier one.
-        var earliestDeadline = Int64.max
+        /// Where deadlines are near.
+        var deadlines = DeadlineIndex()
+        /// No element has a later one.
+        var latestDeadline = Int64.min
         /// Large blobs that no element refers to any more, for the reclaimer.
         var retired: Blob?
         /// While the table is being freed: the block whose elements are.
@@ -126,7 +128,11 @@ struct MemberTable {
     }
 
     /// Frees the header of a table without blocks.
-    func freeHeader() { MemberTable.freeBytes(address, MemberTable.headerByteCount, to: source) }
+    func freeHeader() {
+        let source = source
+        header.pointee.deadlines.release(to: source)
+        MemberTable.freeBytes(address, MemberTable.headerByteCount, to: source)
+    }
 
     /// An empty block, counted; nil when memory is exhausted.
     func makeBlock(capacity: Int, depth: Int) -> MemberBlock? {
@@ -154,7 +160,7 @@ struct MemberTable {
     var allocatedByteCount: Int {
         let header = header.pointee
         return MemberTable.headerByteCount + 8 + header.directory.byteCount + header.blockByteCount
-            + 8 * header.blockCount + header.outsideByteCount
+            + 8 * header.blockCount + header.outsideByteCount + header.deadlines.byteCount
     }
 
     // MARK: Lookup

@@ -1,7 +1,7 @@
 // A large set: a table of members without values (MemberTable.swift), as it is at one time.
 //
-// Members that are due then are not there, although they still lie in the table until the background removes them;
-// ``count`` counts them, as the count of keys does. Ownership: as the table. Cost: as the table.
+// Members that are due then are not there, although they still lie in the table until the background removes them.
+// Ownership: as the table. Cost: as the table.
 
 import KedisUtilities
 
@@ -22,7 +22,11 @@ struct SetTable {
 
     var collection: Collection { Collection(members.address) }
 
-    var count: Int { members.count }
+    /// O(1); O(n) while members that were due lie there.
+    var count: Int { members.liveCount(nowMilliseconds) }
+
+    /// Whether no member is left, due ones not counted.
+    var isEmpty: Bool { members.count == 0 || !members.hasLive(nowMilliseconds) }
 
     var allocatedByteCount: Int { members.allocatedByteCount }
 
@@ -53,20 +57,49 @@ struct SetTable {
     }
 
     /// Any member; there is one.
-    func random(using generator: inout RandomGenerator) -> ByteView { members.random(using: &generator).member }
+    func random(using generator: inout RandomGenerator) -> ByteView {
+        guard let place = members.randomLivePlace(using: &generator, nowMilliseconds) else { return .empty }
+        return members.element(place).member
+    }
+
+    /// When a member goes, in milliseconds since 1970, or ``noDeadline``; nil when there is no such member. O(1).
+    func deadlineMilliseconds(of member: ByteView) -> Int64? {
+        guard let element = members.find(member, hash(of: member)), !element.isDue(nowMilliseconds) else { return nil }
+        return element.deadlineMilliseconds
+    }
+
+    /// How many members have a deadline. O(1).
+    var deadlineCount: Int { members.deadlineCount }
+
+    /// The earliest deadline, or a time before it; `Int64.max` when there is none.
+    var earliestDeadline: Int64 { members.earliestDeadline }
+
+    /// Calls `body` with the members that have a deadline until it answers false. O(n).
+    func forEachDeadline(_ body: (ByteView, Int64) -> Bool) {
+        members.forEach { element in
+            element.hasDeadline && !element.isDue(nowMilliseconds)
+                ? body(element.member, element.deadlineMilliseconds) : true
+        }
+    }
 
     // MARK: Changes
 
-    /// Adds a member: whether it is new, or nil when memory is exhausted. One that was due is new, and stays.
+    /// Adds a member: whether it is new, or nil when memory is exhausted. One that was due is new. One that is there
+    /// keeps its deadline.
     @inline(__always)
-    func add(_ member: ByteView, hash: UInt64) -> Bool? {
+    func add(_ member: ByteView, hash: UInt64, deadlineMilliseconds: Int64 = noDeadline) -> Bool? {
         let place = members.locate(member, hash)
         guard place.isFound else {
-            let draft = MemberDraft(member, .empty, isValued: false, deadlineMilliseconds: noDeadline)
+            let draft = MemberDraft(member, .empty, isValued: false, deadlineMilliseconds: deadlineMilliseconds)
             return members.insert(draft, hash, at: place) ? true : nil
         }
         guard members.element(place).isDue(nowMilliseconds) else { return false }
-        return members.setDeadline(member, hash, noDeadline) ? true : nil
+        return members.setDeadline(member, hash, deadlineMilliseconds) ? true : nil
+    }
+
+    /// Sets or clears (``noDeadline``) the deadline of a member that is there; false when memory is exhausted. O(1).
+    func setDeadline(_ member: ByteView, _ deadlineMilliseconds: Int64) -> Bool {
+        members.setDeadline(member, hash(of: member), deadlineMilliseconds)
     }
 
     /// Adds all members of another set; false when memory is exhausted.
@@ -91,7 +124,7 @@ struct SetTable {
 
     /// Removes any member, after `body` has seen it; there is one.
     func pop(using generator: inout RandomGenerator, _ body: (ByteView) -> Void) {
-        let place = members.randomPlace(using: &generator)
+        guard let place = members.randomLivePlace(using: &generator, nowMilliseconds) else { return }
         body(members.element(place).member)
         members.remove(at: place)
     }

@@ -26,7 +26,7 @@ package struct SetValue {
         encoding == .integerSet ? .integers(IntegerSet(bytes)) : .packed(PackedList(bytes).chunk)
     }
 
-    /// How many members there are, 1 or more. O(1).
+    /// How many members there are, 1 or more. O(1); O(n) while members that were due lie there.
     package var count: Int {
         switch form {
         case .integers(let set): set.count
@@ -62,6 +62,24 @@ package struct SetValue {
             return SmallSet.find(member, in: bytes, .listpack) != nil
         case .table: return false
         }
+    }
+
+    /// When a member goes, in milliseconds since 1970, or ``noDeadline``; nil when there is no such member. As
+    /// ``contains(_:)``.
+    package func deadlineMilliseconds(of member: ByteView) -> Int64? {
+        guard case .table(let table) = form else { return contains(member) ? noDeadline : nil }
+        return table.deadlineMilliseconds(of: member)
+    }
+
+    /// How many members have a deadline. O(1).
+    package var deadlineCount: Int {
+        guard case .table(let table) = form else { return 0 }
+        return table.deadlineCount
+    }
+
+    /// Calls `body` with the members that have a deadline, and it, until it answers false. O(members).
+    package func forEachDeadline(_ body: (ByteView, Int64) -> Bool) {
+        if case .table(let table) = form { table.forEachDeadline(body) }
     }
 
     /// Calls `body` with all members until it answers false. O(members).

@@ -102,6 +102,30 @@ package struct SortedSetValue {
         }
     }
 
+    // MARK: Deadlines
+
+    /// When a member goes, in milliseconds since 1970, or ``noDeadline``; nil when there is no such member. O(log n).
+    package func deadlineMilliseconds(of member: ByteView) -> Int64? {
+        switch form {
+        case .packed(let set): return set.find(member).map { _ in noDeadline }
+        case .tree(let tree):
+            guard tree.find(member, tree.hash(member)) != nil else { return nil }
+            return tree.deadlineMilliseconds(of: member)
+        }
+    }
+
+    /// How many members have a deadline. O(1).
+    package var deadlineCount: Int {
+        guard case .tree(let tree) = form else { return 0 }
+        return tree.deadlineCount
+    }
+
+    /// Calls `body` with the members that have a deadline, and it, until it answers false. O(deadlines).
+    package func forEachDeadline(_ body: (ByteView, Int64) -> Bool) {
+        guard case .tree(let tree) = form else { return }
+        tree.deadlines?.forEach { body($0.member, $0.deadlineMilliseconds) }
+    }
+
     // MARK: Ranges
 
     /// The ranks of the elements with a score in a range. O(log n).

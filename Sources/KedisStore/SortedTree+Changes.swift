@@ -247,6 +247,12 @@ extension SortedTree {
 
     /// Removes the element at a place, to which the way is noted.
     func remove(_ place: Place, _ hash: UInt32) {
+        forgetDeadline(of: place.leaf.member(place.index))
+        removeElement(place, hash)
+    }
+
+    /// The same of one whose deadline is the caller's.
+    func removeElement(_ place: Place, _ hash: UInt32) {
         header.pointee.index.remove(hash, place.leaf.score(place.index), memory)
         removeElements(place.leaf, place.index..<place.index + 1)
         count -= 1
@@ -259,7 +265,9 @@ extension SortedTree {
             let place = descend(toRank: range.lowerBound)
             let end = min(place.leaf.count, place.index + left)
             for index in place.index..<end {
-                header.pointee.index.remove(hash(place.leaf.member(index)), place.leaf.score(index), memory)
+                let member = place.leaf.member(index)
+                forgetDeadline(of: member)
+                header.pointee.index.remove(hash(member), place.leaf.score(index), memory)
             }
             let removed = end - place.index
             removeElements(place.leaf, place.index..<end)

@@ -8,6 +8,7 @@ extension SortedTree {
         var leaves: [UnsafeMutableRawPointer] = []
         let elements = check(root, level: height, lowerBound: nil, upperBound: nil, &leaves)
         precondition(elements == count, "the elements are counted")
+        checkDeadlineInvariants()
         precondition(leaves.first == firstLeaf.base && leaves.last == lastLeaf.base)
         precondition(firstLeaf.previous == nil && lastLeaf.next == nil)
         for (left, right) in zip(leaves, leaves.dropFirst()) {

@@ -36,6 +36,8 @@ struct SortedTree {
         /// Taken from the allocator, in bytes, without this header.
         var byteCount = 0
         var index = ScoreIndex()
+        /// A table of the members that have deadlines: SortedTree+Deadlines.swift.
+        var deadlines: UnsafeMutableRawPointer?
     }
 
     /// Where a search went: of each level of nodes, from the lowest on, the node and the child.
@@ -129,6 +131,7 @@ struct SortedTree {
     /// What it takes from the allocator, in bytes.
     var allocatedByteCount: Int {
         SortedTree.byteCount + 8 + header.pointee.byteCount + header.pointee.index.directoryByteCount
+            + (deadlines?.allocatedByteCount ?? 0)
     }
 
     @inline(__always)
@@ -174,6 +177,13 @@ struct SortedTree {
             copy.release()
             return nil
         }
+        if let table = deadlines {
+            copy.deadlines = table.copy()
+            guard copy.deadlines != nil else {
+                copy.release()
+                return nil
+            }
+        }
         return copy
     }
 
@@ -202,6 +212,10 @@ struct SortedTree {
 
     /// Frees about `byteLimit` bytes from the end; true when the tree itself is gone.
     func releaseSome(byteLimit: Int) -> Bool {
+        if let table = deadlines {
+            guard table.releaseSome(byteLimit: byteLimit) else { return false }
+            deadlines = nil
+        }
         let start = header.pointee.byteCount
         var blockCount = 0
         while header.pointee.index.releaseLast(memory) || releaseLastBlock() {

@@ -52,7 +52,8 @@ extension Keyspace {
     /// Entries of the wheel that are looked at together.
     fileprivate static let fireCount = 16
 
-    /// Takes up to `limit` entries that are due and looks at their keys, whose cache misses overlap; returns how many.
+    /// Takes up to `limit` entries that are due and looks at their keys, whose cache misses overlap; returns how much
+    /// that was: entries, and members that went.
     fileprivate func fireSome(
         _ limit: Int, in table: UnsafeMutablePointer<Table>, of stripe: UnsafeMutablePointer<Stripe>
     ) -> Int {
@@ -64,38 +65,74 @@ extension Keyspace {
                 table.pointee.prefetchBuckets(Table.lowestHash(of: fingerprint))
             }
             for index in 0..<count { table.pointee.prefetchCell(Table.lowestHash(of: due[index])) }
-            for index in 0..<count { fire(due[index], in: table, of: stripe) }
-            return count
+            var work = count
+            for index in 0..<count { work += fire(due[index], in: table, of: stripe) }
+            return work
         }
     }
 
-    /// Looks at every key with the fingerprint of a wheel's entry that fired: its real deadline decides.
+    /// Members that one entry of the wheel lets go; the next one follows at once.
+    private static let firedMemberCountMax = 64
+
+    /// Looks at every key with the fingerprint of a wheel's entry that fired: its real deadline, or the earliest of its
+    /// members, decides. Returns how many members went.
     fileprivate func fire(
         _ fingerprint: UInt32, in table: UnsafeMutablePointer<Table>, of stripe: UnsafeMutablePointer<Stripe>
-    ) {
-        var due: Place?
-        var later: Int64?
+    ) -> Int {
+        var removedCount = 0
+        while true {
+            let found = candidates(fingerprint, in: table)
+            guard let due = found.due else {
+                if let place = found.forgotten { forgetMembers(place, in: table) }
+                // One entry for one that fired: keys that share their bits have as many as they are.
+                if let later = found.later {
+                    table.pointee.schedule(later, fingerprint: fingerprint, nowMilliseconds: nowMilliseconds)
+                }
+                return removedCount
+            }
+            // The slots have changed afterwards, and two keys may share the bits: then it is looked again.
+            let hash = table.pointee.hash(ofCell: due.reference)
+            guard !isDue(due.cell) else {
+                expireSlowly(due, hash: hash, in: table, of: stripe)
+                continue
+            }
+            let limit = Keyspace.firedMemberCountMax
+            let outcome = expireMembers(at: due, hash: hash, in: table, of: stripe, limit: limit)
+            removedCount += outcome.removedCount
+            if outcome.isThere, due.cell.earliestMemberDeadline <= nowMilliseconds {
+                table.pointee.schedule(nowMilliseconds, fingerprint: fingerprint, nowMilliseconds: nowMilliseconds)
+                return removedCount
+            }
+        }
+    }
+
+    /// What an entry of the wheel may mean: a key that is due, or has due members; else the earliest deadline of the
+    /// keys that have its bits, and one of them that the wheel need not look at any more.
+    private func candidates(
+        _ fingerprint: UInt32, in table: UnsafeMutablePointer<Table>
+    ) -> (due: Place?, later: Int64?, forgotten: Place?) {
+        var (due, later, forgotten) = (Place?.none, Int64?.none, Place?.none)
         table.pointee.forEachCandidate(fingerprint) { place in
-            let deadline = place.cell.deadlineMilliseconds
-            guard deadline != noDeadline else { return true }
+            let header = place.cell.header
+            guard header.hasAnyDeadline else { return true }
+            let ofMembers = header.hasMemberDeadlines ? place.cell.earliestMemberDeadline : .max
+            let deadline = header.hasDeadline ? min(place.cell.deadlineMilliseconds, ofMembers) : ofMembers
             if deadline <= nowMilliseconds {
                 due = place
                 return false
             }
             // Another key's entry is not this one's.
-            if deadline < later ?? .max || later == nil,
-                Table.fingerprint(of: table.pointee.hash(ofCell: place.reference)) == fingerprint
-            {
-                later = deadline
-            }
+            guard Table.fingerprint(of: table.pointee.hash(ofCell: place.reference)) == fingerprint else { return true }
+            if header.hasDeadline || ofMembers < .max, deadline < later ?? .max || later == nil { later = deadline }
+            if header.hasMemberDeadlines, ofMembers == .max { forgotten = place }
             return true
         }
-        if let due {
-            expireSlowly(due, hash: table.pointee.hash(ofCell: due.reference), in: table, of: stripe)
-            // The slots have changed, and two keys may share the bits: look again.
-            return fire(fingerprint, in: table, of: stripe)
-        }
-        // One entry for one that fired: keys that share their bits have as many as they are.
-        if let later { table.pointee.schedule(later, fingerprint: fingerprint, nowMilliseconds: nowMilliseconds) }
+        return (due, later, forgotten)
+    }
+
+    /// No member of the key has a deadline any more.
+    private func forgetMembers(_ place: Place, in table: UnsafeMutablePointer<Table>) {
+        place.cell.header.hasMemberDeadlines = false
+        table.pointee.memberDeadlineKeyCount -= 1
     }
 }

@@ -50,12 +50,13 @@ extension Store {
     /// Free pages that are kept for the next splits.
     private static let sparePageCount = 16
 
-    /// Gives back what memory is kept for reuse (MEMORY PURGE). Locks one stripe at a time, for one slab at a time.
-    package func purge() {
+    /// Gives back what memory is kept for reuse (MEMORY PURGE). Locks one stripe at a time, for one slab at a time, but
+    /// for those in `held`.
+    package func purge(held: StripeSet = StripeSet()) {
         for index in 0..<Store.stripeCount {
             var hasMore = true
             while hasMore {
-                withStripe(index, held: StripeSet()) { hasMore = $0.pointee.arena?.pointee.discardSpareSlab() ?? false }
+                withStripe(index, held: held) { hasMore = $0.pointee.arena?.pointee.discardSpareSlab() ?? false }
             }
         }
         while shared.pointee.source.pointee.trimPages(limit: 64, keeping: 0) {}

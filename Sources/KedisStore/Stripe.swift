@@ -13,20 +13,16 @@ package struct StripeStatistics: Sendable {
     package var misses: UInt64 = 0
     /// Keys removed because their deadline had passed.
     package var expired: UInt64 = 0
-    /// Keys removed to make room.
-    package var evicted: UInt64 = 0
     /// Changes to the data since the store was opened.
     package var changes: UInt64 = 0
+}
 
-    package init() {}
-
-    package mutating func add(_ other: StripeStatistics) {
-        hits &+= other.hits
-        misses &+= other.misses
-        expired &+= other.expired
-        evicted &+= other.evicted
-        changes &+= other.changes
-    }
+/// Counters that are seldom touched, and so are not beside the lock.
+package struct RareStripeStatistics: Sendable {
+    /// Members of collections that went because their deadlines had passed.
+    package var expiredMembers: UInt64 = 0
+    /// Keys removed to make room.
+    package var evicted: UInt64 = 0
 }
 
 /// Counters of tables and arenas that a stripe no longer has.
@@ -62,10 +58,11 @@ struct Stripe: ~Copyable {
     /// Candidates for eviction, best last.
     var evictionPool = EvictionPool()
     var maintenance = StripeMaintenance()
+    var rareStatistics = RareStripeStatistics()
     /// What was counted in tables and arenas that are gone.
     private(set) var former = FormerWork()
     /// Fills the last cache line, so that no line belongs to two stripes (`Store.init` checks).
-    private let padding: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0, 0)
+    private let padding: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0)
 
     init(index: Int, databaseCount: Int, seed: HashSeed, source: UnsafeMutablePointer<MemorySource>) {
         self.index = index

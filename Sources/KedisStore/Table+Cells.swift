@@ -35,6 +35,7 @@ extension Table {
             place.cell = moved
         }
         deadlineCount += (header.hasDeadline ? 1 : 0) - (old.hasDeadline ? 1 : 0)
+        memberDeadlineKeyCount += (header.hasMemberDeadlines ? 1 : 0) - (old.hasMemberDeadlines ? 1 : 0)
         place.cell.header = header
         return true
     }

@@ -136,7 +136,9 @@ extension Table {
     var stripeBits: UInt64 { UInt64(stripeIndex) << UInt64(64 - Table.stripeBitCount) }
 
     /// Whether stale entries outnumber live ones, by so much that a walk over the table is worth it.
-    private var hasStaleSchedule: Bool { expiry.count > 2 * deadlineCount + count / 8 + 64 }
+    private var hasStaleSchedule: Bool {
+        expiry.count > 2 * (deadlineCount + memberDeadlineKeyCount) + count / 8 + 64
+    }
 
     /// A step of the rebuild: some keys of the walk, or some memory of the old wheel.
     private mutating func rebuildSome(nowMilliseconds: Int64) {
@@ -146,10 +148,20 @@ extension Table {
         }
         var budget = ScanBudget(keyCount: Table.rebuildStepCount, homeCount: 4 * Table.rebuildStepCount)
         var found: [(deadline: Int64, fingerprint: UInt32)] = []
+        var forgottenCount = 0
         let next = scan(from: threshold, budget: &budget) { cell, hash in
+            let fingerprint = Table.fingerprint(of: hash)
             let deadline = cell.deadlineMilliseconds
-            if deadline != noDeadline { found.append((deadline, Table.fingerprint(of: hash))) }
+            if deadline != noDeadline { found.append((deadline, fingerprint)) }
+            guard cell.header.hasMemberDeadlines else { return }
+            if cell.earliestMemberDeadline < .max {
+                found.append((cell.earliestMemberDeadline, fingerprint))
+            } else {
+                cell.header.hasMemberDeadlines = false
+                forgottenCount += 1
+            }
         }
+        memberDeadlineKeyCount -= forgottenCount
         for entry in found {
             expiry.push(entry.deadline, fingerprint: entry.fingerprint, nowMilliseconds: nowMilliseconds)
         }

@@ -14,12 +14,14 @@ extension Table {
         forEachSegment { check($0, into: &sum) }
         precondition(sum.segments == segmentCount)
         precondition(sum.keys == count)
-        precondition(sum.deadlines == deadlineCount)
+        precondition(sum.deadlines == deadlineCount && sum.memberDeadlineKeys == memberDeadlineKeyCount)
         precondition(sum.cellBytes == cellByteCount)
         precondition(sum.blobs == outsideCount && sum.blobBytes == blobByteCount)
         let rest = segmentCount * MemorySource.pageByteCount + MemoryLayout<UInt>.stride << depth
         precondition(byteCount == cellByteCount + blobByteCount + rest + expiry.byteCount)
-        precondition(expiry.count + expiry.lostCount >= deadlineCount, "a deadline without an entry in the wheel")
+        precondition(
+            expiry.count + expiry.lostCount >= deadlineCount + memberDeadlineKeyCount,
+            "a deadline without an entry in the wheel")
         expiry.wheel.checkInvariants()
         expiry.retired.checkInvariants()
     }
@@ -28,6 +30,7 @@ extension Table {
         var segments = 0
         var keys = 0
         var deadlines = 0
+        var memberDeadlineKeys = 0
         var cellBytes = 0
         var blobs = 0
         var blobBytes = 0
@@ -62,6 +65,8 @@ extension Table {
             if bucket.index >= Segment.homeCount { stashed[segment.home(of: hash)] += 1 }
             sum.keys += 1
             sum.deadlines += header.hasDeadline ? 1 : 0
+            sum.memberDeadlineKeys += header.hasMemberDeadlines ? 1 : 0
+            precondition(header.hasMemberDeadlines || cell.earliestMemberDeadline == .max, "the wheel knows of members")
             sum.cellBytes += SizeClass.rounded(units: header.units) * SizeClass.unitByteCount
             sum.blobs += (header.isValueOutside ? 1 : 0) + (header.isKeyOutside ? 1 : 0)
             sum.blobBytes += cell.outsideByteCount

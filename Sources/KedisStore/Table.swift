@@ -59,6 +59,8 @@ struct Table: ~Copyable {
     var count = 0
     /// Entries that have a deadline.
     var deadlineCount = 0
+    /// Entries whose members may have deadlines.
+    var memberDeadlineKeyCount = 0
     /// Cells that refer to a blob.
     private(set) var outsideCount = 0
     private(set) var cellByteCount = 0
@@ -294,9 +296,15 @@ struct Table: ~Copyable {
     mutating func discard(_ reference: UInt32, to reclaimer: borrowing Reclaimer) {
         let cell = Cell(arena.pointee.address(reference))
         let header = cell.header
-        if header.hasDeadline { deadlineCount &-= 1 }
+        if header.hasAnyDeadline { forgetDeadlines(header) }
         if header.isAnyOutside { releaseBlobs(of: cell, to: reclaimer) }
         freeCell(reference, units: header.units)
+    }
+
+    @inline(__always)
+    private mutating func forgetDeadlines(_ header: CellHeader) {
+        if header.hasDeadline { deadlineCount &-= 1 }
+        if header.hasMemberDeadlines { memberDeadlineKeyCount &-= 1 }
     }
 
     @inline(never)

@@ -76,12 +76,12 @@ struct BlockingTests {
         let second = TestSession(engine)
         _ = first?.send(Self.encoded("BLPOP a b c d 0"))
         _ = second.send(Self.encoded("BLPOP c 0"))
-        #expect(engine.waiters.hasAny)
+        #expect(engine.interest.current.hasWaiters)
         first = nil
         #expect(engine.waiters.blockedCount.load(ordering: .relaxed) == 1)
         #expect(try session.call("RPUSH", "c", "x") == .integer(1))
         #expect(Self.text(second.collect()) == "*2\r\n$1\r\nc\r\n$1\r\nx\r\n")
-        #expect(!engine.waiters.hasAny)
+        #expect(!engine.interest.current.hasWaiters)
         #expect(try session.call("EXISTS", "c") == .integer(0))
     }
 
@@ -150,7 +150,7 @@ struct BlockingTests {
         let popped = Self.text(session.send(Self.encoded("EXPLAIN ANALYZE BLPOP list 0")))
         #expect(popped.contains("waiting") && popped.hasPrefix("*"))
         #expect(!session.isBlocked)
-        #expect(!engine.waiters.hasAny)
+        #expect(!engine.interest.current.hasWaiters)
     }
 
     @Test("A change of a key that the plan does not know serves too, a moment later")
@@ -174,7 +174,7 @@ struct BlockingTests {
         _ = client.send(Self.encoded("BLPOP \(elsewhere) \(unplanned) 0"))
         #expect(try session.call("PUSHTO", planned, unplanned) == .simple(Array("OK".utf8)))
         #expect(Self.text(client.collect()).hasSuffix("$1\r\nx\r\n"))
-        #expect(!engine.waiters.hasAny)
+        #expect(!engine.interest.current.hasWaiters)
     }
 
     @Test("Input of a client that waits is kept within its limit")

@@ -52,7 +52,6 @@ enum ConfigurationPage {
         (["replicaof", "masterauth", "repl-backlog-size"], "There is no replication."),
         (["cluster-enabled"], "There is no cluster."),
         (["tls-port", "tls-cert-file"], "There is no TLS: put a proxy in front."),
-        (["notify-keyspace-events"], "There is no pub/sub, so no notifications."),
         (["slowlog-log-slower-than", "latency-monitor-threshold"], "There is no slow log; `EXPLAIN ANALYZE` measures one command."),
         (["rename-command"], "Commands keep their names."),
         (["loadmodule"], "There are no modules."),
@@ -77,6 +76,7 @@ enum ConfigurationPage {
         case .list: "words"
         case .saveRules: "pairs of seconds and changes"
         case .outputLimits: "groups of class, hard limit, soft limit, seconds"
+        case .keyspaceEvents: "letters"
         }
     }
 

@@ -23,8 +23,10 @@ private final class Evicting {
 
     init(stepNanoseconds: UInt64 = 0) {
         let evicted = evicted
-        let store = Store(
-            seed: HashSeed(1, 2), evictionObserver: { _, key in evicted.names.withLock { $0.append(key.text) } })
+        let store = Store(seed: HashSeed(1, 2))
+        store.observeKeyEvents { event, _, key in
+            if event == .evicted { evicted.names.withLock { $0.append(key.text) } }
+        }
         var engineClock = clock.engineClock
         if stepNanoseconds > 0 {
             let box = Steps()
@@ -95,7 +97,7 @@ struct EvictionTests {
         let evicted = test.evictedNames
         #expect(evicted.count > 300 && evicted.count < 1000, "\(evicted.count)")
         #expect(Set(evicted).count == evicted.count)
-        #expect(test.engine.store.statistics().evicted == UInt64(evicted.count))
+        #expect(test.engine.store.rareStatistics().evicted == UInt64(evicted.count))
         let survivors = try test.survivors(0..<2500)
         #expect(survivors.count == 2500 - evicted.count)
         if policy.isVolatile {

@@ -29,6 +29,9 @@ struct RestoreFuzzTests {
         ["XADD", "x2", "5-1", "f", "v"], ["XGROUP", "CREATE", "x1", "g", "0"],
         ["XREADGROUP", "GROUP", "g", "c", "COUNT", "2", "STREAMS", "x1", ">"], ["XDEL", "x1", "1-2"],
         ["XADD", "x3", "1-1", "f", "v"], ["XDEL", "x3", "1-1"],
+        ["HSETEX", "h4", "EX", "1000", "FIELDS", "2", "f", "v", "g", "w"], ["HSET", "h4", "h", "x"],
+        ["SADDEX", "t5", "EX", "1000", "MEMBERS", "2", "a", "b"], ["SADD", "t5", "c"],
+        ["ZADD", "z3", "1", "a", "2", "b", "3", "c"], ["ZEXPIRE", "z3", "1000", "MEMBERS", "2", "a", "c"],
     ]
 
     /// Limits for some other encodings of the same values.

@@ -46,6 +46,65 @@ struct RedisInterchangeTests {
         #expect(load.databases == [0, 5, 10, 15])
     }
 
+    @Test("redis-server loads members with deadlines, which stay for ever there, and Kedis loads them as they were")
+    func memberDeadlines() throws {
+        guard OracleServer.isUsable else { return print("skipped: no redis-server \(OracleServer.version)") }
+        let folder = try TestFolder()
+        let store = makeStore()
+        try putMembersWithDeadlines(3000, in: store)
+        let path = folder.file("dump.rdb")
+        _ = try saveSnapshot(of: store, to: path, options: SnapshotOptions(), nowMilliseconds: testNow)
+        let loaded = makeStore()
+        _ = try loadSnapshot(into: loaded, from: path, nowMilliseconds: testNow)
+        let whole = KeyspaceSnapshot(of: store, nowMilliseconds: testNow)
+        #expect(KeyspaceSnapshot(of: loaded, nowMilliseconds: testNow) == whole)
+        loaded.checkInvariants()
+        // Members that were due meanwhile are not there.
+        let later = makeStore()
+        _ = try loadSnapshot(into: later, from: path, nowMilliseconds: testNow + 1500)
+        for each in [store, later] { while each.expireDue(nowMilliseconds: testNow + 1516, limit: 100) > 0 {} }
+        let left = KeyspaceSnapshot(of: later, nowMilliseconds: testNow + 1516)
+        #expect(left == KeyspaceSnapshot(of: store, nowMilliseconds: testNow + 1516))
+        let server = try OracleServer()
+        try writeFile(try readFile(path), to: "\(server.folder)/dump.rdb")
+        let peer = try server.connect()
+        try peer.command("DEBUG", "RELOAD", "NOSAVE")
+        #expect(try peer.command("HLEN", "hash") == .integer(3000))
+        #expect(try peer.command("SCARD", "set") == .integer(3000))
+        #expect(try peer.command("ZCARD", "sorted") == .integer(3000))
+    }
+
+    /// A hash, a set and a sorted set, of whose members every second has a deadline.
+    private func putMembersWithDeadlines(_ count: Int, in store: Store) throws {
+        store.lock(.all)
+        defer { store.unlock(.all) }
+        let keyspace = store.keyspace(0, nowMilliseconds: testNow, held: .all)
+        let (hash, set, sorted) = (store.key("hash"), store.key("set"), store.key("sorted"))
+        for index in 0..<count {
+            try Array("member:\(index)".utf8).withUnsafeBytes { bytes in
+                let member = ByteView(bytes)
+                let deadline = index % 2 == 0 ? noDeadline : testNow + 1 + Int64(index)
+                if index == 0 {
+                    try keyspace.makeHash(hash, limits: HashLimits(), member, member)
+                    try keyspace.makeSet(set, limits: SetLimits(), member: member)
+                    var made = try keyspace.makeSortedSet(sorted, limits: SortedSetLimits())
+                    try made.set(member, score: 0)
+                    return
+                }
+                guard case .hash(var fields) = keyspace.editHash(hash, limits: HashLimits()),
+                    case .set(var members) = keyspace.editSet(set, limits: SetLimits()),
+                    var elements = keyspace.editSortedSet(sorted, limits: SortedSetLimits())
+                else { return #expect(Bool(false)) }
+                _ = try fields.set(member, member)
+                try fields.setDeadline(member, deadline)
+                _ = try members.add(member)
+                try members.setDeadline(member, deadline)
+                try elements.set(member, score: Double(index))
+                try elements.setDeadline(member, deadline)
+            }
+        }
+    }
+
     @Test("redis-server loads what Kedis saved, and redis-check-rdb has nothing to say", arguments: [true, false])
     func redisLoads(compresses: Bool) throws {
         guard OracleServer.isUsable else {

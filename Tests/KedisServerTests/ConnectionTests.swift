@@ -48,7 +48,7 @@ struct ConnectionTests {
             let loop = LoopClients(loop: channel.eventLoop, server: context)
             let handler = SessionHandler(
                 server: context, loop: loop,
-                endpoint: .init(address: "a:1", localAddress: "b:2", descriptor: ends[0]), channel: channel)
+                endpoint: .init(address: "a:1", localAddress: "b:2", descriptor: ends[0]))
             try channel.pipeline.syncOperations.addHandler(handler)
             let value = String(repeating: "x", count: 40_000)
             try channel.writeInbound(ByteBuffer(string: "SET k \(value)\r\n"))

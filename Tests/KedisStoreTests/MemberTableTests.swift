@@ -51,7 +51,7 @@ struct MemberTableTests {
         var drawn = [Int](repeating: 0, count: memberCount)
         let rounds = 1000
         for _ in 0..<rounds * memberCount {
-            if let index = Int(table.random(using: &generator).member.text) { drawn[index] += 1 }
+            if let index = Int(table.element(table.randomPlace(using: &generator)).member.text) { drawn[index] += 1 }
         }
         // A count is normally distributed: six standard deviations are never reached, ten hide no mistake.
         #expect(drawn.allSatisfy { abs($0 - rounds) < 8 * 32 })

@@ -139,20 +139,25 @@ private final class Atomic64: Sendable {
 /// Owns a session; the transport of tests.
 private final class SessionBox {
     private var session: Session?
-    private let isKilled: Flag
-
-    private final class Flag: Sendable {
-        let value = Atomic<Bool>(false)
-    }
+    private let postbox = Postbox()
+    private var isKilled = false
 
     init(engine: Engine, version: ProtocolVersion) {
-        let flag = Flag()
-        isKilled = flag
-        session = Session(engine: engine, version: version, close: { flag.value.store(true, ordering: .relaxed) })
+        let session = Session(engine: engine, version: version, postbox: postbox)
+        let record = session.client.pointee.record
+        self.session = consume session
+        record.receive = { [unowned self] mail in
+            switch mail {
+            case .message(let message): self.session?.deliver(message)
+            case .wake: break
+            case .close: isKilled = true
+            }
+        }
     }
 
     func process(_ bytes: [UInt8]) -> (replies: [UInt8], isClosed: Bool) {
-        guard session != nil, !isKilled.value.load(ordering: .relaxed) else {
+        postbox.deliver()
+        guard session != nil, !isKilled else {
             end()
             return ([], true)
         }
@@ -175,5 +180,8 @@ private final class SessionBox {
         return bytes
     }
 
-    func end() { session = nil }
+    func end() {
+        session?.client.pointee.record.receive = nil
+        session = nil
+    }
 }

@@ -12,6 +12,8 @@ package struct KeyspaceSnapshot: Equatable {
         package var encoding: String
         /// Unix time; -1 without one.
         package let deadlineMilliseconds: Int64
+        /// Of members that have one, by their quoted names.
+        package var memberDeadlines: [String: Int64] = [:]
     }
 
     /// By "database/key", the key quoted.
@@ -39,10 +41,44 @@ package struct KeyspaceSnapshot: Equatable {
                 entries[Self.name(database, key)] = Entry(
                     value: value, type: type,
                     encoding: Self.text(try Self.ask(peer, [Array("OBJECT".utf8), Array("ENCODING".utf8), key])),
-                    deadlineMilliseconds: deadline
+                    deadlineMilliseconds: deadline,
+                    memberDeadlines: try Self.memberDeadlines(peer, key, type, value)
                 )
             }
         }
+    }
+
+    /// Asked for, of the members that a value has.
+    private static func memberDeadlines(
+        _ peer: RespPeer, _ key: [UInt8], _ type: String, _ value: Reply
+    ) throws -> [String: Int64] {
+        let words = [
+            "hash": ["HPEXPIRETIME", "FIELDS"], "set": ["SPEXPIRETIME", "MEMBERS"], "zset": ["ZPEXPIRETIME", "MEMBERS"],
+        ]
+        guard let (name, token) = words[type].map({ ($0[0], $0[1]) }), case .array(let replies) = value else { return [:] }
+        let members = stride(from: 0, to: replies.count, by: type == "set" ? 1 : 2).map { bytes(replies[$0]) }
+        let request = [Array(name.utf8), key, Array(token.utf8), Array("\(members.count)".utf8)] + members
+        guard case .array(let deadlines) = try ask(peer, request) else { return [:] }
+        var found: [String: Int64] = [:]
+        for (member, deadline) in zip(members, deadlines) {
+            if case .integer(let deadline) = deadline, deadline >= 0 { found[RespQuoting.quote(member)] = deadline }
+        }
+        return found
+    }
+
+    private static func memberDeadlines(_ entry: KedisStore.Entry, _ nowMilliseconds: Int64) -> [String: Int64] {
+        var found: [String: Int64] = [:]
+        let note: (ByteView, Int64) -> Bool = { member, deadline in
+            found[RespQuoting.quote(member.bytes)] = deadline
+            return true
+        }
+        switch entry.type {
+        case .hash: entry.fields(nowMilliseconds: nowMilliseconds).forEachDeadline(note)
+        case .set: entry.set(nowMilliseconds: nowMilliseconds).forEachDeadline(note)
+        case .sortedSet: entry.sortedSet.forEachDeadline(note)
+        case .string, .list, .stream: break
+        }
+        return found
     }
 
     /// What a store holds at `nowMilliseconds`.
@@ -88,7 +124,8 @@ package struct KeyspaceSnapshot: Equatable {
                 let deadline = entry.deadlineMilliseconds
                 entries[Self.name(database, entry.key.bytes)] = Entry(
                     value: value, type: "\(entry.type.name)", encoding: "\(entry.encoding.name)",
-                    deadlineMilliseconds: deadline == noDeadline ? -1 : deadline
+                    deadlineMilliseconds: deadline == noDeadline ? -1 : deadline,
+                    memberDeadlines: Self.memberDeadlines(entry, nowMilliseconds)
                 )
             }
         }

@@ -88,6 +88,15 @@ extension RespFile {
         if case .request(let request) = steps.last, request.expected?.isEmpty == true { steps.removeLast() }
         return RespFile(path: path, command: command, steps: Array(steps))
     }
+
+    /// The file without the requests that only one side gets.
+    package var sharedWithOracle: RespFile {
+        let steps = steps.filter {
+            if case .request(let request) = $0 { return request.scope == .everyone }
+            return true
+        }
+        return RespFile(path: path, command: command, steps: steps)
+    }
 }
 
 /// The parser: one pass over the lines, with the directives that wait for their request.
@@ -101,6 +110,8 @@ struct RespFileParser {
     /// The reply that was read last was `< blocks`.
     var isBlocking = false
     private var scope = RespFile.Scope.everyone
+    /// The scope of requests without a directive of their own.
+    private var fileScope = RespFile.Scope.everyone
     private var protocolVersion: Int?
 
     init(path: String, text: String) {
@@ -125,12 +136,13 @@ struct RespFileParser {
             default: throw error("a line starts with #, >, < or !")
             }
         }
-        if scope != .everyone || protocolVersion != nil { throw error("a directive without a request") }
+        if scope != fileScope || protocolVersion != nil { throw error("a directive without a request") }
     }
 
     private mutating func comment(_ line: Substring) {
         let mark = "# command: "
         if command == nil, line.hasPrefix(mark) { command = String(line.dropFirst(mark.count)) }
+        if steps.isEmpty, line.hasPrefix("# since: ") { (scope, fileScope) = (.kedisOnly, .kedisOnly) }
     }
 
     private mutating func directive(_ line: Substring) throws {
@@ -193,7 +205,7 @@ struct RespFileParser {
                 )
             )
         )
-        scope = .everyone
+        scope = fileScope
         protocolVersion = nil
     }
 }

@@ -7,10 +7,16 @@ import KedisUtilities
 
 package final class TestSession {
     private var session: Session
+    private let postbox = Postbox()
 
     package init(_ engine: Engine, version: ProtocolVersion = .resp2) {
-        session = Session(engine: engine, version: version)
+        session = Session(engine: engine, version: version, postbox: postbox)
+        session.client.pointee.record.receive = { [unowned self] mail in
+            if case .message(let message) = mail { session.deliver(message) }
+        }
     }
+
+    deinit { session.client.pointee.record.receive = nil }
 
     package var isClosing: Bool { session.isClosing }
 
@@ -24,8 +30,9 @@ package final class TestSession {
         return send([])
     }
 
-    /// Feeds `bytes` in one piece and returns the replies.
+    /// Feeds `bytes` in one piece and returns the replies, and the messages that came before.
     package func send(_ bytes: [UInt8]) -> [UInt8] {
+        postbox.deliver()
         bytes.withUnsafeBytes { session.receive($0) }
         var replies: [UInt8] = []
         while true {

@@ -61,7 +61,7 @@ extension CommandCall {
 
     /// A database as a whole has become another one (SWAPDB, FLUSHDB), or all have when nil: whoever waits for a key
     /// there is looked at. All stripes are locked. Counts no change.
-    package mutating func databaseChanged(_ databaseIndex: Int?) { effects.noteDatabase(databaseIndex) }
+    package mutating func databaseChanged(_ databaseIndex: Int?) { effects.noteDatabase(databaseIndex, keyspace) }
 
     // MARK: Timeouts
 
@@ -92,13 +92,13 @@ extension CommandCall {
 }
 
 extension Effects {
-    /// From now on `queue`, which lives longer, is told which keys change.
-    mutating func watch(_ queue: ServiceQueue) {
-        self.queue = Unmanaged.passUnretained(queue)
+    /// From now on `observer`, which lives longer, is told which keys change.
+    mutating func observe(_ observer: EffectObserver) {
+        self.observer = Unmanaged.passUnretained(observer)
         isObserved = true
     }
 
-    mutating func noteDatabase(_ databaseIndex: Int?) {
-        queue?.takeUnretainedValue().noteDatabase(databaseIndex)
+    mutating func noteDatabase(_ databaseIndex: Int?, _ keyspace: Keyspace) {
+        observer?.takeUnretainedValue().noteDatabase(databaseIndex, keyspace)
     }
 }

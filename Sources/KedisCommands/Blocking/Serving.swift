@@ -35,7 +35,7 @@ final class ServiceQueue {
     }
 
     /// Told of a database that changed as a whole, or that all have when nil. All stripes are locked.
-    func noteDatabase(_ databaseIndex: Int?) {
+    func noteDatabase(databaseIndex: Int?) {
         table.forEachKey { if databaseIndex == nil || $0.databaseIndex == databaseIndex { enter($0) } }
     }
 
@@ -46,18 +46,20 @@ final class ServiceQueue {
     }
 
     /// Serves until no key is ready. The caller holds `held`, which has what serving needs.
-    func serve(_ engine: Engine, held: StripeSet, nowMilliseconds: Int64) {
+    func serve(_ engine: Engine, _ observer: EffectObserver, held: StripeSet, nowMilliseconds: Int64) {
         var index = 0
         while index < ready.count {
             let key = ready[index]
             index += 1
             key.isReady = false
-            serve(key, engine, held: held, nowMilliseconds: nowMilliseconds)
+            serve(key, engine, observer, held: held, nowMilliseconds: nowMilliseconds)
         }
         ready.removeAll(keepingCapacity: ready.capacity <= 64)
     }
 
-    private func serve(_ key: WaitingKey, _ engine: Engine, held: StripeSet, nowMilliseconds: Int64) {
+    private func serve(
+        _ key: WaitingKey, _ engine: Engine, _ observer: EffectObserver, held: StripeSet, nowMilliseconds: Int64
+    ) {
         let keyspace = engine.store.keyspace(key.databaseIndex, nowMilliseconds: nowMilliseconds, held: held)
         // The key object lives as long as this reference, its nodes as long as they have waiters.
         var node = key.first
@@ -68,7 +70,7 @@ final class ServiceQueue {
             let waiter = current.pointee.waiter.takeUnretainedValue()
             guard waiter.type == type || waiter.isForRemovalToo else { continue }
             guard waiter.stripes.mask & ~held.mask == 0 else { return deferred.append(key) }
-            guard waiter.attempt(engine, self, held: held, nowMilliseconds: nowMilliseconds) else { continue }
+            guard waiter.attempt(engine, observer, held: held, nowMilliseconds: nowMilliseconds) else { continue }
             served.append(waiter)
             table.unregister(waiter)
         }
@@ -77,13 +79,13 @@ final class ServiceQueue {
     /// Tells the sessions of those who were served, when nothing is locked any more.
     func wakeServed() {
         guard !served.isEmpty else { return }
-        for waiter in served { waiter.record.wake() }
+        for waiter in served { waiter.record.postbox.send(.wake(waiter.record)) }
         served.removeAll(keepingCapacity: served.capacity <= 64)
     }
 
     /// Serves, when nothing is locked any more, those whose keys were changed by commands that do not name them to the
     /// plan: somebody may have come first, but nobody waits while there is data.
-    func serveDeferred(_ engine: Engine) {
+    func serveDeferred(_ engine: Engine, _ observer: EffectObserver) {
         while let key = deferred.popLast() {
             let copy = key.key
             withUnsafePointer(to: copy) { planned in
@@ -92,7 +94,7 @@ final class ServiceQueue {
                 engine.store.lock(held)
                 held = engine.lockForWaitersSlowly(UnsafeBufferPointer(start: planned, count: 1), held: held)
                 note(copy, databaseIndex: key.databaseIndex)
-                serve(engine, held: held, nowMilliseconds: engine.clock.wallMilliseconds)
+                serve(engine, observer, held: held, nowMilliseconds: engine.clock.wallMilliseconds)
                 engine.store.unlock(held)
             }
         }
@@ -128,7 +130,7 @@ extension Engine {
     package func unblock(_ record: ClientRecord, error: CommandError?) -> Bool {
         guard let waiter = record.waiter.withLock({ $0 }) else { return false }
         guard waiter.end(error.map { .refused($0) } ?? .timedOut, in: waiters) else { return false }
-        record.wake()
+        record.postbox.send(.wake(record))
         return true
     }
 }

@@ -1,9 +1,9 @@
 // A session whose client waits: it takes input but executes nothing until there is an outcome, which it answers.
 //
 // A transport looks at `isBlocked` after `receive` and `resume`. While it is set, the transport sees to it that
-// `expireWaiting` is called at `waitDeadlineNanoseconds`, and `finishWaiting` when the `wake` of `init` was called;
+// `expireWaiting` is called at `waitDeadlineNanoseconds`, and `finishWaiting` when the postbox says `wake`;
 // after each of them that answers true it sends the output and calls `resume`. When the connection ends it calls
-// `abandonWaiting` (or drops the session).
+// `leave` (or drops the session).
 
 import KedisProtocol
 import KedisStore
@@ -23,37 +23,48 @@ extension Session {
         return waiter.deadlineNanoseconds
     }
 
-    /// Widens the locks of a batch by what serving waiters needs; nobody is looked for when nothing can change.
+    /// Somebody wants to know what a batch does, which holds `held`: returns all that is locked afterwards, which has
+    /// what serving waiters needs.
     @inline(never)
-    mutating func prepareServiceSlowly(held: StripeSet) -> StripeSet {
-        guard !held.isEmpty else { return held }
-        let isChanging = (0..<batch.count).contains {
-            !batch.items[$0].entry.pointee.flags.contains(.readOnly)
+    mutating func observeSlowly(held: StripeSet) -> StripeSet {
+        let isChanging = (0..<batch.count).contains { !batch.items[$0].entry.pointee.flags.contains(.readOnly) }
+        return isChanging && !held.isEmpty ? observe(held: held, isChanging: true) : held
+    }
+
+    /// The same for what is planned in `keys`.
+    mutating func observe(held: StripeSet, isChanging: Bool) -> StripeSet {
+        guard !engine.interest.current.isEmpty else { return held }
+        let observer = observer ?? EffectObserver(engine)
+        self.observer = observer
+        batch.isObserved = true
+        var held = held
+        if isChanging, engine.interest.current.hasWaiters {
+            held = engine.lockForWaitersSlowly(UnsafeBufferPointer(start: keys.base, count: keys.count), held: held)
         }
-        guard isChanging else { return held }
-        if services == nil { services = ServiceQueue(engine.waiters) }
-        batch.isWatched = true
-        return engine.lockForWaitersSlowly(UnsafeBufferPointer(start: keys.base, count: keys.count), held: held)
+        observer.interest = engine.interest.current
+        return held
     }
 
     @inline(never)
-    func watchSlowly(_ effects: inout Effects) {
-        if let services { effects.watch(services) }
+    func observeSlowly(_ effects: inout Effects) {
+        if let observer { effects.observe(observer) }
     }
 
     /// After a command, under its locks: serves who waited for what it has made ready.
     @inline(never)
     func serveSlowly(held: StripeSet) {
-        guard let services, services.hasReady else { return }
-        services.serve(engine, held: held, nowMilliseconds: batch.nowMilliseconds)
+        guard let observer, observer.services.hasReady else { return }
+        observer.services.serve(engine, observer, held: held, nowMilliseconds: batch.nowMilliseconds)
     }
 
     /// After the batch, when nothing is locked.
     @inline(never)
     mutating func endServiceSlowly() {
-        batch.isWatched = false
-        services?.wakeServed()
-        services?.serveDeferred(engine)
+        batch.isObserved = false
+        guard let observer else { return }
+        observer.ringBells()
+        observer.services.wakeServed()
+        observer.services.serveDeferred(engine, observer)
     }
 
     /// Enters the client among those who wait, still under the locks of its keys; false when memory does not allow it,
@@ -107,7 +118,7 @@ extension Session {
             countErrorSlowly(at: mark)
             engine.statistics.errorReplies.wrappingAdd(1, ordering: .relaxed)
         }
-        if client.pointee.replyMode != .on { muteSlowly(from: mark) }
+        if !client.pointee.followUp.isEmpty { followUpSlowly(from: mark) }
         client.pointee.record.lastInteractionMilliseconds.store(engine.clock.wallMilliseconds, ordering: .relaxed)
         return true
     }
@@ -128,8 +139,9 @@ extension Session {
         return finishWaiting()
     }
 
-    /// The client is gone: nobody serves it any more.
-    package mutating func abandonWaiting() {
+    /// The client is gone: nobody serves it any more, and it gets no messages.
+    package mutating func leave() {
+        client.pointee.endSubscriptions()
         guard let waiter else { return }
         self.waiter = nil
         Self.abandon(waiter, engine)

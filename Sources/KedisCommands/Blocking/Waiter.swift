@@ -178,14 +178,14 @@ package final class Waiter: @unchecked Sendable {
     }
 
     /// Runs the command again, under the locks of its stripes and of `lock`. True when that has served the client.
-    func attempt(_ engine: Engine, _ queue: ServiceQueue, held: StripeSet, nowMilliseconds: Int64) -> Bool {
+    func attempt(_ engine: Engine, _ observer: EffectObserver, held: StripeSet, nowMilliseconds: Int64) -> Bool {
         lock.lock()
         defer { lock.unlock() }
         guard outcome == nil, !record.isKilled.load(ordering: .relaxed) else { return false }
         let began = engine.clock.monotonicNanoseconds()
         let writer = UnsafeMutablePointer<ReplyWriter>.allocate(capacity: 1)
         writer.initialize(to: ReplyWriter(version: version))
-        let limit = engine.configuration.outputHardByteCount.load(ordering: .relaxed)
+        let limit = engine.configuration.outputByteCountMax(isSubscriber: false)
         if limit > 0 { writer.pointee.byteCountMax = limit }
         var keyspace = engine.store.keyspace(databaseIndex, nowMilliseconds: nowMilliseconds, held: held)
         keyspace.leavesAccessClock = client.pointee.leavesAccessClock
@@ -193,7 +193,7 @@ package final class Waiter: @unchecked Sendable {
             arguments: arguments, keyspace: keyspace, keyBase: keys, keyCount: keyCount, entry: entry, client: client,
             engine: Unmanaged.passUnretained(engine), waiter: Unmanaged.passUnretained(self)
         )
-        call.effects.watch(queue)
+        call.effects.observe(observer)
         let result = runHandler(&call, &writer.pointee)
         applyEffects(&call)
         guard result != .blocked else {

@@ -69,13 +69,13 @@ package final class WaiterTable: @unchecked Sendable {
     }
 
     private let parts: UnsafeMutablePointer<Part>
-    /// Waiters that are registered.
-    private let registeredCount = Atomic<Int>(0)
+    private let interest: InterestWord
     /// Clients that wait, and those of them with a deadline.
     package let blockedCount = Atomic<Int>(0)
     package let timedCount = Atomic<Int>(0)
 
-    init() {
+    init(_ interest: InterestWord) {
+        self.interest = interest
         parts = .allocate(capacity: Store.stripeCount)
         parts.initialize(repeating: Part(), count: Store.stripeCount)
     }
@@ -84,10 +84,6 @@ package final class WaiterTable: @unchecked Sendable {
         parts.deinitialize(count: Store.stripeCount)
         parts.deallocate()
     }
-
-    /// Whether anybody waits for anything. Exact for keys whose stripes the caller holds.
-    @inline(__always)
-    var hasAny: Bool { registeredCount.load(ordering: .relaxed) != 0 }
 
     /// The waited-for key, if it is one. Its stripe is locked.
     func find(_ key: Key, databaseIndex: Int) -> WaitingKey? {
@@ -177,7 +173,7 @@ package final class WaiterTable: @unchecked Sendable {
         }
         _ = Unmanaged.passRetained(waiter)
         waiter.isRegistered = true
-        registeredCount.add(1, ordering: .relaxed)
+        interest.addWaiter()
         blockedCount.add(1, ordering: .relaxed)
         if waiter.deadlineNanoseconds != .max { timedCount.add(1, ordering: .relaxed) }
     }
@@ -186,7 +182,7 @@ package final class WaiterTable: @unchecked Sendable {
     func unregister(_ waiter: Waiter) {
         guard waiter.isRegistered else { return }
         waiter.isRegistered = false
-        registeredCount.subtract(1, ordering: .relaxed)
+        interest.removeWaiter()
         removeNodes(of: waiter)
         Unmanaged.passUnretained(waiter).release()
     }

@@ -48,7 +48,7 @@ extension ClientCommand {
 
         func matches(_ record: ClientRecord) -> Bool {
             if let identifier, record.identifier != identifier { return false }
-            if let kind, kind != .normal { return false }
+            if let kind, !kind.contains(record) { return false }
             if let address, record.endpoint.address != address { return false }
             if let localAddress, record.endpoint.localAddress != localAddress { return false }
             return true

@@ -40,7 +40,7 @@ extension ClientCommand {
         handler: list
     )
 
-    /// The kinds of connections. Those that are not normal do not exist yet.
+    /// The kinds of connections. There are no masters and replicas.
     enum Kind {
         case normal, master, replica, subscriber
 
@@ -57,6 +57,14 @@ extension ClientCommand {
                 throw .joined("ERR Unknown client type '", name, "'")
             }
         }
+
+        func contains(_ record: ClientRecord) -> Bool {
+            switch self {
+            case .normal: !record.isSubscriber
+            case .subscriber: record.isSubscriber
+            case .master, .replica: false
+            }
+        }
     }
 
     static func information(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
@@ -69,7 +77,7 @@ extension ClientCommand {
             try write(call.engine.clients.all, call, &reply)
         } else if arguments.count == 4, arguments[2].equalsIgnoringCase("TYPE") {
             let kind = try Kind(arguments[3])
-            try write(kind == .normal ? call.engine.clients.all : [], call, &reply)
+            try write(call.engine.clients.all.filter(kind.contains), call, &reply)
         } else if arguments.count > 3, arguments[2].equalsIgnoringCase("ID") {
             var records: [ClientRecord] = []
             for index in 3..<arguments.count {
@@ -111,7 +119,10 @@ extension ClientCommand {
         add(
             " age=\(seconds(from: record.createdMilliseconds, to: now)) idle=\(seconds(from: lastInteraction, to: now))"
         )
-        add(" flags=\(flags(of: record)) db=\(database) sub=0 psub=0 ssub=0 multi=-1")
+        add(" flags=\(flags(of: record)) db=\(database)")
+        add(" sub=\(record.subscriptionCounts[.channel]) psub=\(record.subscriptionCounts[.pattern])")
+        add(" ssub=\(record.subscriptionCounts[.shardChannel])")
+        add(" multi=\(record.transactionCommandCount.load(ordering: .relaxed))")
         add(" qbuf=\(input) qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=\(output) oll=0 omem=0")
         add(" tot-mem=\(input &+ output) events=r cmd=")
         text.raw(lastCommand(of: record, isSelf, call))
@@ -128,6 +139,8 @@ extension ClientCommand {
 
     private static func flags(of record: ClientRecord) -> String {
         var flags = ""
+        if record.isSubscriber { flags += "P" }
+        if record.transactionCommandCount.load(ordering: .relaxed) >= 0 { flags += "x" }
         if record.isBlocked.load(ordering: .relaxed) { flags += "b" }
         if record.isKilled.load(ordering: .relaxed) { flags += "A" }
         if record.endpoint.isUnixSocket { flags += "U" }

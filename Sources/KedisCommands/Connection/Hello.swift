@@ -38,6 +38,7 @@ enum HelloCommand {
         if let version {
             reply.version = version
             call.clientRecord.protocolVersion.store(Int(version.rawValue), ordering: .relaxed)
+            call.client.pointee.noteSubscriptions()
         }
         describeServer(to: call.clientRecord, &reply)
     }

@@ -26,7 +26,8 @@ enum SelectCommand {
 enum ResetCommand {
     static let spec = CommandSpec(
         "RESET", summary: "Puts the connection back into the state of a new one.", since: "6.2.0", group: .connection,
-        arity: 1, flags: [.noScript, .loading, .stale, .fast, .noAuthentication, .allowBusy],
+        arity: 1, flags: [.noScript, .loading, .stale, .fast, .noAuthentication, .allowBusy, .allowSubscribed],
+        locks: .none,
         replies: [.simple("RESET")], handler: run
     )
 
@@ -36,6 +37,9 @@ enum ResetCommand {
         client.pointee.databaseIndex = 0
         client.pointee.replyMode = .on
         client.pointee.leavesAccessClock = false
+        client.pointee.endTransaction()
+        call.unwatch()
+        client.pointee.endSubscriptions()
         record.isNoTouch.store(false, ordering: .relaxed)
         record.isNoEvict.store(false, ordering: .relaxed)
         record.protocolVersion.store(2, ordering: .relaxed)
@@ -48,7 +52,8 @@ enum ResetCommand {
 enum QuitCommand {
     static let spec = CommandSpec(
         "QUIT", summary: "Closes the connection after the reply.", since: "1.0.0", group: .connection, arity: -1,
-        flags: [.noScript, .loading, .stale, .fast, .noAuthentication, .allowBusy], replies: [.ok], handler: run
+        flags: [.noScript, .loading, .stale, .fast, .noAuthentication, .allowBusy, .allowSubscribed],
+        replies: [.ok], handler: run
     )
 
     static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {

@@ -18,6 +18,10 @@ package struct AdmissionCondition: OptionSet, Sendable {
     package static let snapshotFailed = AdmissionCondition(rawValue: 1 << 2)
     /// More memory is used than `maxmemory` allows, and nothing may go. Known before each batch, see Eviction.swift.
     package static let memoryExhausted = AdmissionCondition(rawValue: 1 << 3)
+    /// Commands are collected, not executed: Session+Transactions.swift. Refuses nothing by itself.
+    package static let inTransaction = AdmissionCondition(rawValue: 1 << 4)
+    /// The client speaks RESP2 and is subscribed: replies could not be told from messages.
+    package static let subscribed = AdmissionCondition(rawValue: 1 << 5)
 }
 
 /// One check: under `condition`, commands with one of `refused` (all when empty) are refused, unless they have one of
@@ -28,6 +32,8 @@ struct AdmissionCheck: Sendable {
     let refused: CommandFlags
     let exempt: CommandFlags
     let error: StaticString
+    /// What stands behind the command's name, which follows `error` then.
+    var errorTail: StaticString?
 
     func refuses(_ flags: CommandFlags) -> Bool {
         flags.isDisjoint(with: exempt) && (refused.isEmpty || !flags.isDisjoint(with: refused))
@@ -53,6 +59,13 @@ struct AdmissionCheck: Sendable {
                 """
         ),
         AdmissionCheck(
+            name: "subscriptions", condition: .subscribed, refused: [], exempt: .allowSubscribed,
+            error: "ERR Can't execute '",
+            errorTail: """
+                ': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context
+                """
+        ),
+        AdmissionCheck(
             name: "loading", condition: .loading, refused: [], exempt: .loading,
             error: "LOADING Redis is loading the dataset in memory"
         ),
@@ -68,7 +81,8 @@ func admit(_ entry: UnsafePointer<CommandEntry>, under conditions: AdmissionCond
 @inline(never)
 private func admitSlowly(_ entry: UnsafePointer<CommandEntry>, under conditions: AdmissionCondition) -> CommandError? {
     for check in AdmissionCheck.table where conditions.contains(check.condition) && check.refuses(entry.pointee.flags) {
-        return .literal(check.error)
+        guard let tail = check.errorTail else { return .literal(check.error) }
+        return .joined(ByteView(check.error), entry.pointee.fullName, ByteView(tail))
     }
     return nil
 }

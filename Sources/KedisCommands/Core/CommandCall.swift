@@ -89,10 +89,10 @@ package struct Effects {
     package private(set) var changeCount = 0
     /// Set by EXPLAIN ANALYZE: the events are kept.
     var isRecording = false {
-        didSet { isObserved = isRecording || queue != nil }
+        didSet { isObserved = isRecording || observer != nil }
     }
-    /// Told of the keys that change, while anybody waits for any: see Serving.swift.
-    var queue: Unmanaged<ServiceQueue>?
+    /// Told of the keys that change, while anybody wants to know: see EffectObserver.swift.
+    var observer: Unmanaged<EffectObserver>?
     /// Somebody wants to know the keys.
     var isObserved = false
     private(set) var events: [Event] = []
@@ -117,7 +117,7 @@ package struct Effects {
 
     @inline(never)
     private mutating func observeSlowly(_ name: StaticString, _ key: Key, _ databaseIndex: Int) {
-        queue?.takeUnretainedValue().note(key, databaseIndex: databaseIndex)
+        observer?.takeUnretainedValue().note(name, key, databaseIndex: databaseIndex)
         guard isRecording else { return }
         events.append(Event(name: name, key: key.bytes.bytes, databaseIndex: databaseIndex))
     }

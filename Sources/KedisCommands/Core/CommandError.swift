@@ -17,6 +17,15 @@ package enum CommandError: Error, Sendable {
         return .text(bytes)
     }
 
+    /// The text of the reply.
+    var bytes: [UInt8] {
+        switch self {
+        case .literal(let text): ByteView(text).bytes
+        case .text(let bytes): bytes
+        case .blocked: []
+        }
+    }
+
     static var syntax: CommandError { .literal("ERR syntax error") }
     static var notAnInteger: CommandError { .literal("ERR value is not an integer or out of range") }
     static var notAFloat: CommandError { .literal("ERR value is not a valid float") }

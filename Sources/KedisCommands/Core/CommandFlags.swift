@@ -28,6 +28,9 @@ package struct CommandFlags: OptionSet, Sendable {
     package static let touchesArbitraryKeys = CommandFlags(rawValue: 1 << 19)
     package static let protected = CommandFlags(rawValue: 1 << 20)
 
+    /// Allowed to clients of RESP2 that are subscribed; of Kedis alone, and not told.
+    package static let allowSubscribed = CommandFlags(rawValue: 1 << 21)
+
     /// Name and bit in the order in which COMMAND INFO lists them.
     static let names: [(flag: CommandFlags, name: StaticString)] = [
         (.write, "write"), (.readOnly, "readonly"), (.denyOutOfMemory, "denyoom"), (.admin, "admin"),

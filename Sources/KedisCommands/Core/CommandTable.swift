@@ -20,8 +20,12 @@ package struct CommandEntry {
     let keyPlan: KeyPlan
     /// May share a plan with the pipelined commands beside it.
     let isBatchable: Bool
+    /// Locks stripes by itself, so that a transaction needs all of them.
+    let walksKeyspace: Bool
+    /// Executed in a transaction too, instead of being collected.
+    let handlesTransaction: Bool
     let handler: CommandHandler?
-    let spec: CommandSpec
+    package let spec: CommandSpec
     /// The container's name in lower case; empty for a command.
     let containerName: ByteView
     /// The entries of the subcommands.
@@ -163,6 +167,7 @@ package final class CommandTable: @unchecked Sendable {
             to: CommandEntry(
                 identifier: entries.count, fullName: fullName, name: permanentCopy(spec.name), arity: spec.arity,
                 flags: spec.flags, locks: spec.locks, keyPlan: keyPlan, isBatchable: isBatchable(spec),
+                walksKeyspace: walksKeyspace(spec), handlesTransaction: transactionNames.contains(fullName.text),
                 handler: spec.handler, spec: spec, containerName: container ?? .empty, subcommands: subcommands
             )
         )
@@ -173,10 +178,17 @@ package final class CommandTable: @unchecked Sendable {
     /// Fast commands on keys go into batches, and those on one string; what changes the session or asks for other locks
     /// is executed alone.
     private static func isBatchable(_ spec: CommandSpec) -> Bool {
-        guard spec.subcommands.isEmpty, case .keys = spec.locks else { return false }
+        guard spec.subcommands.isEmpty, spec.group != .transactions, case .keys = spec.locks else { return false }
         if spec.group == .string || spec.group == .bitmap, case .single = KeyPlan(spec.keys) { return true }
         guard spec.flags.contains(.fast) else { return false }
         return spec.group != .connection || spec.name == "PING" || spec.name == "ECHO"
+    }
+
+    private static let transactionNames: Set = ["multi", "exec", "discard", "watch", "quit", "reset"]
+
+    private static func walksKeyspace(_ spec: CommandSpec) -> Bool {
+        guard case .none = spec.locks else { return false }
+        return spec.group == .generic || spec.group == .server
     }
 
     private static func permanentCopy(_ text: String) -> ByteView {

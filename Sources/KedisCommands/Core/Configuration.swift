@@ -44,10 +44,9 @@ package final class Configuration: Sendable {
     package let hyperLogLogSparseByteCountMax = Atomic<Int>(0)
     /// `client-query-buffer-limit`
     package let queryBufferByteCountMax = Atomic<Int>(1 << 30)
-    /// The limits of normal clients in `client-output-buffer-limit`; 0 for none.
-    package let outputHardByteCount = Atomic<Int>(0)
-    package let outputSoftByteCount = Atomic<Int>(0)
-    package let outputSoftSeconds = Atomic<Int>(0)
+    /// `client-output-buffer-limit`
+    private let normalOutputLimits = HotOutputLimits()
+    private let subscriberOutputLimits = HotOutputLimits()
     /// `client-output-pause-limit`
     package let outputPauseByteCount = Atomic<Int>(0)
     /// `client-output-stall-timeout`; 0 for never.
@@ -255,14 +254,24 @@ package final class Configuration: Sendable {
         refreshHotValues()
     }
 
+    /// The bytes of output beyond which a client is closed at once; 0 for no limit.
+    @inline(__always)
+    package func outputByteCountMax(isSubscriber: Bool) -> Int {
+        isSubscriber ? subscriberOutputLimits.hard : normalOutputLimits.hard
+    }
+
+    /// The bytes of output beyond which a client is closed when that lasts for `seconds`; 0 for no limit.
+    package func softOutputLimit(isSubscriber: Bool) -> (byteCount: Int, seconds: Int) {
+        isSubscriber ? subscriberOutputLimits.soft : normalOutputLimits.soft
+    }
+
     private func refreshHotValues() {
         bulkByteCountMax.store(min(integer("proto-max-bulk-len"), Self.stringByteCountMax), ordering: .relaxed)
         hyperLogLogSparseByteCountMax.store(integer("hll-sparse-max-bytes"), ordering: .relaxed)
         queryBufferByteCountMax.store(integer("client-query-buffer-limit"), ordering: .relaxed)
-        let output = OutputLimits(text("client-output-buffer-limit")).normal
-        outputHardByteCount.store(Int(output.hardByteCount), ordering: .relaxed)
-        outputSoftByteCount.store(Int(output.softByteCount), ordering: .relaxed)
-        outputSoftSeconds.store(Int(output.softSeconds), ordering: .relaxed)
+        let output = OutputLimits(text("client-output-buffer-limit"))
+        normalOutputLimits.set(output.normal)
+        subscriberOutputLimits.set(output.subscriber)
         outputPauseByteCount.store(integer("client-output-pause-limit"), ordering: .relaxed)
         outputStallSeconds.store(integer("client-output-stall-timeout"), ordering: .relaxed)
         idleTimeoutSeconds.store(integer("timeout"), ordering: .relaxed)

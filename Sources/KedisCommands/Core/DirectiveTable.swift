@@ -226,6 +226,14 @@ private let lazyFreeDirectives: [DirectiveSpec] = [
 
 private let processDirectives: [DirectiveSpec] = [
     DirectiveSpec(
+        "notify-keyspace-events", .keyspaceEvents, default: "", .atRunTime,
+        """
+        Which events of keys are published: `K` to `__keyspace@<db>__:<key>` and `E` to `__keyevent@<db>__:<event>`, \
+        and of which kinds: `g` generic, `$` strings, `l` lists, `s` sets, `h` hashes, `z` sorted sets, `t` streams, \
+        `x` expired, `e` evicted, `A` for all of these, `n` new keys, `m` reads that miss. Empty for none.
+        """
+    ),
+    DirectiveSpec(
         "hz", .integer(anyCount), default: "10", .atRunTime,
         "Accepted for compatibility: background work has its own pace."
     ),

@@ -39,8 +39,16 @@ package final class Engine: Sendable {
     package let clients: ClientRegistry
     package let statistics = EngineStatistics()
     package let memory: MemoryGauge
+    /// What anybody wants to know of what commands do.
+    package let interest = InterestWord()
     /// Who waits for which key.
-    package let waiters = WaiterTable()
+    package let waiters: WaiterTable
+    /// Who watches which key.
+    let watches: WatchTable
+    /// Who listens to which channel.
+    let hub: MessageHub
+    /// Tells whoever listens what happens to keys.
+    let notifier: KeyspaceNotifier
     package let commandStatistics: CommandStatistics
     package let startedMilliseconds: Int64
     /// DEBUG SET-ACTIVE-EXPIRE: whether the background tick removes what is due.
@@ -54,6 +62,10 @@ package final class Engine: Sendable {
         store: Store, configuration: Configuration = Configuration(), host: Host = Host(), clock: EngineClock = .system,
         seed: UInt64, table: CommandTable = CommandTable(allCommandSpecs)
     ) {
+        waiters = WaiterTable(interest)
+        watches = WatchTable(interest)
+        hub = MessageHub(seed: store.seed)
+        notifier = KeyspaceNotifier(hub, interest)
         self.store = store
         self.configuration = configuration
         self.host = host
@@ -65,6 +77,17 @@ package final class Engine: Sendable {
         clients = ClientRegistry()
         memory = MemoryGauge(seed: seed)
         store.setAccessTracking(configuration.accessTracking)
+        store.observeKeyEvents { [notifier] event, databaseIndex, key in
+            notifier.notify(event, key: key, databaseIndex: databaseIndex)
+        }
+        applyNotifications()
+    }
+
+    private func applyNotifications() {
+        let classes = KeyspaceEventClasses(configuration.text("notify-keyspace-events")) ?? []
+        notifier.set(classes)
+        store.reportKeyEvents(
+            created: classes.isOn && classes.contains(.created), missed: classes.isOn && classes.contains(.missed))
     }
 
     /// Lets the store and the host follow directives that CONFIG SET has changed; nil, or why one cannot be applied.
@@ -73,6 +96,7 @@ package final class Engine: Sendable {
         if names.contains(where: { $0 == "maxmemory-policy" || $0.hasPrefix("lfu-") }) {
             store.setAccessTracking(configuration.accessTracking)
         }
+        if names.contains("notify-keyspace-events") { applyNotifications() }
         if names.contains(where: { $0.hasPrefix("maxmemory") }) { memory.requestEviction() }
         if names.contains("maxmemory") { warnAboutLimit() }
         return nil

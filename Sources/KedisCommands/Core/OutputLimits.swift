@@ -1,6 +1,7 @@
 // `client-output-buffer-limit`: how much output may wait for a client of each class.
 
 import KedisUtilities
+import Synchronization
 
 package struct OutputLimit: Equatable, Sendable {
     /// Bytes beyond which the client is closed at once; 0 for none.
@@ -16,7 +17,8 @@ package struct OutputLimits: Equatable, Sendable {
     /// In the order of `classNames`.
     private(set) var limits: [OutputLimit]
 
-    package var normal: OutputLimit { limits[0] }
+    var normal: OutputLimit { limits[0] }
+    var subscriber: OutputLimit { limits[2] }
 
     /// Reads the normalised form; classes that it lacks have no limits.
     init(_ text: String) {
@@ -54,5 +56,24 @@ package struct OutputLimits: Equatable, Sendable {
     var text: String {
         zip(Self.classNames, limits).map { "\($0) \($1.hardByteCount) \($1.softByteCount) \($1.softSeconds)" }
             .joined(separator: " ")
+    }
+}
+
+/// The limits of a class as checks read them: any thread, at any time.
+struct HotOutputLimits: ~Copyable, Sendable {
+    private let hardByteCount = Atomic<Int>(0)
+    private let softByteCount = Atomic<Int>(0)
+    private let softSeconds = Atomic<Int>(0)
+
+    func set(_ limit: OutputLimit) {
+        hardByteCount.store(Int(limit.hardByteCount), ordering: .relaxed)
+        softByteCount.store(Int(limit.softByteCount), ordering: .relaxed)
+        softSeconds.store(Int(limit.softSeconds), ordering: .relaxed)
+    }
+
+    var hard: Int { hardByteCount.load(ordering: .relaxed) }
+
+    var soft: (byteCount: Int, seconds: Int) {
+        (softByteCount.load(ordering: .relaxed), softSeconds.load(ordering: .relaxed))
     }
 }

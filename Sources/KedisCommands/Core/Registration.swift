@@ -13,6 +13,8 @@ package let allCommandSpecs: [CommandSpec] = [
     streamCommands,
     genericCommands,
     connectionCommands,
+    transactionCommands,
+    publishSubscribeCommands,
     serverCommands,
     explainCommands,
 ].flatMap { $0 }

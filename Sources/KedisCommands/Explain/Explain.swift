@@ -99,18 +99,21 @@ struct Explanation: ~Copyable {
             if isAnalyzing {
                 before = clock.monotonicNanoseconds()
                 engine.store.lock(stripes)
-                let services = engine.waiters.hasAny && !stripes.isEmpty ? ServiceQueue(engine.waiters) : nil
-                if services != nil {
+                let observer = engine.interest.current.isEmpty || stripes.isEmpty ? nil : EffectObserver(engine)
+                if let observer {
                     let planned = UnsafeBufferPointer(start: keys.base, count: keys.count)
-                    stripes = engine.lockForWaitersSlowly(planned, held: stripes)
+                    if engine.interest.current.hasWaiters {
+                        stripes = engine.lockForWaitersSlowly(planned, held: stripes)
+                    }
+                    observer.interest = engine.interest.current
                 }
                 lap(&timings, "lock")
-                execute(found, client: client, engine: engine, services)
+                execute(found, client: client, engine: engine, observer)
                 before = clock.monotonicNanoseconds()
                 engine.store.unlock(stripes)
                 lap(&timings, "unlock")
-                services?.wakeServed()
-                services?.serveDeferred(engine)
+                observer?.services.wakeServed()
+                if let observer { observer.services.serveDeferred(engine, observer) }
             }
             inspectKeys(in: engine.store, databaseIndex: client.pointee.databaseIndex)
         } catch {
@@ -151,7 +154,7 @@ struct Explanation: ~Copyable {
     /// Handler and effects, as a session runs them, the reply going into a writer of its own.
     private mutating func execute(
         _ entry: UnsafePointer<CommandEntry>, client: UnsafeMutablePointer<ClientState>, engine: Engine,
-        _ services: ServiceQueue?
+        _ observer: EffectObserver?
     ) {
         var held = engine.store.keyspace(
             client.pointee.databaseIndex, nowMilliseconds: keyspace.nowMilliseconds, held: stripes
@@ -162,7 +165,7 @@ struct Explanation: ~Copyable {
             client: client, engine: Unmanaged.passUnretained(engine)
         )
         call.effects.isRecording = true
-        if let services { call.effects.watch(services) }
+        if let observer { call.effects.observe(observer) }
         // A command that would wait is explained as one that may not.
         let deniedBlocking = client.pointee.deniesBlocking
         client.pointee.deniesBlocking = true
@@ -172,8 +175,10 @@ struct Explanation: ~Copyable {
         _ = runHandler(&call, &reply)
         let ran = engine.clock.monotonicNanoseconds()
         applyEffects(&call)
-        services?.serve(engine, held: stripes, nowMilliseconds: keyspace.nowMilliseconds)
-        servedCount = services?.servedCount ?? 0
+        if let observer {
+            observer.services.serve(engine, observer, held: stripes, nowMilliseconds: keyspace.nowMilliseconds)
+            servedCount = observer.services.servedCount
+        }
         let applied = engine.clock.monotonicNanoseconds()
         timings.append(("execute", ran &- began))
         timings.append(("effects", applied &- ran))

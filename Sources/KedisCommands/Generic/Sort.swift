@@ -71,7 +71,10 @@ enum SortCommand {
         _ call: inout CommandCall, _ reply: inout ReplyWriter, isReadOnly: Bool
     ) throws(CommandError) {
         var options = try SortOptions(call.arguments, isReadOnly: isReadOnly)
-        let source = try call.keyspace.read(call.key).map { (entry) throws(CommandError) in try SortSource(entry) }
+        let now = call.nowMilliseconds
+        let source = try call.keyspace.read(call.key).map { (entry) throws(CommandError) in
+            try SortSource(entry, nowMilliseconds: now)
+        }
         guard let source, source.count > 0 else { return try finishEmpty(&call, &reply, options) }
         // A set has no order of its own: what is stored of it is in one that can be repeated.
         if options.keepsOrder, options.storesResult, source.isUnordered {
@@ -121,10 +124,14 @@ enum SortCommand {
         guard !values.isExhausted else { throw .outOfMemory }
         let destination = call.key(1)
         let limit = call.listLimit
+        var making = keyspace
+        making.isQuiet = true
+        // It is overwritten, so it is not new when it is there.
+        let renaming = keyspace.peek(destination) == nil ? keyspace : making
         try keyspace.withScratchKey(beside: destination) { (scratch) throws(CommandError) in
             try storing { () throws(StoreError) in
-                try keyspace.makeList(scratch, limit: limit, count: values.count, atHead: false) { values[$0] }
-                _ = try keyspace.rename(scratch, to: destination)
+                try making.makeList(scratch, limit: limit, count: values.count, atHead: false) { values[$0] }
+                _ = try renaming.rename(scratch, to: destination)
             }
         }
         call.effects.noteChanges(values.count)

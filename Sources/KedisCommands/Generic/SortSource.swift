@@ -8,12 +8,14 @@ import KedisUtilities
 
 struct SortSource {
     private let entry: Entry
+    private let nowMilliseconds: Int64
 
-    init(_ entry: Entry) throws(CommandError) {
+    init(_ entry: Entry, nowMilliseconds: Int64) throws(CommandError) {
         switch entry.type {
         case .list, .set, .sortedSet: self.entry = entry
         default: throw .wrongType
         }
+        self.nowMilliseconds = nowMilliseconds
     }
 
     /// Whether the elements have no order of their own.
@@ -28,7 +30,7 @@ struct SortSource {
         switch entry.type {
         case .list: entry.list.count
         case .sortedSet: entry.sortedSet.count
-        case .set: entry.set(nowMilliseconds: .min).count
+        case .set: entry.set(nowMilliseconds: nowMilliseconds).count
         default: 0
         }
     }
@@ -57,7 +59,7 @@ struct SortSource {
             set.forEachReversed(in: count - range.upperBound..<count - range.lowerBound, each)
         case .set:
             var position = 0
-            entry.set(nowMilliseconds: .min).forEach { member in
+            entry.set(nowMilliseconds: nowMilliseconds).forEach { member in
                 if position >= range.lowerBound { body(member) }
                 position &+= 1
                 return position < range.upperBound

@@ -26,7 +26,11 @@ let hashCommands: [CommandSpec] = [
     HashSetCommand.ifAbsentSpec,
     HashValueLengthCommand.spec,
     HashGetAllCommand.valuesSpec,
-]
+    HashSetExpireCommand.spec,
+    HashGetExpireCommand.spec,
+    HashGetDeleteCommand.spec,
+    MemberPersistCommand.spec(.hash),
+] + MemberExpireCommand.specs(.hash) + MemberTimeToLiveCommand.specs(.hash)
 
 extension ArgumentSpec {
     /// Fields with their values, one pair or more.

@@ -26,18 +26,7 @@ enum HashDeleteCommand {
             }
             index += 1
         }
-        call.noteRemovedFields(removedCount, "hdel", isKeyGone: editor.isGone)
+        call.noteRemovedMembers(removedCount, "hdel", isKeyGone: editor.isGone)
         reply.integer(removedCount)
-    }
-}
-
-extension CommandCall {
-    /// Fields of the hash at the call's key went: as many changes, one event, and `del` when the key went with them.
-    mutating func noteRemovedFields(_ count: Int, _ event: StaticString, isKeyGone: Bool) {
-        if count > 0 {
-            effects.noteChanges(count)
-            notified(key, event)
-        }
-        if isKeyGone { notified(key, "del") }
     }
 }

@@ -42,7 +42,8 @@ extension ReplyWriter {
         bulk(entry.pointee.fullName)
         integer(spec.arity)
         flagNames(
-            spec.flags.rawValue.nonzeroBitCount, CommandFlags.names.filter { spec.flags.contains($0.flag) }.map(\.name))
+            spec.flags.subtracting(.allowSubscribed).rawValue.nonzeroBitCount,
+            CommandFlags.names.filter { spec.flags.contains($0.flag) }.map(\.name))
         integer(range.first)
         integer(range.last)
         integer(range.step)

@@ -96,7 +96,7 @@ enum ConfigCommand {
         call.engine.statistics.reset()
         call.engine.memory.resetStatistics()
         call.engine.commandStatistics.reset()
-        call.engine.store.resetStatistics()
+        call.engine.store.resetStatistics(held: call.keyspace.held)
         reply.ok()
     }
 

@@ -61,22 +61,35 @@ struct DataDigest {
                 xor(element)
                 return true
             }
+            set.forEachDeadline { member, _ in mixDeadline(of: member) }
         case .set:
-            entry.set(nowMilliseconds: .min).forEach { member in
+            let set = entry.set(nowMilliseconds: .min)
+            set.forEach { member in
                 member.withBytes { xor($0) }
                 return true
             }
+            set.forEachDeadline { member, _ in mixDeadline(of: member) }
         case .hash:
-            entry.fields(nowMilliseconds: .min).forEach { field, value in
+            entry.fields(nowMilliseconds: .min).forEachWithDeadline { field, value, deadline in
                 var digest = DataDigest()
                 digest.mix(field)
                 digest.mix(value)
+                if deadline != noDeadline { digest.xor("!!hexpire!!") }
                 xor(digest)
                 return true
             }
         case .stream: mix(entry.stream)
         }
         if entry.deadlineMilliseconds != noDeadline { xor("!!expire!!") }
+    }
+
+    /// That a member of a set or sorted set has a deadline, in a form of our own: in Redis only fields have them.
+    private mutating func mixDeadline(of member: ByteView) -> Bool {
+        var digest = DataDigest()
+        digest.mix(member)
+        digest.xor("!!expire!!")
+        xor(digest)
+        return true
     }
 
     /// Mixes the entries of a stream, each with its ID as `milliseconds.sequence`; its groups are not data.

@@ -7,7 +7,7 @@ import Synchronization
 
 extension InfoCommand {
     static func writeMemory(_ source: InfoSource, _ text: inout InfoText) {
-        let report = MemoryReport(source.engine)
+        let report = MemoryReport(source.engine, held: source.held)
         writeUse(report, &text)
         writeScripts(&text)
         text.addByteCount("maxmemory", report.limit)

@@ -61,7 +61,7 @@ extension InfoCommand {
     static func writePersistence(_ source: InfoSource, _ text: inout InfoText) {
         let engine = source.engine
         let status = engine.host.persistenceStatus()
-        let changes = engine.store.statistics().changes
+        let changes = engine.store.statistics(held: source.held).changes
         text.add("loading", engine.conditions.contains(.loading) ? 1 : 0)
         text.add("async_loading", 0)
         text.add(
@@ -80,14 +80,16 @@ extension InfoCommand {
 
     static func writeStatistics(_ source: InfoSource, _ text: inout InfoText) {
         let counters = source.engine.statistics
-        let store = source.engine.store.statistics()
+        let store = source.engine.store.statistics(held: source.held)
+        let rare = source.engine.store.rareStatistics(held: source.held)
         text.add("total_connections_received", counters.connectionsReceived.load(ordering: .relaxed))
         text.add("total_commands_processed", counters.commandsProcessed.load(ordering: .relaxed))
         text.add("total_net_input_bytes", counters.inputByteCount.load(ordering: .relaxed))
         text.add("total_net_output_bytes", counters.outputByteCount.load(ordering: .relaxed))
         text.add("rejected_connections", counters.connectionsRejected.load(ordering: .relaxed))
         text.add("expired_keys", store.expired)
-        text.add("evicted_keys", store.evicted)
+        text.add("expired_subkeys", rare.expiredMembers)
+        text.add("evicted_keys", rare.evicted)
         text.add("evicted_clients", 0)
         let exceeded = source.engine.memory.exceededMilliseconds(
             nowNanoseconds: source.engine.clock.monotonicNanoseconds())
@@ -95,9 +97,10 @@ extension InfoCommand {
         text.add("current_eviction_exceeded_time", exceeded.current)
         text.add("keyspace_hits", store.hits)
         text.add("keyspace_misses", store.misses)
-        text.add("pubsub_channels", 0)
-        text.add("pubsub_patterns", 0)
-        let memory = source.engine.store.memoryStatistics()
+        text.add("pubsub_channels", source.engine.hub.channels.count)
+        text.add("pubsub_patterns", source.engine.hub.patterns.count)
+        text.add("pubsubshard_channels", source.engine.hub.shardChannels.count)
+        let memory = source.engine.store.memoryStatistics(held: source.held)
         let maintenance = source.engine.memory.maintenanceMilliseconds
         text.add("active_defrag_hits", memory.movedCellCount)
         text.add("active_defrag_misses", 0)
@@ -153,7 +156,7 @@ extension InfoCommand {
     static func writeKeyspace(_ source: InfoSource, _ text: inout InfoText) {
         let store = source.engine.store
         for index in 0..<store.databaseCount {
-            let keyspace = store.keyspace(index, nowMilliseconds: source.nowMilliseconds)
+            let keyspace = store.keyspace(index, nowMilliseconds: source.nowMilliseconds, held: source.held)
             let count = keyspace.count
             guard count > 0 else { continue }
             let deadlines = keyspace.deadlineCount

@@ -3,6 +3,7 @@
 // The sections are a table, in the order in which they are printed; what each one writes is in Info+Sections.swift.
 
 import KedisProtocol
+import KedisStore
 import KedisUtilities
 
 enum InfoCommand {
@@ -51,7 +52,8 @@ enum InfoCommand {
     ]
 
     static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        let source = InfoSource(engine: call.engine, nowMilliseconds: call.nowMilliseconds)
+        let source = InfoSource(
+            engine: call.engine, nowMilliseconds: call.nowMilliseconds, held: call.keyspace.held)
         var text = InfoText()
         let arguments = call.arguments
         for section in sections where isWanted(section, arguments) {
@@ -77,6 +79,8 @@ enum InfoCommand {
 struct InfoSource {
     let engine: Engine
     let nowMilliseconds: Int64
+    /// The stripes that are locked already: all of them in a transaction.
+    let held: StripeSet
 }
 
 /// The text of INFO as it grows.

@@ -72,7 +72,7 @@ enum MemoryCommand {
     }
 
     static func purge(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        call.engine.store.purge()
+        call.engine.store.purge(held: call.keyspace.held)
         call.engine.host.releaseMemory()
         reply.ok()
     }
@@ -86,7 +86,7 @@ enum MemoryCommand {
     }
 
     static func statistics(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        let report = MemoryReport(call.engine)
+        let report = MemoryReport(call.engine, held: call.keyspace.held)
         let databases = databaseFigures(report, call)
         let all = generalFigures(report) + databases + dataFigures(report) + allocatorFigures(report)
         reply.map(all.count)
@@ -164,7 +164,7 @@ enum MemoryCommand {
     // MARK: MALLOC-STATS
 
     static func allocatorStatistics(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        let figures = call.engine.store.memoryStatistics()
+        let figures = call.engine.store.memoryStatistics(held: call.keyspace.held)
         let rows: [(name: String, value: String)] = [
             ("cells in use", bytes(figures.cellByteCount)),
             ("free cells between them", bytes(figures.freeCellByteCount)),

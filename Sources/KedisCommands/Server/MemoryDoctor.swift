@@ -9,7 +9,7 @@ import KedisUtilities
 
 enum MemoryDoctor {
     static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        var text = advice(MemoryReport(call.engine))
+        var text = advice(MemoryReport(call.engine, held: call.keyspace.held))
         text.withUTF8 { reply.verbatim("txt", ByteView(UnsafeRawBufferPointer($0))) }
     }
 

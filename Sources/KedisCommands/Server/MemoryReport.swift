@@ -27,8 +27,8 @@ struct MemoryReport {
     let clientByteCount: Int
     let clientCount: Int
 
-    init(_ engine: Engine) {
-        let statistics = engine.store.memoryStatistics()
+    init(_ engine: Engine, held: StripeSet) {
+        let statistics = engine.store.memoryStatistics(held: held)
         self.statistics = statistics
         used = engine.store.usedByteCount
         peak = engine.memory.note(usedByteCount: used)

@@ -2,6 +2,7 @@
 
 import KedisProtocol
 import KedisStore
+import Synchronization
 import KedisUtilities
 
 enum SaveCommand {
@@ -26,7 +27,8 @@ enum BackgroundSaveCommand {
         "BGSAVE", summary: "Writes the snapshot in the background.", since: "1.0.0", group: .server, arity: -1,
         flags: [.admin, .noScript, .noAsyncLoading], locks: .none,
         arguments: [.token("SCHEDULE", optional: true, since: "3.2.2")],
-        replies: [.simple("Background saving started")], history: [("3.2.2", "The option `SCHEDULE`.")],
+        replies: [.simple("Background saving started"), .simple("Background saving scheduled, in a transaction")],
+        history: [("3.2.2", "The option `SCHEDULE`.")],
         differences: [
             "No process is forked. When it cannot start, the error says why.",
             "SCHEDULE changes nothing: there is nothing else that a save would wait for.",
@@ -40,6 +42,12 @@ enum BackgroundSaveCommand {
     static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         if call.arguments.count > 1 {
             guard call.arguments.count == 2, call.arguments[1].equalsIgnoringCase("SCHEDULE") else { throw .syntax }
+        }
+        // In a transaction stripes are held that the save needs: it begins when they are free.
+        guard call.keyspace.held.isEmpty else {
+            guard !call.engine.host.persistenceStatus().isSaving else { throw inProgress }
+            call.client.pointee.isSaveScheduled = true
+            return reply.simple("Background saving scheduled")
         }
         switch call.engine.host.startBackgroundSave(call.engine.store) {
         case .started: reply.simple("Background saving started")

@@ -17,6 +17,18 @@ package enum ReplyMode: UInt8, Sendable {
     case skipping
 }
 
+/// What is left to do after a command of a client. Nearly always nothing.
+package struct FollowUp: OptionSet, Sendable {
+    package let rawValue: UInt8
+
+    package init(rawValue: UInt8) { self.rawValue = rawValue }
+
+    /// The reply is dropped: the mode is not `on`.
+    static let muting = FollowUp(rawValue: 1 << 0)
+    /// Messages of the client to itself follow.
+    static let pushes = FollowUp(rawValue: 1 << 1)
+}
+
 /// The two ends of a client's connection, as CLIENT LIST prints them.
 package struct ClientEndpoint: Sendable {
     /// `127.0.0.1:51234`, or the path of a Unix socket with `:0`.
@@ -41,13 +53,28 @@ package struct ClientEndpoint: Sendable {
 package struct ClientState {
     package let record: ClientRecord
     package var databaseIndex = 0
-    package var replyMode = ReplyMode.on
+    package var replyMode = ReplyMode.on {
+        didSet { if replyMode == .on { followUp.remove(.muting) } else { followUp.insert(.muting) } }
+    }
+    package internal(set) var followUp: FollowUp = []
     /// Set by QUIT, CLIENT KILL of oneself and protocol errors: the connection closes when the output is sent.
     package var isClosing = false
     package var leavesAccessClock = false
     /// Blocking commands answer at once, as if their time was up: in transactions, scripts and EXPLAIN ANALYZE.
     package var deniesBlocking = false
     package var conditions: AdmissionCondition = []
+    /// What was collected since MULTI.
+    package var transaction: Transaction?
+    /// BGSAVE was in the transaction that runs.
+    package var isSaveScheduled = false
+    /// Made by the first WATCH.
+    package var watcher: Watcher?
+    /// Made by the first subscription.
+    var subscriptions: Subscriptions?
+    /// See `ClientRecord.isSubscriber`.
+    package internal(set) var isSubscriber = false
+    /// Messages of the client to itself, which wait for the end of its command.
+    var pushes: [Message] = []
     package var random: RandomGenerator
 
     init(record: ClientRecord, random: RandomGenerator) {
@@ -79,25 +106,25 @@ package final class ClientRecord: Sendable {
     package let pendingInputByteCount = Atomic<Int>(0)
     package let pendingOutputByteCount = Atomic<Int>(0)
     package let isKilled = Atomic<Bool>(false)
+    /// The commands of its transaction, or -1.
+    package let transactionCommandCount = Atomic<Int>(-1)
     /// The client waits in a blocking command, until somebody has an outcome for it.
     package let isBlocked = Atomic<Bool>(false)
     /// What it waits with; the session's, for those who end the wait.
     let waiter = Locked<Waiter?>(nil)
-    /// Called by any thread after `isKilled` was set: the transport closes the connection.
-    private let close: @Sendable () -> Void
-    /// Called by any thread, which holds no stripe, when there is an outcome: the transport has the session answer.
-    package let wake: @Sendable () -> Void
+    /// What it is subscribed to.
+    let subscriptionCounts = SubscriptionCounts()
+    /// Where others leave what they want of the client.
+    package let postbox: Postbox
+    /// The transport's, which takes it out when it goes; touched by the thread of the postbox only.
+    package nonisolated(unsafe) var receive: ((ClientMail) -> Void)?
 
-    init(
-        identifier: Int64, endpoint: ClientEndpoint, nowMilliseconds: Int64, close: @escaping @Sendable () -> Void,
-        wake: @escaping @Sendable () -> Void
-    ) {
+    init(identifier: Int64, endpoint: ClientEndpoint, nowMilliseconds: Int64, postbox: Postbox) {
         self.identifier = identifier
         self.endpoint = endpoint
         createdMilliseconds = nowMilliseconds
         lastInteractionMilliseconds = Atomic(nowMilliseconds)
-        self.close = close
-        self.wake = wake
+        self.postbox = postbox
     }
 
     /// Nothing was set by CLIENT SETNAME and SETINFO.
@@ -105,10 +132,39 @@ package final class ClientRecord: Sendable {
         names.withLock { $0.name.isEmpty && $0.libraryName.isEmpty && $0.libraryVersion.isEmpty }
     }
 
-    /// Ends the connection, whichever thread owns it.
+    /// The client listens to channels or patterns: another class of output limits, and no idle timeout.
+    package var isSubscriber: Bool {
+        TopicKind.allCases.contains { subscriptionCounts[$0] > 0 }
+    }
+
+    /// Ends the connection, whichever thread owns it. The caller holds no stripe.
     package func kill() {
         isKilled.store(true, ordering: .relaxed)
-        close()
+        postbox.send(.close(self))
+    }
+}
+
+/// How many channels, patterns and shard channels a client is subscribed to.
+struct SubscriptionCounts: ~Copyable {
+    private let channels = Atomic<Int>(0)
+    private let patterns = Atomic<Int>(0)
+    private let shardChannels = Atomic<Int>(0)
+
+    subscript(kind: TopicKind) -> Int {
+        get {
+            switch kind {
+            case .channel: channels.load(ordering: .relaxed)
+            case .pattern: patterns.load(ordering: .relaxed)
+            case .shardChannel: shardChannels.load(ordering: .relaxed)
+            }
+        }
+        nonmutating set {
+            switch kind {
+            case .channel: channels.store(newValue, ordering: .relaxed)
+            case .pattern: patterns.store(newValue, ordering: .relaxed)
+            case .shardChannel: shardChannels.store(newValue, ordering: .relaxed)
+            }
+        }
     }
 }
 
@@ -123,14 +179,10 @@ package final class ClientRegistry: Sendable {
 
     package init() {}
 
-    func add(
-        endpoint: ClientEndpoint, nowMilliseconds: Int64, close: @escaping @Sendable () -> Void,
-        wake: @escaping @Sendable () -> Void
-    ) -> ClientRecord {
+    func add(endpoint: ClientEndpoint, nowMilliseconds: Int64, postbox: Postbox) -> ClientRecord {
         state.withLock { state in
             let record = ClientRecord(
-                identifier: state.nextIdentifier, endpoint: endpoint, nowMilliseconds: nowMilliseconds, close: close,
-                wake: wake
+                identifier: state.nextIdentifier, endpoint: endpoint, nowMilliseconds: nowMilliseconds, postbox: postbox
             )
             state.nextIdentifier += 1
             state.records[record.identifier] = record

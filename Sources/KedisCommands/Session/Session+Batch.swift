@@ -34,8 +34,8 @@ struct Batch: ~Copyable {
     var executedCount = 0
     var errorCount = 0
     var lastCommand = -1
-    /// Somebody waits for a key, and the locks are wide enough to serve who waits for one of this batch's.
-    var isWatched = false
+    /// Somebody wants to know what this batch does, and the locks are wide enough to serve who waits for its keys.
+    var isObserved = false
 
     init() { items = .allocate(capacity: Batch.capacity) }
 
@@ -66,6 +66,10 @@ extension Session {
             }
             if batch.count == 0 { makeRoom() }
             if let refusal = admission(of: entry) { throw refusal }
+            if client.pointee.conditions.contains(.inTransaction), try queueSlowly(entry, list) {
+                forgetArguments()
+                return
+            }
             firstKey = keys.count
             stripes = try plan(entry, list, in: store, into: &keys)
         } catch {
@@ -148,7 +152,7 @@ extension Session {
         guard batch.count > 0 else { return }
         var stripes = batch.stripes
         store.lock(stripes)
-        if engine.waiters.hasAny { stripes = prepareServiceSlowly(held: stripes) }
+        if !engine.interest.current.isEmpty { stripes = observeSlowly(held: stripes) }
         // Under the locks: waiting for them, or the command before, may have taken longer than a key had to live.
         batch.nowMilliseconds = engine.clock.wallMilliseconds
         if batch.count > 1 {
@@ -161,7 +165,7 @@ extension Session {
         for index in 0..<batch.count { execute(batch.items[index], held: stripes) }
         let elapsed = engine.clock.monotonicNanoseconds() &- began
         store.unlock(stripes)
-        if batch.isWatched { endServiceSlowly() }
+        if batch.isObserved { endServiceSlowly() }
         countCalls(nanoseconds: elapsed)
         batch.count = 0
         batch.stripes = StripeSet()
@@ -186,35 +190,54 @@ extension Session {
 
     @inline(__always)
     private mutating func execute(_ item: Batch.Item, held: StripeSet) {
+        let mark = output.count
+        let hasBlocked = run(
+            item.entry, arguments.list(from: item.firstArgument, count: item.argumentCount, base: item.base),
+            keyRange: item.firstKey..<item.firstKey &+ item.keyCount, held: held)
+        if batch.isObserved { serveSlowly(held: held) }
+        // The reply of a client that waits comes later, and its mode is looked at then.
+        if !hasBlocked, !client.pointee.followUp.isEmpty { followUpSlowly(from: mark) }
+        batch.executedCount += 1
+        batch.lastCommand = item.entry.pointee.identifier
+    }
+
+    /// Runs a command whose stripes are held, and applies its effects; true when the client waits.
+    @inline(__always)
+    mutating func run(
+        _ entry: UnsafePointer<CommandEntry>, _ list: ArgumentList, keyRange: Range<Int>, held: StripeSet
+    ) -> Bool {
         var keyspace = store.keyspace(
             client.pointee.databaseIndex, nowMilliseconds: batch.nowMilliseconds, held: held
         )
         keyspace.leavesAccessClock = client.pointee.leavesAccessClock
         var call = CommandCall(
-            arguments: arguments.list(from: item.firstArgument, count: item.argumentCount, base: item.base),
-            keyspace: keyspace, keyBase: UnsafePointer(keys.base + item.firstKey), keyCount: item.keyCount,
-            entry: item.entry,
-            client: client, engine: engineReference
+            arguments: list, keyspace: keyspace, keyBase: UnsafePointer(keys.base + keyRange.lowerBound),
+            keyCount: keyRange.count, entry: entry, client: client, engine: engineReference
         )
-        if batch.isWatched { watchSlowly(&call.effects) }
+        if batch.isObserved { observeSlowly(&call.effects) }
         let mark = output.count
         var outcome = runHandler(&call, &output)
         applyEffects(&call)
         if outcome == .blocked, !startWaitingSlowly(call) { outcome = .failed }
         if outcome == .failed {
-            engine.commandStatistics.noteFailure(item.entry.pointee.identifier)
+            engine.commandStatistics.noteFailure(entry.pointee.identifier)
             countErrorSlowly(at: mark)
         }
-        if batch.isWatched { serveSlowly(held: held) }
-        // The reply of a client that waits comes later, and its mode is looked at then.
-        if outcome != .blocked, client.pointee.replyMode != .on { muteSlowly(from: mark) }
-        batch.executedCount += 1
-        batch.lastCommand = item.entry.pointee.identifier
+        return outcome == .blocked
+    }
+
+    /// What is to be done after the command whose reply begins at `mark`.
+    @inline(never)
+    mutating func followUpSlowly(from mark: Int) {
+        mute(from: mark)
+        guard client.pointee.followUp.contains(.pushes) else { return }
+        client.pointee.followUp.remove(.pushes)
+        for message in client.pointee.pushes { message.append(to: &output) }
+        client.pointee.pushes.removeAll()
     }
 
     /// CLIENT REPLY OFF and SKIP: drops the reply that was just written.
-    @inline(never)
-    mutating func muteSlowly(from mark: Int) {
+    private mutating func mute(from mark: Int) {
         switch client.pointee.replyMode {
         case .on: break
         case .off: output.truncate(to: mark)
@@ -242,7 +265,7 @@ extension Session {
     @inline(never)
     private mutating func reject(_ error: CommandError, _ list: ArgumentList) {
         let mark = output.count
-        output.commandError(error)
+        output.commandError(rejectionInTransaction(error, list))
         batch.nowMilliseconds = engine.clock.wallMilliseconds
         batch.executedCount += 1
         countErrorSlowly(at: mark)
@@ -250,7 +273,7 @@ extension Session {
             let subcommand = list.count > 1 ? engine.table.subcommand(list[1], of: command) : nil
             engine.commandStatistics.noteRejection((subcommand ?? command).pointee.identifier)
         }
-        if client.pointee.replyMode != .on { muteSlowly(from: mark) }
+        if !client.pointee.followUp.isEmpty { followUpSlowly(from: mark) }
     }
 }
 

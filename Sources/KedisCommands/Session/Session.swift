@@ -34,25 +34,24 @@ package struct Session: ~Copyable {
     private var missingByteCount = 0
     /// Set while the client waits in a blocking command: see Session+Blocking.swift.
     var waiter: Waiter?
-    /// Made when somebody else waits for a key for the first time.
-    var services: ServiceQueue?
+    /// Made when somebody wants to know what commands do for the first time.
+    var observer: EffectObserver?
 
     /// Output beyond which a session stops executing until it was sent.
     package static let outputPauseByteCount = 1 << 20
 
     /// - Parameters:
-    ///   - close: ends the connection; called by any thread when the client is killed.
-    ///   - wake: has ``finishWaiting()`` called; called by any thread when there is an outcome for a blocked client.
+    ///   - postbox: where others leave what they want of the client; its owner is the session's thread.
     package init(
         engine: Engine, endpoint: ClientEndpoint = .embedded, version: ProtocolVersion = .resp2,
-        close: @escaping @Sendable () -> Void = {}, wake: @escaping @Sendable () -> Void = {}
+        postbox: Postbox = Postbox()
     ) {
         self.engine = engine
         store = engine.store.handle
         names = engine.table.names
         engineReference = Unmanaged.passUnretained(engine)
         let record = engine.clients.add(
-            endpoint: endpoint, nowMilliseconds: engine.clock.wallMilliseconds, close: close, wake: wake
+            endpoint: endpoint, nowMilliseconds: engine.clock.wallMilliseconds, postbox: postbox
         )
         record.protocolVersion.store(Int(version.rawValue), ordering: .relaxed)
         client = .allocate(capacity: 1)
@@ -62,6 +61,8 @@ package struct Session: ~Copyable {
 
     deinit {
         if let waiter { Self.abandon(waiter, engine) }
+        if let watcher = client.pointee.watcher { engine.unwatch(watcher) }
+        client.pointee.endSubscriptions()
         engine.clients.remove(client.pointee.record)
         client.deinitialize(count: 1)
         client.deallocate()
@@ -149,8 +150,7 @@ package struct Session: ~Copyable {
     /// Parses and executes what is complete in `input`; returns how many bytes were consumed.
     private mutating func process(_ input: ByteView) -> Int {
         parser.limits.bulkByteCountMax = engine.configuration.bulkByteCountMax.load(ordering: .relaxed)
-        let outputLimit = engine.configuration.outputHardByteCount.load(ordering: .relaxed)
-        output.byteCountMax = outputLimit > 0 ? outputLimit : .max
+        limitOutput()
         batch.begin(conditions: engine.conditions)
         var position = 0
         missingByteCount = 0
@@ -182,6 +182,19 @@ package struct Session: ~Copyable {
         publish()
         if output.hasOverflowed { closeForOutputSlowly(isLimited: output.overflow == .limit) }
         return isClosing ? input.count : position
+    }
+
+    private mutating func limitOutput() {
+        let limit = engine.configuration.outputByteCountMax(isSubscriber: client.pointee.isSubscriber)
+        output.byteCountMax = limit > 0 ? limit : .max
+    }
+
+    /// Appends a message from outside to the output.
+    package mutating func deliver(_ message: Message) {
+        guard !isClosing else { return }
+        limitOutput()
+        message.append(to: &output)
+        if output.hasOverflowed { closeForOutputSlowly(isLimited: output.overflow == .limit) }
     }
 
     /// The replies of this client passed the hard limit, or memory ran out: they are gone, and so is the client.

@@ -26,7 +26,9 @@ let setCommands: [CommandSpec] = [
     SetScanCommand.spec,
     SetAlgebraCommand.unionSpec,
     SetAlgebraStoreCommand.unionSpec,
-]
+    SetAddExpireCommand.spec,
+    MemberPersistCommand.spec(.set),
+] + MemberExpireCommand.specs(.set) + MemberTimeToLiveCommand.specs(.set)
 
 extension Configuration {
     /// When a set is small: `set-max-intset-entries`, `set-max-listpack-entries`, `set-max-listpack-value`.

@@ -150,7 +150,7 @@ enum SortedSetAddCommand {
         _ outcome: inout Outcome
     ) throws(StoreError) {
         var (isSkipped, isNotANumber) = (false, false)
-        let (old, new) = try editor.update(member) { old in
+        let (old, new) = try editor.update(member, keepsDeadline: options.isIncrement) { old in
             guard let old else {
                 isSkipped = options.onlyExisting
                 return isSkipped ? nil : score

@@ -44,7 +44,8 @@ let sortedSetCommands: [CommandSpec] = [
     SortedSetScanCommand.spec,
     SortedSetScoreCommand.spec,
     SortedSetScoreCommand.multipleSpec,
-]
+    MemberPersistCommand.spec(.sortedSet),
+] + MemberExpireCommand.specs(.sortedSet) + MemberTimeToLiveCommand.specs(.sortedSet)
 
 extension Entry {
     /// The sorted set of the entry, or WRONGTYPE.

@@ -57,19 +57,10 @@ enum SortedSetRemoveCommand {
         guard var editor = try call.editableSortedSet(key) else { return reply.integer(0) }
         let arguments = call.arguments
         var removedCount = 0
-        var isAll = false
-        for index in 2..<arguments.count {
-            let isLast = editor.count == 1
-            guard try storing({ () throws(StoreError) in try editor.remove(arguments[index]) }) else { continue }
-            removedCount += 1
-            isAll = isLast
-            if isAll { break }
+        for index in 2..<arguments.count where !editor.isGone {
+            if try storing({ () throws(StoreError) in try editor.remove(arguments[index]) }) { removedCount += 1 }
         }
-        if removedCount > 0 {
-            call.effects.noteChanges(removedCount)
-            call.notified(key, "zrem")
-            if isAll { call.notified(key, "del") }
-        }
+        call.noteRemovedMembers(removedCount, "zrem", isKeyGone: editor.isGone)
         reply.integer(removedCount)
     }
 

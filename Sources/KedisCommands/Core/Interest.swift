@@ -1,0 +1,63 @@
+// What anybody wants to know of what commands do, as one word that a batch reads once under its locks: if nobody wants
+// anything, which is nearly always, effects cost nothing.
+//
+//      ┌──────────────────┬───────────────────┬────────┐
+//      │ waiters          │ watching clients  │ flags  │    counts, because each comes and goes by itself
+//      │ 24 bits          │ 24                │ 16     │
+//      └──────────────────┴───────────────────┴────────┘
+//
+// Threads: atomic. Whoever waits for a key, or watches it, counts itself under the lock of the key's stripe, so that a
+// batch that holds it sees the count. Cost: a line of its own, which only changes of interest write.
+
+import Synchronization
+
+/// What is wanted, at one moment.
+package struct Interest: Sendable {
+    fileprivate static let waiterUnit: UInt64 = 1
+    fileprivate static let waiterMask: UInt64 = (1 << 24) - 1
+    fileprivate static let watcherUnit: UInt64 = 1 << 24
+    fileprivate static let watcherMask: UInt64 = waiterMask << 24
+
+    fileprivate static let notifications: UInt64 = 1 << 48
+
+    fileprivate let bits: UInt64
+
+    init(bits: UInt64 = 0) { self.bits = bits }
+
+    @inline(__always)
+    var isEmpty: Bool { bits == 0 }
+
+    /// Somebody waits for a key: Blocking/Serving.swift.
+    package var hasWaiters: Bool { bits & Interest.waiterMask != 0 }
+
+    /// Somebody watches a key: Transactions/WatchTable.swift.
+    package var hasWatchers: Bool { bits & Interest.watcherMask != 0 }
+
+    /// Keyspace notifications are on: Notifications/KeyspaceNotifier.swift.
+    var hasNotifications: Bool { bits & Interest.notifications != 0 }
+}
+
+package final class InterestWord: Sendable {
+    private let padding: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0)
+    private let word = Atomic<UInt64>(0)
+    private let morePadding: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0, 0)
+
+    @inline(__always)
+    package var current: Interest { Interest(bits: word.load(ordering: .relaxed)) }
+
+    func addWaiter() { word.wrappingAdd(Interest.waiterUnit, ordering: .relaxed) }
+
+    func removeWaiter() { word.wrappingSubtract(Interest.waiterUnit, ordering: .relaxed) }
+
+    func setNotifications(_ isOn: Bool) {
+        if isOn {
+            word.bitwiseOr(Interest.notifications, ordering: .relaxed)
+        } else {
+            word.bitwiseAnd(~Interest.notifications, ordering: .relaxed)
+        }
+    }
+
+    func addWatcher() { word.wrappingAdd(Interest.watcherUnit, ordering: .relaxed) }
+
+    func removeWatcher() { word.wrappingSubtract(Interest.watcherUnit, ordering: .relaxed) }
+}
