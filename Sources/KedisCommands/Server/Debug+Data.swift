@@ -108,6 +108,21 @@ extension DebugCommand {
         reply.ok()
     }
 
+    /// DROP-CLUSTER-PACKET-FILTER type.
+    static func acceptNumber(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        _ = try call.integer(at: 2)
+        reply.ok()
+    }
+
+    static func clusterLink(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        throw .literal("ERR Debug option only available for cluster mode enabled setup!")
+    }
+
+    /// MALLCTL and MALLCTL-STR: no name is known.
+    static func allocatorSetting(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        throw .literal("ERR No such file or directory")
+    }
+
     static func clientEviction(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         throw .literal("ERR maxmemory-clients is disabled.")
     }

@@ -63,7 +63,8 @@ extension DebugCommand {
     }
 
     static func structureSizes(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        reply.simple(text: "bits:\(Int.bitWidth)" + structureByteCounts.map { " \($0.name):\($0.byteCount)" }.joined())
+        let sizes = structureByteCounts.map { "\($0.name):\($0.byteCount) " }.joined()
+        reply.bulk(text: "bits:\(Int.bitWidth) \(sizes)")
     }
 
     /// LISTPACK key and QUICKLIST key: the layout goes to the log.

@@ -61,6 +61,7 @@ enum DebugCommand {
 
     /// Of those that would end the process.
     private static let refused = "Refused: no command makes a store crash, which may be a part of a program."
+    private static let noAllocatorSettings = "An error: the allocator has no settings."
 
     private struct Subcommand: Sendable {
         var name: StaticString
@@ -91,6 +92,14 @@ enum DebugCommand {
             handler: clientEviction
         ),
         Subcommand(
+            name: "CLIENT-ENFORCE-REPLY-LIST", usage: "CLIENT-ENFORCE-REPLY-LIST <0|1>",
+            summary: "Accepted: replies have one kind of buffer.", argumentCount: 3, handler: accept
+        ),
+        Subcommand(
+            name: "CLUSTERLINK", usage: "CLUSTERLINK KILL <to|from|all> <node-id>",
+            summary: "An error: there is no cluster yet.", argumentCount: 5, handler: clusterLink
+        ),
+        Subcommand(
             name: "CONFIG-REWRITE-FORCE-ALL", usage: "CONFIG-REWRITE-FORCE-ALL",
             summary: "An error: the configuration file belongs to whoever wrote it.", argumentCount: 2,
             handler: rewriteConfiguration
@@ -114,6 +123,10 @@ enum DebugCommand {
             argumentCount: 2, argumentCountMax: .max, handler: valueDigests
         ),
         Subcommand(
+            name: "DROP-CLUSTER-PACKET-FILTER", usage: "DROP-CLUSTER-PACKET-FILTER <packet-type>",
+            summary: "Accepted: there is no cluster yet.", argumentCount: 3, handler: acceptNumber
+        ),
+        Subcommand(
             name: "ERROR", usage: "ERROR <text>", summary: "Replies with an error of this text.", argumentCount: 3,
             handler: error),
         Subcommand(
@@ -128,6 +141,10 @@ enum DebugCommand {
             handler: keyTableStatistics
         ),
         Subcommand(
+            name: "LEAK", usage: "LEAK <string>", summary: "Accepted: nothing is leaked.", argumentCount: 3,
+            handler: accept
+        ),
+        Subcommand(
             name: "LISTPACK", usage: "LISTPACK <key>", summary: "Logs the layout of a packed value.", argumentCount: 3,
             handler: describeListpack
         ),
@@ -137,6 +154,14 @@ enum DebugCommand {
         ),
         Subcommand(
             name: "LOG", usage: "LOG <message>", summary: "Writes a message to the log.", argumentCount: 3, handler: log
+        ),
+        Subcommand(
+            name: "MALLCTL", usage: "MALLCTL <key> [<val>]", summary: noAllocatorSettings, argumentCount: 3,
+            argumentCountMax: 4, handler: allocatorSetting
+        ),
+        Subcommand(
+            name: "MALLCTL-STR", usage: "MALLCTL-STR <key> [<val>]", summary: noAllocatorSettings, argumentCount: 3,
+            argumentCountMax: 4, handler: allocatorSetting
         ),
         Subcommand(
             name: "OBJECT", usage: "OBJECT <key>", summary: "Tells how the value at a key is stored.", argumentCount: 3,
@@ -205,6 +230,14 @@ enum DebugCommand {
             name: "SLEEP", usage: "SLEEP <seconds>",
             summary: "Stops the whole server for this time; fractions are allowed.",
             argumentCount: 3, handler: sleep
+        ),
+        Subcommand(
+            name: "STRINGMATCH-LEN", usage: "STRINGMATCH-LEN <pattern> <string>",
+            summary: "Tells whether a string matches a pattern: 1 or 0.", argumentCount: 4, handler: matchPattern
+        ),
+        Subcommand(
+            name: "STRINGMATCH-TEST", usage: "STRINGMATCH-TEST",
+            summary: "Matches random strings with random patterns.", argumentCount: 2, handler: testPatterns
         ),
         Subcommand(
             name: "STRUCTSIZE", usage: "STRUCTSIZE", summary: "Tells the sizes of what the store is made of.",
