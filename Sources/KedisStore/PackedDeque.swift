@@ -83,7 +83,7 @@ struct PackedDeque {
 
     // MARK: Chunks
 
-    private func slot(_ index: Int) -> UnsafeMutablePointer<PackedChunk> {
+    func slot(_ index: Int) -> UnsafeMutablePointer<PackedChunk> {
         header.pointee.ring + ((header.pointee.firstChunk &+ index) & (header.pointee.ringCapacity &- 1))
     }
 
@@ -132,7 +132,7 @@ struct PackedDeque {
     }
 
     /// Takes chunk records out, moving those on the shorter side.
-    private func removeSlots(_ range: Range<Int>) {
+    func removeSlots(_ range: Range<Int>) {
         let count = range.count
         if range.lowerBound < chunkCount - range.upperBound {
             for position in stride(from: range.lowerBound - 1, through: 0, by: -1) {
@@ -155,7 +155,7 @@ struct PackedDeque {
         return base
     }
 
-    private func freeChunk(_ chunk: PackedChunk) {
+    func freeChunk(_ chunk: PackedChunk) {
         header.pointee.capacity -= Int(chunk.capacity)
         source.pointee.release(Int(chunk.capacity))
         free(chunk.base)
@@ -174,7 +174,7 @@ struct PackedDeque {
         return true
     }
 
-    private func removeChunks(_ range: Range<Int>) {
+    func removeChunks(_ range: Range<Int>) {
         for index in range {
             header.pointee.count -= Int(chunk(index).count)
             freeChunk(chunk(index))
@@ -233,7 +233,7 @@ struct PackedDeque {
     }
 
     /// Takes bytes out of a chunk's run, moving the smaller part.
-    private func closeGap(inChunk index: Int, at offset: Int, _ byteCount: Int) {
+    func closeGap(inChunk index: Int, at offset: Int, _ byteCount: Int) {
         let slot = slot(index)
         let old = slot.pointee
         let behind = old.byteCount - offset - byteCount
@@ -269,7 +269,10 @@ struct PackedDeque {
         return true
     }
 
-    private func noteEntries(_ change: Int, inChunk index: Int) {
+    /// Entries have gone that their chunks do not count any more.
+    func noteRemoved(_ count: Int) { header.pointee.count -= count }
+
+    func noteEntries(_ change: Int, inChunk index: Int) {
         slot(index).pointee.count = UInt32(Int(slot(index).pointee.count) + change)
         header.pointee.count += change
     }
@@ -351,55 +354,6 @@ struct PackedDeque {
         }
         PackedEntry.write(value, at: self.chunk(place.chunk).first + offset)
         return true
-    }
-
-    /// Removes entries. O(chunks + bytes of the two chunks at the ends of the range).
-    func remove(_ range: Range<Int>) {
-        var left = range.count
-        guard left > 0 else { return }
-        var (index, entry) = locate(range.lowerBound)
-        if entry > 0 {
-            left -= removeEntries(inChunk: index, from: entry, atMost: left)
-            index += 1
-        }
-        var end = index
-        while left > 0, end < chunkCount, left >= Int(chunk(end).count) {
-            left -= Int(chunk(end).count)
-            end += 1
-        }
-        removeChunks(index..<end)
-        if left > 0 { _ = removeEntries(inChunk: index, from: 0, atMost: left) }
-        mergeAround(min(index, chunkCount - 1))
-    }
-
-    /// Removes up to `limit` entries of a chunk, which keeps some, and returns how many.
-    private func removeEntries(inChunk index: Int, from entry: Int, atMost limit: Int) -> Int {
-        let chunk = chunk(index)
-        let removed = min(limit, Int(chunk.count) - entry)
-        let start = chunk.address(ofEntry: entry)
-        let end = entry + removed == Int(chunk.count) ? chunk.last : chunk.address(ofEntry: entry + removed)
-        closeGap(inChunk: index, at: start - chunk.first, end - start)
-        noteEntries(-removed, inChunk: index)
-        return removed
-    }
-
-    /// Joins thin neighbours: a list that loses entries here and there does not keep a chunk for each few of them.
-    private func mergeAround(_ index: Int) {
-        for left in [index, index - 1] where left >= 0 && left + 1 < chunkCount {
-            let (low, high) = (chunk(left), chunk(left + 1))
-            let byteCount = low.byteCount + high.byteCount
-            guard byteCount <= Int(low.capacity) / 2 else { continue }
-            if Int(low.capacity - low.end) < high.byteCount {
-                memmove(low.base, low.first, low.byteCount)
-                slot(left).pointee.start = 0
-                slot(left).pointee.end = UInt32(low.byteCount)
-            }
-            memcpy(slot(left).pointee.last, high.first, high.byteCount)
-            slot(left).pointee.end += UInt32(high.byteCount)
-            slot(left).pointee.count += high.count
-            freeChunk(high)
-            removeSlots(left + 1..<left + 2)
-        }
     }
 
     // MARK: Reading
