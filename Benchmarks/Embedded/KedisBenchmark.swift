@@ -16,7 +16,7 @@ struct KedisBenchmark: ParsableCommand {
         abstract: "Measures Kedis's engine inside the process.",
         subcommands: [
             SpeedCommand.self, SessionCommand.self, CommandCommand.self, AllocationsCommand.self, MemoryCommand.self,
-            StallsCommand.self, ExpiryCommand.self, FlushCommand.self,
+            StallsCommand.self, ExpiryCommand.self, FlushCommand.self, CollectionsCommand.self,
         ]
     )
 }

@@ -53,8 +53,10 @@ final class SessionHandler: ChannelInboundHandler {
     /// Bytes of replies that were given to the channel.
     private(set) var queuedByteCount: UInt64 = 0
     var watch = OutputWatch()
-    /// Where `loop` keeps this handler, and where its deadlines do while the client waits until one.
+    /// Where `loop` keeps this handler, and where while output waits; where its deadlines do while the client waits
+    /// until one.
     var loopIndex = -1
+    var watchIndex = -1
     var deadlineIndex = -1
     /// The client waits in a blocking command, and the deadline has been entered.
     private var isWaiting = false
@@ -99,6 +101,7 @@ final class SessionHandler: ChannelInboundHandler {
         hasRead = true
         let buffer = unwrapInboundIn(data)
         server.engine.statistics.inputByteCount.wrappingAdd(UInt64(buffer.readableBytes), ordering: .relaxed)
+        server.rhythm.noteInput()
         buffer.withUnsafeReadableBytes { session.pointee.receive($0) }
     }
 
@@ -176,6 +179,7 @@ final class SessionHandler: ChannelInboundHandler {
         let byteCount = output.count - start
         queuedByteCount &+= UInt64(truncatingIfNeeded: byteCount)
         waitingByteCount += byteCount
+        loop.watch(self)
         let promise = context.eventLoop.makePromise(of: Void.self)
         promise.futureResult.assumeIsolated().whenSuccess { [weak self] in self?.wasSent(byteCount) }
         var position = start

@@ -24,10 +24,10 @@ package struct ElementPrefetch: ~Copyable {
     fileprivate struct Lookup {
         var collection: Collection
         var isTree: Bool
-        /// Of the element, or of a draw the first that its entry of the directory is for.
+        /// Of the element, or of a draw.
         var hash: UInt64
         /// Of a draw: see ``MemberTable/drawElement(using:)``.
-        var draw: (entry: Int, number: Int)?
+        var draw: (hash: UInt64, number: Int)?
         /// Of a table or an index.
         var block: UnsafeMutableRawPointer
     }
@@ -75,7 +75,7 @@ package struct ElementPrefetch: ~Copyable {
         guard let collection = collection(keyIndex), collection.form == .members else { return }
         let table = MemberTable(collection.address)
         let draw = table.drawElement(using: &generator)
-        append(collection, table.firstHash(ofEntry: draw.entry), draw)
+        append(collection, draw.hash, draw)
     }
 
     /// Announces that the element that `place` elements are before will be taken from an end of the sorted set. Those
@@ -88,7 +88,7 @@ package struct ElementPrefetch: ~Copyable {
     }
 
     @inline(__always)
-    private mutating func append(_ collection: Collection, _ hash: UInt64, _ draw: (entry: Int, number: Int)? = nil) {
+    private mutating func append(_ collection: Collection, _ hash: UInt64, _ draw: (hash: UInt64, number: Int)? = nil) {
         guard !isFull else { return }
         let lookup = Lookup(
             collection: collection, isTree: collection.form == .sortedTree, hash: hash, draw: draw,
@@ -187,7 +187,7 @@ extension Collection {
 
 extension MemberTable {
     @inline(__always)
-    fileprivate func prefetchEntry(_ hash: UInt64) { kedis_prefetch(header.pointee.directory + directoryIndex(hash)) }
+    fileprivate func prefetchEntry(_ hash: UInt64) { header.pointee.directory.prefetchEntry(hash) }
 }
 
 extension MemberBlock {

@@ -160,6 +160,47 @@ package struct ListEditor {
         }
     }
 
+    /// Removes elements that `matches` says, at most `limit`: the first of them, or the last; the key with the last of
+    /// all. Returns how many. O(bytes), in one pass.
+    package mutating func removeAll(
+        limit: Int, fromTail: Bool, where matches: (StringValue) -> Bool
+    ) throws(StoreError) -> Int {
+        let count = count
+        var removedCount = 0
+        if target.cell.deque == nil {
+            removedCount = try removeAllFromCell(limit: limit, fromTail: fromTail, where: matches)
+        } else {
+            try withDeque { (deque) throws(StoreError) in
+                removedCount = deque.removeAll(limit: limit, fromTail: fromTail, where: matches)
+            }
+            if removedCount > 0, removedCount < count { returnToCell() }
+        }
+        if removedCount == count { target.removeKey() }
+        return removedCount
+    }
+
+    /// The same for a run in the cell; one of which nothing is left stays as it was.
+    private mutating func removeAllFromCell(
+        limit: Int, fromTail: Bool, where matches: (StringValue) -> Bool
+    ) throws(StoreError) -> Int {
+        let list = PackedList(target.bytes)
+        let (byteCount, count) = (list.run.count, list.count)
+        // The cell may be refused a smaller place, and then nothing may have changed.
+        return try withUnsafeTemporaryAllocation(byteCount: byteCount, alignment: 1) { (copy) throws(StoreError) in
+            guard let base = copy.baseAddress else { return 0 }
+            base.copyMemory(from: list.run.base, byteCount: byteCount)
+            var chunk = PackedChunk(
+                base: base, start: 0, end: UInt32(byteCount), capacity: UInt32(byteCount), count: UInt32(count))
+            let removedCount = chunk.removeAll(limit: limit, fromTail: fromTail, where: matches)
+            guard removedCount > 0, removedCount < count else { return removedCount }
+            let start = try target.splice(
+                at: PackedList.countByteCount, removing: byteCount - chunk.byteCount, inserting: 0,
+                countChange: -removedCount)
+            start.copyMemory(from: chunk.first, byteCount: chunk.byteCount)
+            return removedCount
+        }
+    }
+
     // MARK: In the cell
 
     private func fits(_ list: PackedList, growingBy content: Int, _ byteCount: Int, entries: Int) -> Bool {

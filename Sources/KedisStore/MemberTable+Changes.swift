@@ -73,6 +73,15 @@ extension MemberTable {
         header.pointee.elementsPerEntryMax = (block.count &+ entryCount &- 1) / entryCount
     }
 
+    /// The directory tells other bits apart than `before`, so that all blocks have more entries or fewer.
+    func noteBits(before: Int) {
+        let change = header.pointee.directory.bitCountMax - before
+        guard change != 0 else { return }
+        let most = header.pointee.elementsPerEntryMax
+        header.pointee.elementsPerEntryMax =
+            change > 0 ? (most + (1 << change) - 1) >> change : min(most << -change, Int(UInt16.max))
+    }
+
     // MARK: Replacing
 
     /// Puts an element with the same member in place of another.
@@ -144,7 +153,7 @@ extension MemberTable {
     @inline(__always)
     func remove(at place: MemberPlace) {
         dropElement(at: place)
-        shrinkIfThin(place.block, entry: place.entry)
+        shrinkIfThin(place.block, place.hash)
     }
 
     /// Removes an element from its block, which stays as it is.
@@ -161,8 +170,8 @@ extension MemberTable {
     }
 
     @inline(__always)
-    func shrinkIfThin(_ block: MemberBlock, entry: Int) {
-        if 2 &* block.liveByteCount < block.capacity { shrinkSlowly(block, firstHash(ofEntry: entry)) }
+    func shrinkIfThin(_ block: MemberBlock, _ hash: UInt64) {
+        if 2 &* block.liveByteCount < block.capacity { shrinkSlowly(block, hash) }
     }
 
     // MARK: Blobs

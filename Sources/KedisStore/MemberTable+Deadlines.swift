@@ -38,7 +38,8 @@ extension MemberTable {
 
     /// Gives the index parts of a good size for a table that has grown or shrunk.
     private func fitDeadlines() {
-        let wanted = min(max(0, header.pointee.depth - MemberTable.entriesPerPartLog2), DeadlineIndex.depthMax)
+        let bitCount = header.pointee.directory.bitCountMax - MemberTable.entriesPerPartLog2
+        let wanted = min(max(0, bitCount), DeadlineIndex.depthMax)
         let depth = header.pointee.deadlines.depth
         // Not each time a table goes to and fro.
         guard wanted > depth || wanted < depth - 1 else { return }
@@ -83,12 +84,13 @@ extension MemberTable {
             if !element(place).isDue(nowMilliseconds) { return place }
         }
         var (chosen, seen) = (MemberPlace?.none, 0)
-        var entry = 0
+        var hash = UInt64(0)
         forEachBlock { block in
-            defer { entry += entryCount(of: block) }
+            // The lowest hash behind those of the block; it wraps around behind the last one.
+            defer { if block.depth > 0 { hash &+= 1 << UInt64(64 - block.depth) } }
             for index in 0..<block.count {
                 let place = MemberPlace(
-                    entry: entry, block: block, index: index, isFound: true)
+                    hash: hash, block: block, index: index, isFound: true)
                 guard !element(place).isDue(nowMilliseconds) else { continue }
                 seen += 1
                 if generator.next(below: seen) == 0 { chosen = place }
@@ -143,7 +145,7 @@ extension MemberTable {
     private func removeDue(from block: MemberBlock, _ nowMilliseconds: Int64, _ body: (MemberElement) -> Void) -> Int {
         let elementCount = block.count
         var earliest = Int64.max
-        var entry: Int?
+        var hash: UInt64?
         for index in stride(from: block.count - 1, through: 0, by: -1) {
             let element = MemberElement(at: block.elementAddress(index), isValued: isValued)
             guard element.hasDeadline else { continue }
@@ -152,13 +154,12 @@ extension MemberTable {
                 continue
             }
             body(element)
-            let place = MemberPlace(
-                entry: directoryIndex(hash(element.member)), block: block, index: index, isFound: true)
-            entry = place.entry
+            let place = MemberPlace(hash: self.hash(element.member), block: block, index: index, isFound: true)
+            hash = place.hash
             dropElement(at: place)
         }
         block.header.pointee.earliestDeadline = earliest
-        if let entry { shrinkIfThin(block, entry: entry) }
+        if let hash { shrinkIfThin(block, hash) }
         return max(1, elementCount)
     }
 }

@@ -6,13 +6,7 @@ extension MemberTable {
     /// Calls `body` with every block, in order.
     @inline(__always)
     func forEachBlock(_ body: (MemberBlock) -> Bool) {
-        let (directory, depth) = (header.pointee.directory, header.pointee.depth)
-        var index = 0
-        while index < 1 << depth {
-            let block = MemberBlock(directory[index])
-            guard body(block) else { return }
-            index += 1 << (depth - block.depth)
-        }
+        header.pointee.directory.forEach { body(MemberBlock($0)) }
     }
 
     /// Calls `body` with every element until it answers false. `body` must not change the table. O(n).
@@ -66,45 +60,47 @@ extension MemberTable {
         assert(count > 0)
         for _ in 0..<MemberTable.drawCountMax {
             let draw = drawElement(using: &generator)
-            let block = MemberBlock(header.pointee.directory[draw.entry])
+            let block = block(draw.hash)
             let index = index(of: draw, in: block)
-            if index < block.count { return MemberPlace(entry: draw.entry, block: block, index: index, isFound: true) }
+            if index < block.count { return MemberPlace(hash: draw.hash, block: block, index: index, isFound: true) }
         }
         return placeSlowly(ofRank: generator.next(below: count))
     }
 
-    /// An entry of the directory and one of the elements that each is taken to be for.
+    /// A hash, and one of the elements that each entry of the directory is taken to be for.
     @inline(__always)
-    func drawElement(using generator: inout RandomGenerator) -> (entry: Int, number: Int) {
-        // Two shifts, because one by 64 (depth 0) would be one by 0.
-        let entry = (generator.next() &>> 1) &>> UInt64(truncatingIfNeeded: 63 &- header.pointee.depth)
-        return (Int(truncatingIfNeeded: entry), generator.next(below: header.pointee.elementsPerEntryMax))
+    func drawElement(using generator: inout RandomGenerator) -> (hash: UInt64, number: Int) {
+        (generator.next(), generator.next(below: header.pointee.elementsPerEntryMax))
     }
 
-    /// The index of a drawn element in the block of its entry: behind those of the block's entries before.
+    /// The index of a drawn element in its block: behind those of the block's entries before.
     @inline(__always)
-    func index(of draw: (entry: Int, number: Int), in block: MemberBlock) -> Int {
-        (draw.entry & (entryCount(of: block) &- 1)) &* header.pointee.elementsPerEntryMax &+ draw.number
+    func index(of draw: (hash: UInt64, number: Int), in block: MemberBlock) -> Int {
+        // In two steps, as there may be no more bits.
+        let rest = draw.hash &<< UInt64(truncatingIfNeeded: block.depth)
+        let lacking = header.pointee.directory.bitCountMax &- block.depth
+        let entry = (rest &>> 1) &>> UInt64(truncatingIfNeeded: 63 &- lacking)
+        return Int(truncatingIfNeeded: entry) &* header.pointee.elementsPerEntryMax &+ draw.number
     }
 
     /// The element before which a walk meets `rank` others.
     @inline(never)
     private func placeSlowly(ofRank rank: Int) -> MemberPlace {
-        var (rest, entry, most) = (rank, 0, 0)
+        var (rest, hash, most) = (rank, UInt64(0), 0)
         var found: MemberPlace?
         forEachBlock { block in
             let entryCount = entryCount(of: block)
             most = max(most, (block.count + entryCount - 1) / entryCount)
             if found == nil, rest < block.count {
-                found = MemberPlace(entry: entry, block: block, index: rest, isFound: true)
+                found = MemberPlace(hash: hash, block: block, index: rest, isFound: true)
             }
             rest -= block.count
-            entry += entryCount
+            // The lowest hash behind those of the block; it wraps around behind the last one.
+            if block.depth > 0 { hash &+= 1 << UInt64(64 - block.depth) }
             return true
         }
         header.pointee.elementsPerEntryMax = most
         guard let found else { preconditionFailure("a rank is below the number of elements") }
         return found
     }
-
 }
