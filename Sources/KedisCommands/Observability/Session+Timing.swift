@@ -70,17 +70,19 @@ extension Session {
     /// the last one was done.
     @inline(__always)
     mutating func executeItems(held: StripeSet, began: UInt64) -> UInt64 {
-        if batch.count == 1 { return executeAlone(held: held, began: began) }
+        var call = makeCall(held: held)
+        if batch.count == 1 { return executeAlone(&call, held: held, began: began) }
         let slow = switches.pointee.slowNanoseconds.load(ordering: .relaxed)
         let weight = timing.weight(
             commandCount: batch.count, mustBeExact: batch.hasLongCommand || batch.isObserved, slowNanoseconds: slow)
         return weight > 0
-            ? executeOneByOne(held: held, began: began, weight: weight) : executeInRuns(held: held, began: began)
+            ? executeOneByOne(&call, held: held, began: began, weight: weight)
+            : executeInRuns(&call, held: held, began: began)
     }
 
     @inline(__always)
-    private mutating func executeAlone(held: StripeSet, began: UInt64) -> UInt64 {
-        execute(batch.items[0], held: held)
+    private mutating func executeAlone(_ call: inout CommandCall, held: StripeSet, began: UInt64) -> UInt64 {
+        execute(batch.items[0], &call, held: held)
         let end = ticks
         let time = nanoseconds(from: began, to: end)
         if waiter != nil {
@@ -91,14 +93,16 @@ extension Session {
         return end
     }
 
-    private mutating func executeOneByOne(held: StripeSet, began: UInt64, weight: UInt64) -> UInt64 {
+    private mutating func executeOneByOne(
+        _ call: inout CommandCall, held: StripeSet, began: UInt64, weight: UInt64
+    ) -> UInt64 {
         let tracksLatency = switches.pointee.tracksLatency.load(ordering: .relaxed)
         var before = began
         var runCount = 0
         var runNanoseconds: UInt64 = 0
         for index in 0..<batch.count {
             let item = batch.items[index]
-            execute(item, held: held)
+            execute(item, &call, held: held)
             let now = ticks
             let time = nanoseconds(from: before, to: now)
             before = now
@@ -117,12 +121,12 @@ extension Session {
         return before
     }
 
-    private mutating func executeInRuns(held: StripeSet, began: UInt64) -> UInt64 {
+    private mutating func executeInRuns(_ call: inout CommandCall, held: StripeSet, began: UInt64) -> UInt64 {
         let replyStart = output.count
         var before = began
         var first = 0
         for index in 0..<batch.count {
-            execute(batch.items[index], held: held)
+            execute(batch.items[index], &call, held: held)
             guard isLastOfRun(index) else { continue }
             let now = ticks
             let time = nanoseconds(from: before, to: now)

@@ -34,6 +34,10 @@ struct Batch: ~Copyable {
     var executedCount = 0
     var errorCount = 0
     var lastCommand = -1
+    /// Some of its commands look for elements in collections.
+    var hasElements = false
+    /// What they look for.
+    var elements = ElementPrefetch()
     /// Somebody wants to know what this batch does, and the locks are wide enough to serve who waits for its keys.
     var isObserved = false
     /// Somebody wants to see the commands, and these are to be told that they were shown some: see MonitorRegistry.
@@ -89,6 +93,7 @@ extension Session {
         )
         batch.count += 1
         if entry.pointee.cost.mayTakeLong(list) { batch.hasLongCommand = true }
+        if entry.pointee.elements != .none { batch.hasElements = true }
         batch.stripes.formUnion(stripes)
         if batch.count == Batch.capacity || !entry.pointee.isBatchable || isInline { flush() }
     }
@@ -166,10 +171,12 @@ extension Session {
         // Under the locks: waiting for them, or the command before, may have taken longer than a key had to live.
         batch.nowMilliseconds = engine.clock.wallMilliseconds
         if batch.count > 1 {
-            let count = min(keys.count, Batch.prefetchCountMax)
-            store.prefetch(
-                UnsafeBufferPointer(start: keys.base, count: count), databaseIndex: client.pointee.databaseIndex
-            )
+            let first = UnsafeBufferPointer(start: keys.base, count: min(keys.count, Batch.prefetchCountMax))
+            if batch.hasElements {
+                prefetchElements(of: first)
+            } else {
+                store.prefetch(first, databaseIndex: client.pointee.databaseIndex)
+            }
         }
         let began = ticks
         let commandCount = batch.count
@@ -192,16 +199,36 @@ extension Session {
         }
         batch.count = 0
         batch.hasLongCommand = false
+        batch.hasElements = false
         batch.stripes = StripeSet()
         keys.removeAll()
     }
 
+    /// The call of the first command, in whose place the others follow: most of it is the batch's.
     @inline(__always)
-    mutating func execute(_ item: Batch.Item, held: StripeSet) {
+    func makeCall(held: StripeSet) -> CommandCall {
+        var keyspace = store.keyspace(
+            client.pointee.databaseIndex, nowMilliseconds: batch.nowMilliseconds, held: held
+        )
+        keyspace.leavesAccessClock = client.pointee.leavesAccessClock
+        let first = batch.items[0]
+        var call = CommandCall(
+            arguments: arguments.list(from: first.firstArgument, count: first.argumentCount, base: first.base),
+            keyspace: keyspace, keyBase: UnsafePointer(keys.base + first.firstKey), keyCount: first.keyCount,
+            entry: first.entry, client: client, engine: engineReference
+        )
+        if batch.isObserved { observeSlowly(&call.effects) }
+        return call
+    }
+
+    /// Executes a command of the batch, in the place of the one before.
+    @inline(__always)
+    mutating func execute(_ item: Batch.Item, _ call: inout CommandCall, held: StripeSet) {
+        call.begin(
+            arguments: arguments.list(from: item.firstArgument, count: item.argumentCount, base: item.base),
+            keyBase: UnsafePointer(keys.base + item.firstKey), keyCount: item.keyCount, entry: item.entry)
         let mark = output.count
-        let hasBlocked = run(
-            item.entry, arguments.list(from: item.firstArgument, count: item.argumentCount, base: item.base),
-            keyRange: item.firstKey..<item.firstKey &+ item.keyCount, held: held)
+        let hasBlocked = run(&call)
         if batch.isObserved { serveSlowly(held: held) }
         if batch.isMonitored {
             showToMonitorsSlowly(
@@ -213,11 +240,10 @@ extension Session {
         batch.lastCommand = item.entry.pointee.identifier
     }
 
-    /// Runs a command whose stripes are held, and applies its effects; true when the client waits.
-    @inline(__always)
+    /// Runs a command of a transaction, whose stripes are held.
     mutating func run(
         _ entry: UnsafePointer<CommandEntry>, _ list: ArgumentList, keyRange: Range<Int>, held: StripeSet
-    ) -> Bool {
+    ) {
         var keyspace = store.keyspace(
             client.pointee.databaseIndex, nowMilliseconds: batch.nowMilliseconds, held: held
         )
@@ -227,12 +253,18 @@ extension Session {
             keyCount: keyRange.count, entry: entry, client: client, engine: engineReference
         )
         if batch.isObserved { observeSlowly(&call.effects) }
+        _ = run(&call)
+    }
+
+    /// Runs a command whose stripes are held, and applies its effects; true when the client waits.
+    @inline(__always)
+    private mutating func run(_ call: inout CommandCall) -> Bool {
         let mark = output.count
         var outcome = runHandler(&call, &output)
         applyEffects(&call)
         if outcome == .blocked, !startWaitingSlowly(call) { outcome = .failed }
         if outcome == .failed {
-            counters.noteFailure(entry.pointee.identifier)
+            counters.noteFailure(call.entry.pointee.identifier)
             countErrorSlowly(at: mark)
         }
         return outcome == .blocked

@@ -123,7 +123,7 @@ extension Session {
         for (index, item) in transaction.items.enumerated() {
             let began = ticks
             let list = transaction.arguments(of: item)
-            _ = run(item.entry, list, keyRange: firstKeys[index]..<firstKeys[index + 1], held: held)
+            run(item.entry, list, keyRange: firstKeys[index]..<firstKeys[index + 1], held: held)
             if client.pointee.followUp.contains(.tracking) {
                 rememberSlowly(item.entry, keyRange: firstKeys[index]..<firstKeys[index + 1])
             }
