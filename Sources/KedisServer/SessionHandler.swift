@@ -70,7 +70,9 @@ final class SessionHandler: ChannelInboundHandler {
         self.loop = loop
         descriptor = endpoint.descriptor
         session = .allocate(capacity: 1)
-        session.initialize(to: Session(engine: server.engine, endpoint: endpoint, postbox: loop.postbox, loopNumber: loop.number))
+        session.initialize(
+            to: Session(
+                engine: server.engine, endpoint: endpoint, postbox: loop.postbox, loopNumber: loop.number))
         session.pointee.client.pointee.record.receive = { [unowned self] mail in take(mail) }
     }
 

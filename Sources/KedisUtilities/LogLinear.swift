@@ -1,5 +1,5 @@
-// Buckets for durations: each doubling is cut into 128 equal parts, so that a bucket is never wider than 1/128 of what is
-// in it, from 1 ns to 137 s.
+// Buckets for durations: each doubling is cut into 128 equal parts, so that a bucket is never wider than 1/128 of what
+// is in it, from 1 ns to 137 s.
 //
 //      value   0 … 127        128 … 255     256 … 511     512 … 1023    …   2^36 … 2^37 - 1
 //      bucket  0 … 127, 1     128 … 255, 1  256 … 383, 2  384 … 511, 4  …   3,840 … 3,967

@@ -59,12 +59,16 @@ struct ObservabilityServerTests {
             #expect(killed.ask("MONITOR\r\n", "+OK\r\n"))
             client.send("CLIENT LIST\r\n")
             var list = ""
-            while !list.hasSuffix("\r\n"), list.utf8.count < 10_000 { list += client.read(1, timeoutMilliseconds: 1000) }
+            while !list.hasSuffix("\r\n"), list.utf8.count < 10_000 {
+                list += client.read(1, timeoutMilliseconds: 1000)
+            }
             #expect(list.contains("flags=O"))
             #expect(client.ask("CLIENT KILL SKIPME yes\r\n", ":1\r\n"))
             #expect(killed.isClosedWithin(milliseconds: 10_000))
             #expect(client.ask("PING\r\n", "+PONG\r\n"))
-            for _ in 0..<200 where server.server.engine.interest.current.hasMonitors { TestFiles.sleep(milliseconds: 10) }
+            for _ in 0..<200 where server.server.engine.interest.current.hasMonitors {
+                TestFiles.sleep(milliseconds: 10)
+            }
             #expect(!server.server.engine.interest.current.hasMonitors)
         }
     }
@@ -160,7 +164,8 @@ struct ObservabilityServerTests {
 
     @Test("A stuck event loop does not keep /healthz from saying so, and LATENCY tells of it afterwards")
     func lateness() async throws {
-        try await TestServer.with(["--metrics-port", "1", "--threads", "1", "--enable-debug-command", "yes"]) { server in
+        let directives = ["--metrics-port", "1", "--threads", "1", "--enable-debug-command", "yes"]
+        try await TestServer.with(directives) { server in
             let client = try server.connect()
             #expect(client.ask("CONFIG SET latency-monitor-threshold 100\r\n", "+OK\r\n"))
             client.send("DEBUG SLEEP 0.4\r\n")

@@ -1,5 +1,5 @@
-// Goal: every duration has its bucket, buckets follow each other without gaps, and none is wider than 1/128 of what is in
-// it; ticks become the nanoseconds that have passed.
+// Goal: every duration has its bucket, buckets follow each other without gaps, and none is wider than 1/128 of what is
+// in it; ticks become the nanoseconds that have passed.
 
 import KedisTestSupport
 import KedisUtilities

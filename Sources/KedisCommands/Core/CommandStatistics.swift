@@ -1,6 +1,6 @@
 // What is counted of each command: calls, time, refusals, failures, and how the times are spread.
 //
-//      CommandStatistics ─▶ shard of an event loop ─▶ a line for each command ─▶ its histogram, when it was first needed
+//      CommandStatistics ─▶ shard of an event loop ─▶ a line for each command ─▶ its histogram, once it is needed
 //
 // Owner: the engine. Threads: any; counters are atomics. Those of a shard are written by one event loop (sessions
 // without one share a few), so that no two threads fight for a cache line; readers add the shards up. Cost: 64 bytes a

@@ -5,8 +5,8 @@
 // nobody has used since the start is not known.
 //
 // Ownership: the engine's. Threads: any; a lock, taken for keys that belong to the biggest. A lower bound in an atomic
-// says so of most without it. Bounds: 64 keys, each of 4 KiB at most. Cost: measuring an entry, which is in the cache; a
-// stale place is put right 20 times a second, one at a time.
+// says so of most without it. Bounds: 64 keys, each of 4 KiB at most. Cost: measuring an entry, which is in the cache;
+// a stale place is put right 20 times a second, one at a time.
 
 package import KedisStore
 import KedisUtilities

@@ -1,7 +1,8 @@
 // Which commands of a pipeline are worth a look at the clock of their own.
 //
-// Up to 16 pipelined commands share one plan and one pair of readings (Session+Timing.swift). That is fair among equals:
-// short requests of commands that touch one place. It is not where one of them may take as long as a thousand others.
+// Up to 16 pipelined commands share one plan and one pair of readings (Session+Timing.swift). That is fair among
+// equals: short requests of commands that touch one place. It is not where one of them may take as long as a thousand
+// others.
 
 import KedisProtocol
 import KedisUtilities

@@ -3,12 +3,12 @@
 //      sampled access ─▶ live window: counters of keys ──(its time is over)──▶ the report ─▶ HOTKEYS GET
 //
 // Space-Saving (Metwally, Agrawal, El Abbadi, 2005): a key without a counter takes over the one with the lowest count,
-// and inherits that count as its error. A key that had more than 1/counters of all accesses is surely there. Reported is
-// what a key has had at least, count less error, so nothing that is named is there by chance of the replacement.
+// and inherits that count as its error. A key that had more than 1/counters of all accesses is surely there. Reported
+// is what a key has had at least, count less error, so nothing that is named is there by chance of the replacement.
 //
-// Ownership: the engine's. Threads: any; a lock, taken for what is in the sample. Bounds: four counters for each key that
-// is reported, 1,024 at most (or as many as are reported); keys of more than 4 KiB are passed over. Cost: a walk over
-// the counters, which are two arrays of words.
+// Ownership: the engine's. Threads: any; a lock, taken for what is in the sample. Bounds: four counters for each key
+// that is reported, 1,024 at most (or as many as are reported); keys of more than 4 KiB are passed over. Cost: a walk
+// over the counters, which are two arrays of words.
 
 import KedisStore
 import KedisUtilities

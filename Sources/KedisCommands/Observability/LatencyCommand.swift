@@ -27,7 +27,7 @@ enum LatencyCommand {
                 .array("time in seconds and milliseconds of each sample, oldest first"), history),
             reading(
                 "LATEST", "Returns the newest sample of each event.", arity: 2,
-                .array("for each event its name, when it was, the newest and the longest time in milliseconds"), latest),
+                .array("for each event its name, when it was, its newest and its longest time in ms"), latest),
             CommandSpec(
                 "RESET", summary: "Forgets samples.", since: "2.8.13", group: .server, arity: -2, flags: flags,
                 locks: .none, tips: ["request_policy:all_nodes", "response_policy:all_succeeded"],

@@ -92,7 +92,8 @@ enum LatencyDoctor {
             let each = microseconds(counts.nanoseconds / counts.calls)
             let durations = engine.commandStatistics.durations(entry.pointee.identifier)
             let spread = durations.count > 0 ? ", " + percentiles(durations) : ""
-            return "\(entry.pointee.fullName.text): \(share) % of the time, \(counts.calls) calls of \(each) us\(spread)"
+            let name = entry.pointee.fullName.text
+            return "\(name): \(share) % of the time, \(counts.calls) calls of \(each) us\(spread)"
         }
     }
 

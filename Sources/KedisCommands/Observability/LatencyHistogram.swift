@@ -4,8 +4,8 @@
 //                                                                        ├▶ LatencyDistribution ─▶ percentiles, LATENCY
 //                                                                  … ────┘                          HISTOGRAM, /metrics
 //
-// Threads: any; counters are only added to. A reader gets a sum that may miss what is counted meanwhile. Cost: 31 KiB of
-// address space, of which only the touched pages become memory; one addition for each entry.
+// Threads: any; counters are only added to. A reader gets a sum that may miss what is counted meanwhile. Cost: 31 KiB
+// of address space, of which only the touched pages become memory; one addition for each entry.
 
 import KedisUtilities
 import Synchronization

@@ -41,8 +41,9 @@ extension InfoCommand {
     }
 
     /// `p50=1.003,p99=2.007`
-    private static func list(_ durations: LatencyDistribution, at percentiles: [(text: String, value: Double)]) -> String
-    {
+    private static func list(
+        _ durations: LatencyDistribution, at percentiles: [(text: String, value: Double)]
+    ) -> String {
         percentiles.map { text, value in
             "p\(text)=\(formatFixed(Double(durations.nanoseconds(atPercentile: value)) / 1000, 3))"
         }.joined(separator: ",")

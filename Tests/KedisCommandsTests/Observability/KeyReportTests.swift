@@ -1,5 +1,5 @@
-// Goal: the hottest and the biggest keys are found while serving, whatever the number of the others, and memory for them
-// is bounded. Method: skewed accesses beside exact counts.
+// Goal: the hottest and the biggest keys are found while serving, whatever the number of the others, and memory for
+// them is bounded. Method: skewed accesses beside exact counts.
 
 import KedisProtocol
 import KedisStore
