@@ -6,9 +6,8 @@ import KedisUtilities
 enum MonitorCommand {
     static let spec = CommandSpec(
         "MONITOR", summary: "Shows all commands of all clients from now on.", since: "1.0.0", group: .server,
-        arity: 1, flags: [.admin, .noScript, .loading, .stale], locks: .none,
-        replies: [.simple("OK, then a line for each command: time, database, client, arguments")],
-        history: [("6.0.0", "What could be a secret is hidden."), ("6.2.0", "RESET ends it.")], handler: run
+        complexity: "", arity: 1, flags: [.admin, .noScript, .loading, .stale], locks: .none,
+        replies: [.simple("OK, then a line for each command: time, database, client, arguments")], handler: run
     )
 
     static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
