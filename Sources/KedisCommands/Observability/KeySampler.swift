@@ -12,26 +12,30 @@ struct KeySampler {
     private var interval: UInt32 = 0
     /// Keys to let pass.
     private var gap = 0
+    /// Its own, so that what commands draw does not depend on what is sampled.
+    private var generator: RandomGenerator
+
+    init(seed: UInt64) { generator = RandomGenerator(seed: seed) }
 
     /// Lets `count` keys pass; true when at least one of them is in the sample. `interval` is 0 while nothing is
     /// sampled.
     @inline(__always)
-    mutating func takesAny(of count: Int, interval: UInt32, using generator: inout RandomGenerator) -> Bool {
+    mutating func takesAny(of count: Int, interval: UInt32) -> Bool {
         guard interval > 0 else { return false }
-        if interval != self.interval { restart(interval, using: &generator) }
+        if interval != self.interval { restart(interval) }
         gap &-= count
         return gap < 0
     }
 
     /// Draws the first gap too: sessions of one command each would all be in the sample otherwise.
     @inline(never)
-    private mutating func restart(_ interval: UInt32, using generator: inout RandomGenerator) {
+    private mutating func restart(_ interval: UInt32) {
         self.interval = interval
         gap = generator.next(below: Int(interval))
     }
 
     /// The index, among the `count` keys that were let pass, of the next one in the sample; nil when there is no more.
-    mutating func next(of count: Int, using generator: inout RandomGenerator) -> Int? {
+    mutating func next(of count: Int) -> Int? {
         guard gap < 0 else { return nil }
         let index = gap &+ count
         // From 1 to twice the mean less 1: the mean is kept.
@@ -46,7 +50,7 @@ extension Session {
     mutating func sampleKeysSlowly(held: StripeSet) {
         let keyspace = store.keyspace(
             client.pointee.databaseIndex, nowMilliseconds: batch.nowMilliseconds, held: held)
-        while let index = keySampler.next(of: keys.count, using: &client.pointee.random), index < keys.count {
+        while let index = keySampler.next(of: keys.count), index < keys.count {
             let key = keys.base[index]
             // What is planned and not locked is no key: the channel of SPUBLISH.
             guard held.contains(key.stripeIndex) else { continue }

@@ -182,8 +182,7 @@ extension Session {
         let commandCount = batch.count
         let ended = executeItems(held: stripes, began: began)
         if keySampler.takesAny(
-            of: keys.count, interval: observabilitySwitches.pointee.keyInterval.load(ordering: .relaxed),
-            using: &client.pointee.random)
+            of: keys.count, interval: observabilitySwitches.pointee.keyInterval.load(ordering: .relaxed))
         {
             sampleKeysSlowly(held: stripes)
         }

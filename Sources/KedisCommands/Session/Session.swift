@@ -40,7 +40,7 @@ package struct Session: ~Copyable {
     let observabilitySwitches: UnsafeMutablePointer<ObservabilitySwitches>
     var timing: TimingChoice
     var stageSample = StageSample()
-    var keySampler = KeySampler()
+    var keySampler: KeySampler
     /// Set while the client waits in a blocking command: see Session+Blocking.swift.
     var waiter: Waiter?
     /// Made when somebody wants to know what commands do for the first time.
@@ -69,6 +69,7 @@ package struct Session: ~Copyable {
         counters = engine.commandStatistics.shard(loopNumber ?? Int(truncatingIfNeeded: record.identifier & 7))
         observabilitySwitches = engine.observability.switches
         timing = TimingChoice(clientIdentifier: record.identifier)
+        keySampler = KeySampler(seed: UInt64(bitPattern: record.identifier))
         client = .allocate(capacity: 1)
         client.initialize(to: ClientState(record: record, random: engine.makeRandomGenerator()))
         output = ReplyWriter(version: version)
