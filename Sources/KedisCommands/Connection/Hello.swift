@@ -60,7 +60,7 @@ enum HelloCommand {
         while index < arguments.count {
             let rest = arguments.count - 1 - index
             if arguments[index].equalsIgnoringCase("AUTH"), rest >= 2 {
-                try AuthCommand.authenticate(&call, user: arguments[index + 1])
+                try AuthCommand.authenticate(&call, user: arguments[index + 1], password: arguments[index + 2])
                 index += 3
             } else if arguments[index].equalsIgnoringCase("SETNAME"), rest >= 1 {
                 try call.clientRecord.setName(arguments[index + 1])

@@ -1,7 +1,8 @@
 // The command table: from the bytes of a name to the entry that the data path works with.
 //
 // Built once from the specs, immutable afterwards, shared by all threads. Lookup: a hash over at most 32 bytes, ASCII
-// case aside, then one comparison; open addressing, at most half full.
+// case aside, then one comparison; open addressing, at most half full. `rename-command` changes the names that requests
+// use; in everything else (ACL rules, COMMAND, errors) a command keeps its own.
 
 import KedisProtocol
 package import KedisUtilities
@@ -26,6 +27,8 @@ package struct CommandEntry {
     let handlesTransaction: Bool
     let handler: CommandHandler?
     package let spec: CommandSpec
+    let categories: CommandCategories
+    let channelUse: ChannelUse
     /// The container's name in lower case; empty for a command.
     let containerName: ByteView
     /// The entries of the subcommands.
@@ -44,17 +47,39 @@ package struct CommandEntry {
 /// The hash table of command names: plain words, so that a lookup costs no reference counting. The command table owns
 /// the memory.
 struct CommandNames {
-    fileprivate let slots: UnsafeMutablePointer<UnsafePointer<CommandEntry>?>
+    fileprivate struct Slot {
+        var entry: UnsafePointer<CommandEntry>?
+        var name = ByteView.empty
+    }
+
+    fileprivate let slots: UnsafeMutablePointer<Slot>
     fileprivate let mask: Int
 
-    private static let nameByteCountMax = 32
+    static let nameByteCountMax = 32
+
+    /// The memory of the names is the caller's.
+    fileprivate init(_ entries: [(name: ByteView, entry: UnsafePointer<CommandEntry>)]) {
+        var slotCount = 16
+        while slotCount < 2 * entries.count { slotCount *= 2 }
+        slots = .allocate(capacity: slotCount)
+        slots.initialize(repeating: Slot(), count: slotCount)
+        mask = slotCount - 1
+        for (name, entry) in entries {
+            var index = Self.hash(name) & mask
+            while slots[index].entry != nil {
+                precondition(!slots[index].name.equalsIgnoringCase(name), "a command is registered twice")
+                index = (index + 1) & mask
+            }
+            slots[index] = Slot(entry: entry, name: name)
+        }
+    }
 
     /// The command of that name, ASCII case aside. O(1).
     func command(_ name: ByteView) -> UnsafePointer<CommandEntry>? {
         guard name.count <= Self.nameByteCountMax else { return nil }
         var index = Self.hash(name) & mask
-        while let entry = slots[index] {
-            if entry.pointee.name.equalsIgnoringCase(name) { return entry }
+        while let entry = slots[index].entry {
+            if slots[index].name.equalsIgnoringCase(name) { return entry }
             index = (index + 1) & mask
         }
         return nil
@@ -102,32 +127,46 @@ enum KeyPlan: Sendable {
 package final class CommandTable: @unchecked Sendable {
     // Sendable: immutable after init.
 
-    /// The commands in the order of registration, without subcommands.
+    /// The commands in the order of registration, without subcommands and without those whose name was taken away.
     package let commands: [UnsafePointer<CommandEntry>]
     /// Commands and subcommands: `identifier` is the index.
     package let entries: [UnsafePointer<CommandEntry>]
     /// From names to entries, for the data path.
     let names: CommandNames
+    /// From the names that commands have by themselves, all of them.
+    private let originalNames: CommandNames
+    /// What renamed commands are called.
+    private let newNames: [ByteView]
 
-    /// Builds the table of `specs`, whose names are all different.
-    package init(_ specs: [CommandSpec]) {
+    /// Builds the table of `specs`, whose names are all different; `renames` are valid: see `Configuration.rename`.
+    package init(_ specs: [CommandSpec], renames: [CommandRename] = []) {
         var entries: [UnsafePointer<CommandEntry>] = []
-        commands = specs.map { Self.makeEntry($0, container: nil, &entries) }
+        let all = specs.map { Self.makeEntry($0, container: nil, &entries) }
         self.entries = entries
-        var slotCount = 16
-        while slotCount < 2 * commands.count { slotCount *= 2 }
-        let slots = UnsafeMutablePointer<UnsafePointer<CommandEntry>?>.allocate(capacity: slotCount)
-        slots.initialize(repeating: nil, count: slotCount)
-        let mask = slotCount - 1
-        names = CommandNames(slots: slots, mask: mask)
-        for entry in commands {
-            var index = CommandNames.hash(entry.pointee.name) & mask
-            while let other = slots[index] {
-                precondition(other.pointee.name != entry.pointee.name, "a command is registered twice")
-                index = (index + 1) & mask
-            }
-            slots[index] = entry
+        let original = all.map { (name: $0.pointee.name, entry: $0) }
+        originalNames = CommandNames(original)
+        guard !renames.isEmpty else {
+            commands = all
+            names = CommandNames(original)
+            newNames = []
+            return
         }
+        let called = Self.apply(renames, to: original)
+        newNames = called.map(\.name)
+        names = CommandNames(called)
+        commands = called.map(\.entry)
+    }
+
+    /// Under which names commands are called, in memory of their own; without those that have none any more.
+    private static func apply(
+        _ renames: [CommandRename], to original: [(name: ByteView, entry: UnsafePointer<CommandEntry>)]
+    ) -> [(name: ByteView, entry: UnsafePointer<CommandEntry>)] {
+        var called = original.map { (name: $0.name.text, entry: $0.entry) }
+        for rename in renames {
+            guard let index = called.firstIndex(where: { $0.name == rename.name.asciiUppercase }) else { continue }
+            called[index].name = rename.newName.asciiUppercase
+        }
+        return called.filter { !$0.name.isEmpty }.map { (permanentCopy($0.name), $0.entry) }
     }
 
     deinit {
@@ -137,7 +176,9 @@ package final class CommandTable: @unchecked Sendable {
             UnsafeMutablePointer(mutating: entry).deinitialize(count: 1)
             entry.deallocate()
         }
+        for name in newNames { name.base.deallocate() }
         names.slots.deallocate()
+        originalNames.slots.deallocate()
     }
 
     /// The command of that name, ASCII case aside. O(1).
@@ -149,10 +190,15 @@ package final class CommandTable: @unchecked Sendable {
     }
 
     /// The entry for `get` or `config|get`.
-    package func find(fullName: ByteView) -> UnsafePointer<CommandEntry>? {
-        guard let bar = fullName.firstIndex(of: 0x7C) else { return command(fullName) }
-        guard let container = command(fullName[0..<bar]) else { return nil }
-        return subcommand(fullName[bar + 1..<fullName.count], of: container)
+    package func find(fullName: ByteView) -> UnsafePointer<CommandEntry>? { find(fullName, in: names) }
+
+    /// The same by the names that commands have by themselves.
+    package func find(originalName: ByteView) -> UnsafePointer<CommandEntry>? { find(originalName, in: originalNames) }
+
+    private func find(_ name: ByteView, in names: CommandNames) -> UnsafePointer<CommandEntry>? {
+        guard let bar = name.firstIndex(of: 0x7C) else { return names.command(name) }
+        guard let container = names.command(name[0..<bar]) else { return nil }
+        return subcommand(name[bar + 1..<name.count], of: container)
     }
 
     private static func makeEntry(
@@ -168,7 +214,9 @@ package final class CommandTable: @unchecked Sendable {
                 identifier: entries.count, fullName: fullName, name: permanentCopy(spec.name), arity: spec.arity,
                 flags: spec.flags, locks: spec.locks, keyPlan: keyPlan, isBatchable: isBatchable(spec),
                 walksKeyspace: walksKeyspace(spec), handlesTransaction: transactionNames.contains(fullName.text),
-                handler: spec.handler, spec: spec, containerName: container ?? .empty, subcommands: subcommands
+                handler: spec.handler, spec: spec, categories: CommandCategories(spec),
+                channelUse: ChannelUse(commandName: fullName), containerName: container ?? .empty,
+                subcommands: subcommands
             )
         )
         entries.append(UnsafePointer(entry))

@@ -11,9 +11,7 @@ func resolve(_ arguments: ArgumentList, in names: CommandNames) throws(CommandEr
     guard var entry = names.command(arguments[0]) else { throw unknownCommand(arguments) }
     if !entry.pointee.subcommands.isEmpty, arguments.count > 1 || entry.pointee.handler == nil {
         guard arguments.count > 1 else { throw .wrongArity(entry) }
-        guard let subcommand = entry.pointee.subcommand(arguments[1]) else {
-            throw unknownSubcommand(arguments, of: entry)
-        }
+        guard let subcommand = entry.pointee.subcommand(arguments[1]) else { throw unknownSubcommand(arguments) }
         entry = subcommand
     }
     guard entry.pointee.accepts(argumentCount: arguments.count) else { throw .wrongArity(entry) }
@@ -36,11 +34,11 @@ private func unknownCommand(_ arguments: ArgumentList) -> CommandError {
 }
 
 @inline(never)
-private func unknownSubcommand(_ arguments: ArgumentList, of entry: UnsafePointer<CommandEntry>) -> CommandError {
+private func unknownSubcommand(_ arguments: ArgumentList) -> CommandError {
     var text: [UInt8] = ByteView("ERR unknown subcommand '").bytes
     text += sanitized(arguments[1], byteCountMax: 128)
     text += ByteView("'. Try ").buffer
-    text += entry.pointee.name.buffer
+    text += sanitized(arguments[0], byteCountMax: 128).map(asciiUppercased)
     text += ByteView(" HELP.").buffer
     return .text(text)
 }

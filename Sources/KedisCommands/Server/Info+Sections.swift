@@ -109,6 +109,9 @@ extension InfoCommand {
         text.add("total_active_defrag_time", maintenance.total)
         text.add("current_active_defrag_time", maintenance.current)
         text.add("total_error_replies", counters.errorReplies.load(ordering: .relaxed))
+        for reason in AccessLogReason.allCases {
+            text.add(reason.fieldName, source.engine.access.log.refusedCount(reason))
+        }
         HostFacts("stats", source).writeRest(&text)
     }
 

@@ -72,10 +72,11 @@ extension Session {
         guard !transaction.isAborted else {
             return .literal("EXECABORT Transaction discarded because of previous errors.")
         }
-        let conditions = batch.conditions.union(client.pointee.conditions)
+        // Permissions are looked at command by command, when it is their turn.
+        let conditions = batch.conditions.union(client.pointee.conditions).subtracting(.restricted)
         for item in transaction.items {
-            guard let error = admit(item.entry, under: conditions) else { continue }
-            return .discarded(because: error)
+            let refusal = admit(item.entry, transaction.arguments(of: item), of: client, under: conditions)
+            if let refusal { return .discarded(because: refusal.error(item.entry, client)) }
         }
         return nil
     }
@@ -115,6 +116,8 @@ extension Session {
         output.array(transaction.items.count)
         for (index, item) in transaction.items.enumerated() {
             let began = engine.clock.monotonicNanoseconds()
+            followAccess()
+            if refusedInTransaction(item.entry, transaction.arguments(of: item)) { continue }
             _ = run(
                 item.entry, transaction.arguments(of: item),
                 keyRange: firstKeys[index]..<firstKeys[index + 1], held: held)
