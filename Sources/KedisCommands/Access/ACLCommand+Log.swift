@@ -10,7 +10,6 @@ extension ACLCommand {
         complexity: "O(N), N being the number of entries told", arity: -2, flags: administrators, locks: .none,
         arguments: [.oneOf("operation", optional: true, [ArgumentSpec("count", .integer), .token("RESET")])],
         replies: [.array("a map for each entry, 10 of them unless told otherwise"), .simple("OK, to RESET")],
-        history: [("7.2.0", "The fields `entry-id`, `timestamp-created` and `timestamp-last-updated`.")],
         handler: log
     )
 

@@ -13,7 +13,9 @@ extension ACLCommand {
             ArgumentSpec("rule", .string, isOptional: true, isMultiple: true),
         ],
         replies: [.ok],
-        history: [("6.2.0", "Rules about channels."), ("7.0.0", "Selectors, and keys that may only be read or written.")],
+        history: [
+            ("6.2.0", "Rules about channels."), ("7.0.0", "Selectors, and keys that may only be read or written."),
+        ],
         handler: set
     )
 
@@ -143,7 +145,6 @@ extension ACLCommand {
             throw error
         }
         guard let denial = user.rules.denial(of: entry, request) else { return reply.ok() }
-        let argument = request[denial.argumentIndex].bytes
-        denial.description(entry, argument, userName: user.name).withView { reply.bulk($0) }
+        denial.description(entry, request).withView { reply.bulk($0) }
     }
 }

@@ -14,7 +14,7 @@ enum ACLCommand {
         complexity: "That of the subcommand", arity: -2, flags: [],
         differences: [
             "A user has at most 4096 rules in 4 MiB, and there are at most 100,000 users.",
-            "Descriptions and error texts are those of Redis 7.2.",
+            "ACL LIST, GETUSER and LOG tell users and entries as Redis 7.2 does.",
         ],
         subcommands: [
             CommandSpec(
@@ -25,8 +25,9 @@ enum ACLCommand {
             ),
             deleteSpec, tryOutSpec,
             CommandSpec(
-                "GENPASS", summary: "Makes a password that nobody can guess.", since: "6.0.0", group: .server, arity: -2,
-                flags: everybody, locks: .none, arguments: [ArgumentSpec("bits", .integer, isOptional: true)],
+                "GENPASS", summary: "Makes a password that nobody can guess.", since: "6.0.0", group: .server,
+                arity: -2, flags: everybody, locks: .none,
+                arguments: [ArgumentSpec("bits", .integer, isOptional: true)],
                 replies: [.bulk("hexadecimal digits, 64 unless told otherwise")], handler: generatePassword
             ),
             getSpec,

@@ -3,8 +3,9 @@
 //      ACL SETUSER ─▶ rules ─▶ a new snapshot (UserRules) in the user ─▶ the generation moves on
 //      a session ─▶ sees another generation before its next batch ─▶ takes the snapshot of its user (Session+Access)
 //
-// Ownership: the engine's. Threads: any; the table of users, the snapshot in a user and the log have locks of their own,
-// and changes happen one after another under `changing`. Cost: nothing on the data path but the load of the generation.
+// Ownership: the engine's. Threads: any; the table of users, the snapshot in a user and the log have locks of their
+// own, and changes happen one after another under `changing`. Cost: nothing on the data path but the load of the
+// generation.
 // Bounds: `userCountMax`, and those of a definition (UserDefinition.swift).
 
 import KedisProtocol
@@ -79,7 +80,7 @@ package final class AccessControl: Sendable {
     /// New clients must say who they are.
     package var needsAuthentication: Bool { !defaultUser.rules.definition.letsAnybodyIn }
 
-    /// The user, if the password is right and it may log in. As long for a name that does not exist as for one that does.
+    /// The user, if the password is right and it may log in. The password is hashed for names that do not exist, too.
     func authenticate(_ name: ByteView, _ password: ByteView) -> User? {
         let user = find(name.bytes)
         let definition = (user ?? defaultUser).rules.definition
@@ -133,8 +134,8 @@ package final class AccessControl: Sendable {
         }
     }
 
-    /// ACL LOAD: puts these users in the place of all that there are. `default` stays the same user with other rules, as
-    /// new when it is not among them; clients of all others are closed.
+    /// ACL LOAD: puts these users in the place of all that there are. `default` stays the same user with other rules,
+    /// as new when it is not among them; clients of all others are closed.
     func replaceAll(_ definitions: [(name: [UInt8], definition: UserDefinition)], clients: ClientRegistry) {
         changing.withLock { _ in
             var new: [[UInt8]: User] = [User.defaultName: defaultUser]
@@ -189,8 +190,8 @@ package final class AccessControl: Sendable {
         let after = user.rules
         guard !after.hasAllChannels else { return }
         let kept = Set(after.definition.allSelectors.flatMap(\.channels))
-        let isSuperset =
-            !before.hasAllChannels && before.definition.allSelectors.allSatisfy { $0.channels.allSatisfy(kept.contains) }
+        let had = before.definition.allSelectors.flatMap(\.channels)
+        let isSuperset = !before.hasAllChannels && had.allSatisfy(kept.contains)
         guard !isSuperset else { return }
         for record in clients.all where record.currentUser === user { record.postbox.send(.closeIfRevoked(record)) }
     }

@@ -63,8 +63,8 @@ package final class AccessLog: Sendable {
         var updatedMilliseconds: Int64
 
         init(
-            _ reason: AccessLogReason, _ context: AccessLogContext, object: ByteView, userName: [UInt8], client: [UInt8],
-            nowMilliseconds: Int64
+            _ reason: AccessLogReason, _ context: AccessLogContext, object: ByteView, userName: [UInt8],
+            client: [UInt8], nowMilliseconds: Int64
         ) {
             self.reason = reason
             self.context = context

@@ -4,7 +4,8 @@
 //      one load before a batch ─▶ the same generation: nothing to do
 //                              └▶ another one: the user's rules anew; is the user gone? must the client log in?
 //
-// So a change holds for the next batch of every client. What a client sends behind its own ACL SETUSER is another batch.
+// So a change holds for the next batch of every client. What a client sends behind its own ACL SETUSER is another
+// batch.
 
 import KedisProtocol
 import KedisStore
@@ -100,7 +101,8 @@ extension Session {
         parser.isUnauthenticated = isUnauthenticated
         parser.limits = isUnauthenticated ? .unauthenticated : ParserLimits()
         let configured = engine.configuration.bulkByteCountMax.load(ordering: .relaxed)
-        parser.limits.bulkByteCountMax = isUnauthenticated ? min(configured, parser.limits.bulkByteCountMax) : configured
+        let limit = parser.limits.bulkByteCountMax
+        parser.limits.bulkByteCountMax = isUnauthenticated ? min(configured, limit) : configured
     }
 
     /// The reply to a refused command; one without permission is logged.
@@ -112,7 +114,7 @@ extension Session {
             let isInTransaction = client.pointee.transaction != nil
             call(of: entry, list).noteDenial(denial, isInTransaction ? .transaction : .topLevel, of: entry, list)
         }
-        return refusal.error(entry, client)
+        return refusal.error(entry)
     }
 
     /// EXEC: whether permission for a command is gone since it was collected, which is its reply then.
@@ -169,22 +171,25 @@ extension CommandCall {
 
 extension AccessDenial {
     /// The reply to a command. Which key or channel it was is not told: others may have chosen it.
-    func error(_ entry: UnsafePointer<CommandEntry>, userName: [UInt8]) -> CommandError {
+    func error(_ entry: UnsafePointer<CommandEntry>) -> CommandError {
         switch reason {
-        case .command: .text(Array("NOPERM ".utf8) + description(entry, [], userName: userName))
-        case .key: .literal("NOPERM No permissions to access a key")
-        case .channel: .literal("NOPERM No permissions to access a channel")
+        case .command:
+            .joined("NOPERM this user has no permissions to run the '", entry.pointee.fullName, "' command")
+        case .key: .literal("NOPERM this user has no permissions to access one of the keys used as arguments")
+        case .channel:
+            .literal("NOPERM this user has no permissions to access one of the channels used as arguments")
         }
     }
 
-    /// What ACL DRYRUN says, `argument` being the one that is the reason.
-    func description(_ entry: UnsafePointer<CommandEntry>, _ argument: [UInt8], userName: [UInt8]) -> [UInt8] {
-        let user = Array("User ".utf8) + userName + Array(" has no permissions to ".utf8)
-        return switch reason {
-        case .command: user + Array("run the '".utf8) + entry.pointee.fullName.bytes + Array("' command".utf8)
-        case .key: user + Array("access the '".utf8) + argument + Array("' key".utf8)
-        case .channel: user + Array("access the '".utf8) + argument + Array("' channel".utf8)
-        }
+    /// What ACL DRYRUN says about the request.
+    func description(_ entry: UnsafePointer<CommandEntry>, _ request: ArgumentList) -> [UInt8] {
+        let (verb, object, kind): (StaticString, ByteView, StaticString) =
+            switch reason {
+            case .command: ("run", entry.pointee.fullName, "command")
+            case .key: ("access", request[argumentIndex], "key")
+            case .channel: ("access", request[argumentIndex], "channel")
+            }
+        return Array("This user has no permissions to \(verb) the '".utf8) + object.buffer + Array("' \(kind)".utf8)
     }
 
     /// The reply to a command of a transaction.

@@ -1,5 +1,5 @@
-// A user as rules, in the order and the words in which ACL LIST, GETUSER and files have them: given to ACL SETUSER, they
-// make the same user.
+// A user as rules, in the order and the words in which ACL LIST, GETUSER and files have them: given to ACL SETUSER,
+// they make the same user.
 
 import KedisUtilities
 
@@ -43,11 +43,19 @@ extension AccessSelector {
 
     var keysDescription: [UInt8] {
         guard !hasAllKeys else { return Array("~*".utf8) }
-        return Array(keyPatterns.map { Array($0.permission.prefix.utf8) + $0.bytes }.joined(separator: [0x20]))
+        return Array(keyPatterns.map { $0.description }.joined(separator: [0x20]))
     }
 
     var channelsDescription: [UInt8] {
         guard !hasAllChannels else { return Array("&*".utf8) }
         return Array(channels.map { [UInt8(ascii: "&")] + $0 }.joined(separator: [0x20]))
+    }
+}
+
+extension KeyPattern {
+    fileprivate var description: [UInt8] {
+        // As `~*` it would be read as `allkeys`, which no other pattern may follow.
+        let prefix = bytes == [0x2A] && permission == [.read, .write] ? "%RW~" : permission.prefix
+        return Array(prefix.utf8) + bytes
     }
 }

@@ -3,9 +3,9 @@
 //      may the command run whatever its arguments are? ─▶ one bit           nearly every command of every user
 //      otherwise, selector by selector: command ─▶ its keys ─▶ its channels, until one of them allows all of it
 //
-// Ownership: counted; the user has the current one, sessions the one that they saw last (Session+Access.swift). Threads:
-// any, immutable. Cost: patterns are plain bytes in one piece of memory, so that a check counts no references and
-// allocates nothing: a bit test, or the matching of each key with patterns until one fits.
+// Ownership: counted; the user has the current one, sessions the one that they saw last (Session+Access.swift).
+// Threads: any, immutable. Cost: patterns are plain bytes in one piece of memory, so that a check counts no references
+// and allocates nothing: a bit test, or the matching of each key with patterns until one fits.
 
 import KedisProtocol
 import KedisUtilities
@@ -179,7 +179,7 @@ private struct CompiledSelector {
         return use.range(in: arguments).first { !allows(arguments[$0], asPattern: use == .subscribeToPatterns) }
     }
 
-    /// A channel is matched; a pattern must be the same as one of ours, since no matching tells what another one covers.
+    /// A channel is matched; a pattern must be the same as one of ours, since no match tells what another one covers.
     func allows(_ channel: ByteView, asPattern isPattern: Bool) -> Bool {
         for pattern in channels {
             let isAllowed =

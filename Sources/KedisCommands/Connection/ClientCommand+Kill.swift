@@ -60,7 +60,9 @@ extension ClientCommand {
     static func kill(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         let isOldForm = call.arguments.count == 3
         let filter =
-            isOldForm ? Filter(address: call.arguments[2].text, skipsSelf: false) : try readFilter(call.arguments, call.engine.access)
+            isOldForm
+            ? Filter(address: call.arguments[2].text, skipsSelf: false)
+            : try readFilter(call.arguments, call.engine.access)
         var killCount = 0
         for record in call.engine.clients.all where filter.matches(record) {
             if record === call.clientRecord {

@@ -33,12 +33,10 @@ enum Refusal {
     case denied(AccessDenial)
 
     /// The reply.
-    func error(
-        _ entry: UnsafePointer<CommandEntry>, _ client: UnsafeMutablePointer<ClientState>
-    ) -> CommandError {
+    func error(_ entry: UnsafePointer<CommandEntry>) -> CommandError {
         switch self {
         case .error(let error): error
-        case .denied(let denial): denial.error(entry, userName: client.pointee.access.user.name)
+        case .denied(let denial): denial.error(entry)
         }
     }
 }

@@ -1,5 +1,5 @@
-// Lines of the configuration that are no directives with a value: `rename-command` and `user`. Any number of each; CONFIG
-// GET knows nothing of them.
+// Lines of the configuration that are no directives with a value: `rename-command` and `user`. Any number of each;
+// CONFIG GET knows nothing of them.
 
 import KedisStore
 import KedisUtilities

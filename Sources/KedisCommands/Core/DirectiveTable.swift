@@ -2,8 +2,8 @@
 // reads also has an atomic in Configuration.
 
 let directiveTable: [DirectiveSpec] =
-    networkDirectives + accessDirectives + clientDirectives + dataDirectives + listDirectives + setDirectives + sortedSetDirectives
-    + hashDirectives + streamDirectives
+    networkDirectives + accessDirectives + clientDirectives + dataDirectives + listDirectives + setDirectives
+    + sortedSetDirectives + hashDirectives + streamDirectives
     + memoryDirectives + lazyFreeDirectives + processDirectives
 
 private let anySize: ClosedRange<Int64> = 0...Int64.max

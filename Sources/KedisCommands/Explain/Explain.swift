@@ -100,7 +100,7 @@ struct Explanation: ~Copyable {
                 let isRefusing = check.isAboutPermissions ? isDenied : check.refuses(found.pointee.flags)
                 return (check, conditions.contains(check.condition) && isRefusing)
             }
-            if let decision { throw decision.error(found, client) }
+            if let decision { throw decision.error(found) }
             before = clock.monotonicNanoseconds()
             stripes = try KedisCommands.plan(found, subject, in: engine.store.handle, into: &keys)
             lap(&timings, "plan")

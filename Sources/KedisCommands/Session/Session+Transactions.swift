@@ -76,7 +76,7 @@ extension Session {
         let conditions = batch.conditions.union(client.pointee.conditions).subtracting(.restricted)
         for item in transaction.items {
             let refusal = admit(item.entry, transaction.arguments(of: item), of: client, under: conditions)
-            if let refusal { return .discarded(because: refusal.error(item.entry, client)) }
+            if let refusal { return .discarded(because: refusal.error(item.entry)) }
         }
         return nil
     }
