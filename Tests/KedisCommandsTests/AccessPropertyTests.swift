@@ -43,7 +43,7 @@ struct AccessPropertyTests {
             for (index, request) in requests.enumerated() {
                 let (got, wanted) = (tries.kedis[index], tries.oracle[index])
                 counts.note(wanted)
-                guard got != wanted else { continue }
+                guard got != wanted, !servers.isRefusedAnyway(request, got), !isExempt(request) else { continue }
                 record(try servers.line("u"), request, got, wanted)
                 differenceCount += 1
             }
@@ -52,6 +52,11 @@ struct AccessPropertyTests {
         // Otherwise the rules and requests do not meet, and the test shows nothing.
         for count in [counts.allowed, counts.command, counts.key] { #expect(count * 12 > counts.total, "\(counts)") }
         #expect(counts.channel * 200 > counts.total, "\(counts)")
+    }
+
+    /// redis-server finds no key in PFMERGE without a source and lets everybody write it; here the permission is needed.
+    private func isExempt(_ request: [[UInt8]]) -> Bool {
+        request.count == 2 && String(decoding: request[0], as: UTF8.self).lowercased() == "pfmerge"
     }
 
     private func record(_ rules: [[UInt8]], _ request: [[UInt8]], _ got: Reply?, _ wanted: Reply?) {
@@ -120,6 +125,17 @@ private final class AccessServers {
         (try askKedis(requests), try askOracle(requests))
     }
 
+    /// Whether Kedis allows a request only because its words are wrong, so that the command touches no key.
+    func isRefusedAnyway(_ request: [[UInt8]], _ got: Reply) -> Bool {
+        guard case .simple = got else { return false }
+        var decoder = ReplyDecoder()
+        decoder.append(TestSession(TestEngine().engine).send(RespRunner.encode(request)))
+        guard case .error(let bytes)? = try? decoder.next() else { return false }
+        let text = String(decoding: bytes, as: UTF8.self)
+        return ["syntax", "integer", "float", "out of range", "should be", "must be", "numkeys", "unsupported"]
+            .contains { text.contains($0) }
+    }
+
     private func askKedis(_ requests: [[[UInt8]]]) throws -> [Reply] {
         var decoder = ReplyDecoder()
         decoder.append(session.send(requests.flatMap { RespRunner.encode($0) }))
@@ -171,7 +187,8 @@ private final class AccessServers {
             if isLast { text.removeLast() }
             guard let sign = text.first, sign == "+" || sign == "-", text.dropFirst().first != "@" else { continue }
             let words = text.dropFirst().split(separator: "|").map(String.init)
-            guard !names.contains(words[0]), !names.contains(words.joined(separator: "|")) else { continue }
+            let isContainer = words.count > 1 && names.contains { $0.hasPrefix(words[0] + "|") }
+            guard !names.contains(isContainer ? words.joined(separator: "|") : words[0]) else { continue }
             rules.remove(at: index)
             if isLast { rules[index - 1].append(UInt8(ascii: ")")) }
         }

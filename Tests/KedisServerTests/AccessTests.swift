@@ -51,14 +51,14 @@ struct AccessTests {
             let client = try server.connect()
             client.send("HELLO 3\r\n")
             let refusal = """
-                -NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
-                <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the \
-                same time\r\n
+                -NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> \
+                <pass> option can be used to authenticate the client and select the RESP protocol version at the same \
+                time\r\n
                 """
             #expect(client.read(refusal.utf8.count) == refusal)
             #expect(client.ask("HELLO 3 AUTH default no\r\n", Self.wrongPassword))
             client.send("HELLO 3 AUTH default pw SETNAME me\r\n")
-            #expect(client.read(3) == "%7\r")
+            #expect(client.read(4).hasPrefix("%7\r\n"))
         }
     }
 

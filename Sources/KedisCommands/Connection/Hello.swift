@@ -29,9 +29,9 @@ enum HelloCommand {
         guard !call.client.pointee.conditions.contains(.authenticationRequired) else {
             throw .literal(
                 """
-                NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
-                <user> <pass> option can be used to authenticate the client and select the RESP protocol version at \
-                the same time
+                NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> \
+                <pass> option can be used to authenticate the client and select the RESP protocol version at the same \
+                time
                 """
             )
         }
