@@ -15,6 +15,8 @@ package struct Keyspace {
     package let held: StripeSet
     /// Reads leave the access clock alone (CLIENT NO-TOUCH).
     package var leavesAccessClock = false
+    /// Neither misses nor new keys are reported to observers.
+    package var isQuiet = false
 
     init(handle: StoreHandle, databaseIndex: Int, nowMilliseconds: Int64, held: StripeSet) {
         self.handle = handle
@@ -27,6 +29,7 @@ package struct Keyspace {
     package func selecting(_ databaseIndex: Int) -> Keyspace {
         var other = handle.keyspace(databaseIndex, nowMilliseconds: nowMilliseconds, held: held)
         other.leavesAccessClock = leavesAccessClock
+        other.isQuiet = isQuiet
         return other
     }
 
@@ -59,6 +62,12 @@ package struct Keyspace {
         stripes + Int(truncatingIfNeeded: entry.hash >> 58)
     }
 
+    /// Reports a key that was made quietly.
+    @inline(__always)
+    package func reportCreated(_ key: Key) {
+        if shared.pointee.reportsCreated, !isQuiet { store.note(.created, databaseIndex, key.bytes) }
+    }
+
     // MARK: Lookup
 
     /// The entry of `key` for a read: counts a hit or a miss and sets the access clock. O(1).
@@ -66,6 +75,7 @@ package struct Keyspace {
         let stripe = stripe(of: key)
         guard let entry = find(key, in: stripe) else {
             stripe.pointee.statistics.misses &+= 1
+            if shared.pointee.reportsMissed, !isQuiet { store.note(.missed, databaseIndex, key.bytes) }
             return nil
         }
         stripe.pointee.statistics.hits &+= 1

@@ -51,7 +51,6 @@ enum ConfigurationPage {
         (["replicaof", "repl-backlog-size"], "There is no replication."),
         (["cluster-enabled"], "There is no cluster."),
         (["tls-port", "tls-cert-file"], "There is no TLS: put a proxy in front."),
-        (["notify-keyspace-events"], "There is no pub/sub, so no notifications."),
         (["slowlog-log-slower-than", "latency-monitor-threshold"], "There is no slow log; `EXPLAIN ANALYZE` measures one command."),
         (["loadmodule"], "There are no modules."),
         (["pidfile", "supervised", "syslog-enabled"], "Kedis stays in the foreground and logs to standard output or `logfile`."),
@@ -75,6 +74,7 @@ enum ConfigurationPage {
         case .list: "words"
         case .saveRules: "pairs of seconds and changes"
         case .outputLimits: "groups of class, hard limit, soft limit, seconds"
+        case .keyspaceEvents: "letters"
         }
     }
 

@@ -34,7 +34,7 @@ extension Session {
     /// The same for what is planned in `keys`.
     mutating func observe(held: StripeSet, isChanging: Bool) -> StripeSet {
         guard !engine.interest.current.isEmpty else { return held }
-        let observer = observer ?? EffectObserver(engine)
+        let observer = observer ?? EffectObserver(engine, client)
         self.observer = observer
         batch.isObserved = true
         var held = held
@@ -62,6 +62,7 @@ extension Session {
     mutating func endServiceSlowly() {
         batch.isObserved = false
         guard let observer else { return }
+        observer.ringBells()
         observer.services.wakeServed()
         observer.services.serveDeferred(engine, observer)
     }
@@ -140,7 +141,9 @@ extension Session {
 
     /// The client is gone: nobody serves it any more, and it gets no messages.
     package mutating func leave() {
+        client.pointee.record.isGone.store(true, ordering: .releasing)
         client.pointee.endSubscriptions()
+        engine.endTracking(client)
         guard let waiter else { return }
         self.waiter = nil
         Self.abandon(waiter, engine)

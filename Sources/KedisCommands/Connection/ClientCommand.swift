@@ -11,7 +11,7 @@ enum ClientCommand {
         "CLIENT", summary: "Groups the commands about connections.", since: "2.4.0", group: .connection,
         complexity: "That of the subcommand", arity: -2, flags: [],
         differences: [
-            "CACHING, GETREDIR, PAUSE, TRACKING, TRACKINGINFO and UNPAUSE are not there.",
+            "PAUSE and UNPAUSE are not there.",
             "SETINFO and NO-TOUCH are those of Redis 7.2.",
         ],
         subcommands: [
@@ -66,7 +66,7 @@ enum ClientCommand {
                 replies: [.ok], handler: setName
             ),
             unblockSpec,
-        ]
+        ] + trackingSpecs
     )
 
     private static let enabled = ArgumentSpec.oneOf("enabled", [.token("ON"), .token("OFF")])

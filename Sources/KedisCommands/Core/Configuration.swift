@@ -52,6 +52,8 @@ package final class Configuration: Sendable {
     package static let stringByteCountMax = Int(UInt32.max)
     /// `hll-sparse-max-bytes`
     package let hyperLogLogSparseByteCountMax = Atomic<Int>(0)
+    /// `tracking-table-max-keys`; 0 for no limit.
+    let trackedKeyCountMax = Atomic<Int>(0)
     /// `client-query-buffer-limit`
     package let queryBufferByteCountMax = Atomic<Int>(1 << 30)
     /// `client-output-buffer-limit`
@@ -267,13 +269,21 @@ package final class Configuration: Sendable {
         refreshHotValues()
     }
 
-    package func outputLimits(isSubscriber: Bool) -> HotOutputLimits {
-        isSubscriber ? subscriberOutputLimits : normalOutputLimits
+    /// The bytes of output beyond which a client is closed at once; 0 for no limit.
+    @inline(__always)
+    package func outputByteCountMax(isSubscriber: Bool) -> Int {
+        isSubscriber ? subscriberOutputLimits.hard : normalOutputLimits.hard
+    }
+
+    /// The bytes of output beyond which a client is closed when that lasts for `seconds`; 0 for no limit.
+    package func softOutputLimit(isSubscriber: Bool) -> (byteCount: Int, seconds: Int) {
+        isSubscriber ? subscriberOutputLimits.soft : normalOutputLimits.soft
     }
 
     private func refreshHotValues() {
         bulkByteCountMax.store(min(integer("proto-max-bulk-len"), Self.stringByteCountMax), ordering: .relaxed)
         hyperLogLogSparseByteCountMax.store(integer("hll-sparse-max-bytes"), ordering: .relaxed)
+        trackedKeyCountMax.store(integer("tracking-table-max-keys"), ordering: .relaxed)
         queryBufferByteCountMax.store(integer("client-query-buffer-limit"), ordering: .relaxed)
         let output = OutputLimits(text("client-output-buffer-limit"))
         normalOutputLimits.set(output.normal)

@@ -25,6 +25,8 @@ package enum DirectiveKind: Sendable {
     case saveRules
     /// Groups of class, hard limit, soft limit and seconds.
     case outputLimits
+    /// Letters of classes of keyspace events.
+    case keyspaceEvents
 
     /// Whether a line of a file may give several words.
     package var takesSeveralWords: Bool {
@@ -86,6 +88,7 @@ extension DirectiveSpec {
         case .list: words(of: text).joined(separator: " ")
         case .saveRules: try normaliseSaveRules(text)
         case .outputLimits: try OutputLimits(previous).changed(by: text).text
+        case .keyspaceEvents: try normaliseKeyspaceEvents(text)
         }
     }
 
@@ -100,6 +103,13 @@ extension DirectiveSpec {
             throw DirectiveReason(text: "argument couldn't be parsed into an integer")
         }
         return String(try bounded(value, range))
+    }
+
+    private func normaliseKeyspaceEvents(_ text: String) throws(DirectiveReason) -> String {
+        guard let classes = KeyspaceEventClasses(text) else {
+            throw DirectiveReason(text: "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")
+        }
+        return classes.text
     }
 
     private func normaliseOctal(_ text: String, _ range: ClosedRange<Int64>) throws(DirectiveReason) -> String {

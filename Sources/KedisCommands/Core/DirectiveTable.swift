@@ -83,6 +83,10 @@ private let accessDirectives: [DirectiveSpec] = [
 
 private let clientDirectives: [DirectiveSpec] = [
     DirectiveSpec(
+        "tracking-table-max-keys", .integer(anyCount), default: "1000000", .atRunTime,
+        "The most keys that are remembered for clients that track what they read; 0 for no limit."
+    ),
+    DirectiveSpec(
         "timeout", .integer(anyCount), default: "0", .atRunTime,
         "Seconds after which an idle client is closed; 0 for never."
     ),
@@ -262,6 +266,14 @@ private let lazyFreeDirectives: [DirectiveSpec] = [
 }
 
 private let processDirectives: [DirectiveSpec] = [
+    DirectiveSpec(
+        "notify-keyspace-events", .keyspaceEvents, default: "", .atRunTime,
+        """
+        Which events of keys are published: `K` to `__keyspace@<db>__:<key>` and `E` to `__keyevent@<db>__:<event>`, \
+        and of which kinds: `g` generic, `$` strings, `l` lists, `s` sets, `h` hashes, `z` sorted sets, `t` streams, \
+        `x` expired, `e` evicted, `A` for all of these, `n` new keys, `m` reads that miss. Empty for none.
+        """
+    ),
     DirectiveSpec(
         "hz", .integer(anyCount), default: "10", .atRunTime,
         "Accepted for compatibility: background work has its own pace."

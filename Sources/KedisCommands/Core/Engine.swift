@@ -49,6 +49,10 @@ package final class Engine: Sendable {
     let watches: WatchTable
     /// Who listens to which channel.
     let hub: MessageHub
+    /// Who has read which key.
+    let tracking: TrackingTable
+    /// Tells whoever listens what happens to keys.
+    let notifier: KeyspaceNotifier
     package let commandStatistics: CommandStatistics
     package let startedMilliseconds: Int64
     /// DEBUG SET-ACTIVE-EXPIRE: whether the background tick removes what is due.
@@ -65,7 +69,9 @@ package final class Engine: Sendable {
         let table = table ?? CommandTable(allCommandSpecs, renames: configuration.renames)
         waiters = WaiterTable(interest)
         watches = WatchTable(interest)
+        tracking = TrackingTable(interest)
         hub = MessageHub(seed: store.seed)
+        notifier = KeyspaceNotifier(hub, interest)
         self.store = store
         self.configuration = configuration
         self.host = host
@@ -78,6 +84,18 @@ package final class Engine: Sendable {
         access = AccessControl(table: table, configuration: configuration, host: host)
         memory = MemoryGauge(seed: seed)
         store.setAccessTracking(configuration.accessTracking)
+        store.observeKeyEvents { [notifier, tracking, interest, seed = store.seed] event, databaseIndex, key in
+            if interest.current.hasTracking { tracking.note(event, Key(key, seed: seed)) }
+            notifier.notify(event, key: key, databaseIndex: databaseIndex)
+        }
+        applyNotifications()
+    }
+
+    private func applyNotifications() {
+        let classes = KeyspaceEventClasses(configuration.text("notify-keyspace-events")) ?? []
+        notifier.set(classes)
+        store.reportKeyEvents(
+            created: classes.isOn && classes.contains(.created), missed: classes.isOn && classes.contains(.missed))
     }
 
     /// Lets the store and the host follow directives that CONFIG SET has changed; nil, or why one cannot be applied.
@@ -86,6 +104,7 @@ package final class Engine: Sendable {
         if names.contains(where: { $0 == "maxmemory-policy" || $0.hasPrefix("lfu-") }) {
             store.setAccessTracking(configuration.accessTracking)
         }
+        if names.contains("notify-keyspace-events") { applyNotifications() }
         if names.contains(where: { $0.hasPrefix("maxmemory") }) { memory.requestEviction() }
         if names.contains("maxmemory") { warnAboutLimit() }
         if names.contains("requirepass") { access.setDefaultPassword(configuration.text("requirepass")) }

@@ -18,6 +18,10 @@ package struct Interest: Sendable {
     fileprivate static let watcherUnit: UInt64 = 1 << 24
     fileprivate static let watcherMask: UInt64 = waiterMask << 24
 
+    fileprivate static let notifications: UInt64 = 1 << 48
+
+    fileprivate static let tracking: UInt64 = 1 << 49
+
     fileprivate let bits: UInt64
 
     init(bits: UInt64 = 0) { self.bits = bits }
@@ -30,6 +34,12 @@ package struct Interest: Sendable {
 
     /// Somebody watches a key: Transactions/WatchTable.swift.
     package var hasWatchers: Bool { bits & Interest.watcherMask != 0 }
+
+    /// Clients track what they read, or all changes: Tracking/TrackingTable.swift.
+    var hasTracking: Bool { bits & Interest.tracking != 0 }
+
+    /// Keyspace notifications are on: Notifications/KeyspaceNotifier.swift.
+    var hasNotifications: Bool { bits & Interest.notifications != 0 }
 }
 
 package final class InterestWord: Sendable {
@@ -43,6 +53,18 @@ package final class InterestWord: Sendable {
     func addWaiter() { word.wrappingAdd(Interest.waiterUnit, ordering: .relaxed) }
 
     func removeWaiter() { word.wrappingSubtract(Interest.waiterUnit, ordering: .relaxed) }
+
+    func setNotifications(_ isOn: Bool) { set(Interest.notifications, to: isOn) }
+
+    func setTracking(_ isOn: Bool) { set(Interest.tracking, to: isOn) }
+
+    private func set(_ flag: UInt64, to isOn: Bool) {
+        if isOn {
+            word.bitwiseOr(flag, ordering: .relaxed)
+        } else {
+            word.bitwiseAnd(~flag, ordering: .relaxed)
+        }
+    }
 
     func addWatcher() { word.wrappingAdd(Interest.watcherUnit, ordering: .relaxed) }
 

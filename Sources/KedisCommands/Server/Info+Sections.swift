@@ -53,7 +53,7 @@ extension InfoCommand {
         text.add("client_recent_max_input_buffer", input)
         text.add("client_recent_max_output_buffer", output)
         text.add("blocked_clients", source.engine.waiters.blockedCount.load(ordering: .relaxed))
-        text.add("tracking_clients", 0)
+        text.add("tracking_clients", source.engine.tracking.clientCount)
         text.add("clients_in_timeout_table", source.engine.waiters.timedCount.load(ordering: .relaxed))
         host.writeRest(&text)
     }
@@ -108,6 +108,9 @@ extension InfoCommand {
         text.add("active_defrag_key_misses", 0)
         text.add("total_active_defrag_time", maintenance.total)
         text.add("current_active_defrag_time", maintenance.current)
+        text.add("tracking_total_keys", source.engine.tracking.keyCount)
+        text.add("tracking_total_items", source.engine.tracking.itemCount)
+        text.add("tracking_total_prefixes", source.engine.tracking.prefixes.count)
         text.add("total_error_replies", counters.errorReplies.load(ordering: .relaxed))
         for reason in AccessLogReason.allCases {
             text.add(reason.fieldName, source.engine.access.log.refusedCount(reason))

@@ -62,6 +62,7 @@ extension Session {
             run(transaction)
         }
         keys.removeAll()
+        endCaching(exec)
         engine.commandStatistics.noteCalls(
             exec.pointee.identifier, count: 1, nanoseconds: engine.clock.monotonicNanoseconds() &- began)
         if !client.pointee.followUp.isEmpty { followUpSlowly(from: mark) }
@@ -121,6 +122,9 @@ extension Session {
             _ = run(
                 item.entry, transaction.arguments(of: item),
                 keyRange: firstKeys[index]..<firstKeys[index + 1], held: held)
+            if client.pointee.followUp.contains(.tracking) {
+                rememberSlowly(item.entry, keyRange: firstKeys[index]..<firstKeys[index + 1])
+            }
             engine.commandStatistics.noteCalls(
                 item.entry.pointee.identifier, count: 1, nanoseconds: engine.clock.monotonicNanoseconds() &- began)
         }

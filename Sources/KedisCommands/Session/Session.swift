@@ -66,7 +66,9 @@ package struct Session: ~Copyable {
     deinit {
         if let waiter { Self.abandon(waiter, engine) }
         if let watcher = client.pointee.watcher { engine.unwatch(watcher) }
+        client.pointee.record.isGone.store(true, ordering: .releasing)
         client.pointee.endSubscriptions()
+        engine.endTracking(client)
         engine.clients.remove(client.pointee.record)
         client.deinitialize(count: 1)
         client.deallocate()
@@ -191,8 +193,7 @@ package struct Session: ~Copyable {
     }
 
     private mutating func limitOutput() {
-        let limit = engine.configuration.outputLimits(isSubscriber: client.pointee.isSubscriber)
-            .hardByteCount.load(ordering: .relaxed)
+        let limit = engine.configuration.outputByteCountMax(isSubscriber: client.pointee.isSubscriber)
         output.byteCountMax = limit > 0 ? limit : .max
     }
 
@@ -200,7 +201,7 @@ package struct Session: ~Copyable {
     package mutating func deliver(_ message: Message) {
         guard !isClosing else { return }
         limitOutput()
-        message.append(to: &output)
+        message.append(to: &output, isSubscriber: client.pointee.isSubscriber)
         if output.hasOverflowed { closeForOutputSlowly(isLimited: output.overflow == .limit) }
     }
 
@@ -232,6 +233,8 @@ package struct Session: ~Copyable {
     /// Makes what happened visible to other sessions, once a read.
     private mutating func publish() {
         guard batch.executedCount > 0 else { return }
+        if let observer, observer.hasBroadcasts { observer.broadcast() }
+        if client.pointee.followUp.contains(.tracking) { limitTrackingSlowly() }
         let record = client.pointee.record
         record.lastInteractionMilliseconds.store(batch.nowMilliseconds, ordering: .relaxed)
         record.lastCommand.store(batch.lastCommand, ordering: .relaxed)
