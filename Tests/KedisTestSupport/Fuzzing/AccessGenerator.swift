@@ -41,7 +41,7 @@ package struct AccessGenerator {
     private static let garbage = [
         "", " ", "foo", "+", "-", "+@", "-@", "+@nothing", "+nothing", "+get|", "+config|nothing", "-select|0", "+config|get|x", "%~a",
         "%X~a", "%RR~a", "%R", "~a b", "&a b", ")", "(+nothing)", "(on)", "()", "( )", "#abc", "<never", "!abc", "+|x",
-        "(+get (~a))", "%", "%rw~", "~", "&", ">", "<", "+get|a|b", "+get ", "+@read ", "(+get) ", "+config|", "++get",
+        "(+get (~a))", "%", "%rw~", "~", "&", ">", "<", "+get|a|b", "+get ", "+@read ", "+config|", "++get",
         "(\"+get)", "(~a ~* ~b)", "-config|nothing", "-@nothing", "+GET|X", "clearselectors ", "on off",
     ]
     private static let words = [
