@@ -78,7 +78,7 @@ struct CommandOracleTests {
 
     @Test("HELP of containers has the shape of redis-server's, and every subcommand that both have",
         .enabled(if: OracleServer.isUsable, "no redis-server 7.0"),
-        arguments: ["CLIENT", "COMMAND", "CONFIG", "DEBUG", "MEMORY", "OBJECT"])
+        arguments: ["ACL", "CLIENT", "COMMAND", "CONFIG", "DEBUG", "MEMORY", "OBJECT"])
     func help(container: String) throws {
         let server = try OracleServer()
         let wanted = try Self.lines(ask(server.connect(), container, "HELP"))

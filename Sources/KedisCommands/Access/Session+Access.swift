@@ -85,7 +85,7 @@ extension ClientState {
 }
 
 extension Session {
-    /// Before a batch, and before input is parsed: one load, unless users have changed.
+    /// Before a batch: one load, unless users have changed.
     @inline(__always)
     func followAccess() {
         guard engine.access.generation.load(ordering: .relaxed) != client.pointee.access.generation else { return }
@@ -95,9 +95,18 @@ extension Session {
     @inline(__always)
     var isUnauthenticated: Bool { client.pointee.conditions.contains(.authenticationRequired) }
 
-    /// What the client may send: little before it has logged in.
-    @inline(never)
+    /// What the client may send.
+    @inline(__always)
     mutating func limitInput() {
+        if isUnauthenticated || parser.isUnauthenticated { return limitInputSlowly() }
+        parser.limits.bulkByteCountMax = engine.configuration.bulkByteCountMax.load(ordering: .relaxed)
+    }
+
+    /// Little before it has logged in.
+    @inline(never)
+    private mutating func limitInputSlowly() {
+        // It need not log in any more, perhaps.
+        followAccess()
         parser.isUnauthenticated = isUnauthenticated
         parser.limits = isUnauthenticated ? .unauthenticated : ParserLimits()
         let configured = engine.configuration.bulkByteCountMax.load(ordering: .relaxed)

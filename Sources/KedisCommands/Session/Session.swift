@@ -155,7 +155,6 @@ package struct Session: ~Copyable {
 
     /// Parses and executes what is complete in `input`; returns how many bytes were consumed.
     private mutating func process(_ input: ByteView) -> Int {
-        followAccess()
         limitInput()
         limitOutput()
         batch.begin(conditions: engine.conditions)
