@@ -1,6 +1,6 @@
 // The file of users: read whole, replaced whole. What stands in it is the engine's affair.
 
-package import KedisUtilities
+import KedisUtilities
 
 /// Longer files are refused.
 private let accessFileByteCountMax = 64 << 20

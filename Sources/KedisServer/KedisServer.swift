@@ -107,13 +107,14 @@ package final class KedisServer: Service {
             try lockSnapshot()
             try load()
             engine.warnAboutLimit()
+            startTicks()
             try await listen(ephemeralPort: ephemeralPort)
         } catch {
+            context.rhythm.stop()
             running.withLock { $0.snapshotLock = nil }
             try? await group.shutdownGracefully()
             throw error
         }
-        startTicks()
         log(.notice, "Ready to accept connections")
     }
 
@@ -187,15 +188,12 @@ package final class KedisServer: Service {
     private func startTicks() {
         for loop in loops { loop.start() }
         guard let first = loops.first else { return }
-        let ticks = Ticks(engine: engine, state: state)
-        let period = TimeAmount.milliseconds(Ticks.periodMilliseconds)
-        let work = first.loop.scheduleRepeatedTask(initialDelay: period, delay: period) { _ in
-            ticks.run(on: first.turns)
-        }
+        let ticks = Ticks(engine: engine, state: state, rhythm: context.rhythm)
+        ticks.start(on: first.turns)
         let rules = first.loop.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(1)) { _ in
             ticks.applySaveRules()
         }
-        running.withLock { $0.tasks = [work, rules] }
+        running.withLock { $0.tasks = [rules] }
     }
 
     // MARK: Stop
@@ -207,6 +205,7 @@ package final class KedisServer: Service {
             return state
         }
         for task in running.tasks { task.cancel() }
+        context.rhythm.stop()
         for listener in running.listeners { try? await listener.close() }
         for loop in loops { try? await loop.stop().get() }
         let path = engine.configuration.text("unixsocket")

@@ -1,4 +1,5 @@
-// The connections of one event loop, and the check that goes over them: a tenth of them ten times a second.
+// The connections of one event loop, and the check that goes over them: a tenth of them ten times a second, of those
+// that have output waiting, or of all while `timeout` is set.
 //
 // Ownership: the server's, one for each loop. Threads: the loop's alone, `@unchecked Sendable` because it is made
 // elsewhere.
@@ -6,6 +7,7 @@
 import KedisCommands
 import KedisUtilities
 import NIOCore
+import Synchronization
 
 final class LoopClients: @unchecked Sendable {
     // Sendable: everything but `loop` is touched only on the event loop.
@@ -13,12 +15,15 @@ final class LoopClients: @unchecked Sendable {
     let loop: any EventLoop
     let turns: LoopTurns
     let deadlines: WaitDeadlines
+    let roundEnd: RoundEnd
     /// Mail for the clients of this loop. It is delivered when the loop comes to it, or a client is heard.
     let postbox: Postbox
     private let server: ServerContext
     /// Clients whose messages are to be sent.
     private var receivers: [SessionHandler] = []
     private var handlers: [SessionHandler] = []
+    /// Those of them whose output waits, or did at their last check.
+    private var watched: [SessionHandler] = []
     private var cursor = 0
     private var task: RepeatedTask?
 
@@ -28,6 +33,7 @@ final class LoopClients: @unchecked Sendable {
         self.loop = loop
         turns = LoopTurns(loop: loop)
         deadlines = WaitDeadlines(loop: loop)
+        roundEnd = RoundEnd(loop: loop)
         self.server = server
         let bell = Bell()
         postbox = Postbox(isShared: true) { loop.execute { bell.clients?.deliverMail() } }
@@ -68,6 +74,7 @@ final class LoopClients: @unchecked Sendable {
 
     func remove(_ handler: SessionHandler) {
         loop.preconditionInEventLoop()
+        unwatch(handler)
         let index = handler.loopIndex
         guard index >= 0, index < handlers.count, handlers[index] === handler else { return }
         let last = handlers.removeLast()
@@ -76,6 +83,24 @@ final class LoopClients: @unchecked Sendable {
             last.loopIndex = index
         }
         handler.loopIndex = -1
+    }
+
+    /// From now on a handler is checked, until it has nothing that is worth it.
+    func watch(_ handler: SessionHandler) {
+        guard handler.watchIndex < 0 else { return }
+        handler.watchIndex = watched.count
+        watched.append(handler)
+    }
+
+    private func unwatch(_ handler: SessionHandler) {
+        let index = handler.watchIndex
+        guard index >= 0 else { return }
+        let last = watched.removeLast()
+        if last !== handler {
+            watched[index] = last
+            last.watchIndex = index
+        }
+        handler.watchIndex = -1
     }
 
     func start() {
@@ -93,22 +118,26 @@ final class LoopClients: @unchecked Sendable {
             task?.cancel()
             task = nil
             deadlines.removeAll()
+            roundEnd.sendAll()
             for handler in handlers { handler.context?.close(promise: nil) }
         }
     }
 
     private func checkSome() {
-        guard !handlers.isEmpty else { return }
+        let isEverybody = server.engine.configuration.idleTimeoutSeconds.load(ordering: .relaxed) > 0
+        let total = isEverybody ? handlers.count : watched.count
+        guard total > 0 else { return }
         let now = Int64(truncatingIfNeeded: monotonicNanoseconds() / 1_000_000)
         let wall = server.engine.clock.wallMilliseconds
-        let count = min(handlers.count, max(5, (handlers.count + Self.checksPerSecond - 1) / Self.checksPerSecond))
-        for _ in 0..<count {
+        for _ in 0..<min(total, max(5, (total + Self.checksPerSecond - 1) / Self.checksPerSecond)) {
             // A check may close its connection, and another one takes the place.
-            guard !handlers.isEmpty else { return }
-            if cursor >= handlers.count { cursor = 0 }
-            let handler = handlers[cursor]
+            let count = isEverybody ? handlers.count : watched.count
+            guard count > 0 else { return }
+            if cursor >= count { cursor = 0 }
+            let handler = isEverybody ? handlers[cursor] : watched[cursor]
             cursor += 1
             handler.check(nowMilliseconds: now, wallMilliseconds: wall)
+            if handler.isUnwatched { unwatch(handler) }
         }
     }
 }

@@ -57,9 +57,6 @@ extension Configuration {
             guard newName.isEmpty || !names.contains(newName.asciiUppercase) else {
                 throw refuse("Target command name already exists")
             }
-            guard newName.utf8.count <= CommandNames.nameByteCountMax else {
-                throw refuse("Target command name is longer than \(CommandNames.nameByteCountMax) bytes")
-            }
             declarations.renames.append(CommandRename(name: name, newName: newName))
         }
     }

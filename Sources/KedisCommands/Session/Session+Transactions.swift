@@ -119,7 +119,7 @@ extension Session {
             let began = engine.clock.monotonicNanoseconds()
             followAccess()
             if refusedInTransaction(item.entry, transaction.arguments(of: item)) { continue }
-            _ = run(
+            run(
                 item.entry, transaction.arguments(of: item),
                 keyRange: firstKeys[index]..<firstKeys[index + 1], held: held)
             if client.pointee.followUp.contains(.tracking) {
