@@ -155,7 +155,6 @@ struct AccessTests {
                 let options = try parseServerArguments(["--dir", folder, "--save", ""] + arguments).get()
                 let server = try KedisServer(options: options) { _ in }
                 await #expect(throws: StartError.self) { try await server.start(ephemeralPort: true) }
-                await server.stop()
             }
         }
     }
