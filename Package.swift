@@ -29,6 +29,7 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
@@ -40,7 +41,10 @@ let package = Package(
         layer("KedisStore", ["KedisUtilities", "CKedis"]),
         layer("KedisFormats", ["KedisStore", "KedisUtilities"]),
         layer("KedisCommands", ["KedisProtocol", "KedisFormats", "KedisStore", "KedisUtilities"]),
-        layer("KedisPersistence", ["KedisFormats", "KedisStore", "KedisUtilities"]),
+        layer(
+            "KedisPersistence",
+            ["KedisFormats", "KedisStore", "KedisUtilities", .product(name: "Crypto", package: "swift-crypto")]
+        ),
         layer(
             "KedisServer",
             [

@@ -276,7 +276,7 @@ extension KedisDatabase {
             persistenceStatus: { persistenceStatus(of: keeper) },
             shutDown: { _, _, _ in .notPossible },
             information: { section in section == "memory" ? memoryInformation() : [] },
-            releaseMemory: releaseFreeMemory
+            releaseMemory: releaseFreeMemory, digest: { sha256($0) }
         )
     }
 

@@ -55,23 +55,27 @@ package final class ReplacementFile {
     /// Why ``write(_:)`` answered false.
     package private(set) var failure: SystemError?
 
-    /// Creates `temp-<pid>-<number>.rdb` in the directory of `targetPath`.
-    package init(replacing targetPath: String, fileSystem: FileSystem) throws(SystemError) {
+    /// Creates `temp-<pid>-<number>.rdb`, or with another suffix, in the directory of `targetPath`.
+    package init(
+        replacing targetPath: String, suffix: String = "rdb", isPrivate: Bool = false, fileSystem: FileSystem
+    ) throws(SystemError) {
         self.fileSystem = fileSystem
         self.targetPath = targetPath
-        file = try Self.create(beside: targetPath, fileSystem)
+        file = try Self.create(beside: targetPath, suffix, isPrivate ? .createPrivate : .create, fileSystem)
     }
 
     private static let lastNumber = Atomic<Int>(0)
 
-    private static func create(beside path: String, _ fileSystem: FileSystem) throws(SystemError) -> FileHandle {
+    private static func create(
+        beside path: String, _ suffix: String, _ mode: OpenMode, _ fileSystem: FileSystem
+    ) throws(SystemError) -> FileHandle {
         // A process before us may have had our number and crashed: its file is passed over.
         var attemptsLeft = 100
         while true {
             let number = lastNumber.wrappingAdd(1, ordering: .relaxed).newValue
-            let temporary = "\(directoryPath(of: path))/temp-\(getpid())-\(number).rdb"
+            let temporary = "\(directoryPath(of: path))/temp-\(getpid())-\(number).\(suffix)"
             do {
-                return try fileSystem.retrying { () throws(SystemError) in try fileSystem.open(temporary, .create) }
+                return try fileSystem.retrying { () throws(SystemError) in try fileSystem.open(temporary, mode) }
             } catch {
                 attemptsLeft -= 1
                 if !error.isExistingFile || attemptsLeft == 0 { throw error }

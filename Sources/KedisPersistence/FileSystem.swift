@@ -36,6 +36,8 @@ package struct SystemError: Error, Equatable, Sendable, CustomStringConvertible 
     package var isInterruption: Bool { code == EINTR }
     package var isMissingFile: Bool { code == ENOENT }
     package var isExistingFile: Bool { code == EEXIST }
+
+    static func tooLarge(_ path: String) -> SystemError { SystemError(operation: "read", path: path, code: EFBIG) }
 }
 
 /// An open file: a plain number, closed by whoever opened it.
@@ -54,6 +56,8 @@ package enum OpenMode: Sendable {
     case read
     /// Creates a file that must not exist.
     case create
+    /// The same, readable by its owner only.
+    case createPrivate
 }
 
 package struct FileSystem: Sendable {
@@ -109,9 +113,9 @@ extension FileSystem {
     let flags =
         switch mode {
         case .read: O_RDONLY | O_CLOEXEC
-        case .create: O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC
+        case .create, .createPrivate: O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC
         }
-    let descriptor = open(path, flags, 0o644)
+    let descriptor = open(path, flags, mode == .createPrivate ? 0o600 : 0o644)
     guard descriptor >= 0 else { throw SystemError(operation: "open", path: path, code: errno) }
     return FileHandle(descriptor: descriptor, path: path)
 }

@@ -61,8 +61,18 @@ struct ConfigurationFile {
         let start = line.firstIndex { !isASCIISpace($0) } ?? line.count
         guard start < line.count, line[start] != 0x23 else { return }
         let text = String(decoding: line[start...].reversed().drop(while: isASCIISpace).reversed(), as: UTF8.self)
-        guard let words = splitArguments(Array(line[start...]))?.map({ String(decoding: $0, as: UTF8.self) }) else {
+        guard let pieces = splitArguments(Array(line[start...])) else {
             throw ConfigurationFileError(description: "'\(text)' Unbalanced quotes in configuration line")
+        }
+        if let first = pieces.first, first.map(asciiLowercased) == Array("user".utf8) {
+            if let reason = declareUser(configuration, Array(pieces.dropFirst())) {
+                throw ConfigurationFileError(description: "'\(redacted(text))' \(reason)")
+            }
+            return
+        }
+        let words = pieces.compactMap { String(validating: $0, as: UTF8.self) }
+        guard words.count == pieces.count else {
+            throw ConfigurationFileError(description: "'\(text)' is not UTF-8")
         }
         guard let name = words.first else { return }
         if name == "include" || name == "INCLUDE" {
@@ -78,6 +88,11 @@ struct ConfigurationFile {
         if let reason = configure(configuration, name, Array(words.dropFirst())) {
             throw ConfigurationFileError(description: "'\(text)' \(reason)")
         }
+    }
+
+    /// A line of a user, as it may stand in a log.
+    private func redacted(_ line: String) -> String {
+        line.split(separator: " ").prefix(2).joined(separator: " ") + " …"
     }
 
     /// Applies the files that a pattern names, in the order of their names. A pattern that matches none is fine, a
@@ -117,6 +132,16 @@ struct ConfigurationFile {
     private func unreadable(_ path: String) -> ConfigurationFileError {
         ConfigurationFileError(
             description: "cannot read the configuration file \(path): \(String(cString: strerror(errno)))")
+    }
+}
+
+/// Declares a user, whose name and rules may be any bytes; nil, or why not.
+private func declareUser(_ configuration: Configuration, _ words: [[UInt8]]) -> String? {
+    do throws(ConfigurationError) {
+        try configuration.declareUser(words)
+        return nil
+    } catch {
+        return error.reason
     }
 }
 

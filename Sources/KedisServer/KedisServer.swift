@@ -114,6 +114,7 @@ package final class KedisServer: Service {
         do throws(StartError) {
             limitClients()
             try await openMetrics(ephemeralPort: ephemeralPort)
+            try loadUsers()
             try lockSnapshot()
             try load()
             engine.warnAboutLimit()
@@ -136,6 +137,15 @@ package final class KedisServer: Service {
         guard possible < wanted else { return }
         engine.configuration.settle("maxclients", String(possible))
         log(.warning, "maxclients is \(possible) instead of \(wanted): the system allows no more open descriptors")
+    }
+
+    /// The users of the configuration, or those of the file of users.
+    private func loadUsers() throws(StartError) {
+        do throws(AccessFileError) {
+            try engine.access.loadAtStart(clients: engine.clients)
+        } catch {
+            throw StartError(error.description)
+        }
     }
 
     /// A server that saves by itself must be the only one that writes its snapshot. One with `save ""` writes when it

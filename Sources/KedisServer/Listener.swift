@@ -135,7 +135,8 @@ struct Listener: Sendable {
     /// Gives an accepted connection its handler, or refuses it.
     func initialise(_ channel: any Channel, isUnixSocket: Bool) -> EventLoopFuture<Void> {
         let statistics = server.engine.statistics
-        let isProtected = server.engine.configuration.isProtected.load(ordering: .relaxed)
+        let isProtected =
+            server.engine.configuration.isProtected.load(ordering: .relaxed) && server.engine.access.admitsAnybody
         // A TCP peer that has reset its connection by now has no address any more, but what it sent can still be read:
         // it counts as one from elsewhere.
         let ipAddress = isUnixSocket ? nil : channel.remoteAddress?.ipAddress ?? "unknown"

@@ -43,16 +43,16 @@ enum Refusal: Equatable {
         case .memoryExhausted: "-OOM out of memory: there is none for another connection\r\n"
         case .protected:
             """
-            -DENIED Kedis is in protected mode: no password is set, so only clients on this machine are let in. \
-            To let in others, run CONFIG SET protected-mode no on this machine, or start the server \
-            with --protected-mode no.\r\n
+            -DENIED Kedis is in protected mode: the user default has no password, so only clients on this machine are \
+            let in. To let in others, set a password (requirepass), run CONFIG SET protected-mode no on this machine, \
+            or start the server with --protected-mode no.\r\n
 
             """
         }
     }
 }
 
-/// Whether protected mode refuses a peer: one from another machine, while the default user has no password. This
+/// Whether protected mode refuses a peer, the default user needing no password: one from another machine. This
 /// machine's are 127.0.0.0/8, also mapped into IPv6, ::1, and Unix sockets, which have no IP address.
 package func isRefusedByProtectedMode(ipAddress: String?, isProtected: Bool) -> Bool {
     guard isProtected, let ipAddress else { return false }

@@ -29,9 +29,19 @@ extension ServerState {
             log: { [self] level, message in log(level, message) },
             information: { [self] section in information(section) },
             applyConfiguration: { [self] names in apply(names) },
-            releaseMemory: releaseFreeMemory
+            releaseMemory: releaseFreeMemory,
+            digest: { sha256($0) },
+            readAccessFile: { [self] path in
+                KedisPersistence.readAccessFile(absolute(path)).mapError { HostFileError($0.codeText) }
+            },
+            writeAccessFile: { [self] path, text in
+                KedisPersistence.writeAccessFile(absolute(path), text)?.description
+            }
         )
     }
+
+    /// The path of a file of the configuration: relative ones lie in the folder of `dir` as it was at the start.
+    private func absolute(_ path: String) -> String { path.hasPrefix("/") ? path : "\(startFolder)/\(path)" }
 
     /// Applies what CONFIG SET changed; nil, or why it cannot be.
     private func apply(_ names: [String]) -> String? {

@@ -35,10 +35,13 @@ final class ServerState: Sendable {
 
     /// The file that the configuration was read from, or "".
     let configurationPath: String
+    /// `dir` as it was at the start.
+    let startFolder: String
 
     init(configuration: Configuration, configurationPath: String, store: Store, logger: Logger) {
         self.configurationPath = configurationPath
         self.configuration = configuration
+        startFolder = configuration.text("dir")
         self.store = store
         self.logger = logger
         var random = SystemRandomNumberGenerator()

@@ -35,6 +35,12 @@ package func systemEntropy() -> UInt64 {
     return generator.next()
 }
 
+/// So many bytes from the system's cryptographic source.
+@Sendable package func systemRandomBytes(_ count: Int) -> [UInt8] {
+    var generator = SystemRandomNumberGenerator()
+    return (0..<count).map { _ in UInt8.random(in: .min ... .max, using: &generator) }
+}
+
 private func readClock(_ clock: clockid_t) -> timespec {
     var now = timespec()
     // Cannot fail: both clocks exist on every platform that Kedis builds for.

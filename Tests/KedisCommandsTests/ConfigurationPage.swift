@@ -47,12 +47,10 @@ enum ConfigurationPage {
 
     /// What Redis has and Kedis refuses, by subject.
     static let missing: [(names: [String], meaning: String)] = [
-        (["requirepass", "user", "aclfile"], "There are no passwords and no users: keep the port to machines that you trust."),
         (["appendonly yes", "appendfsync"], "There is no journal: what was changed since the last snapshot dies with the process."),
-        (["replicaof", "masterauth", "repl-backlog-size"], "There is no replication."),
+        (["replicaof", "repl-backlog-size"], "There is no replication."),
         (["cluster-enabled"], "There is no cluster."),
         (["tls-port", "tls-cert-file"], "There is no TLS: put a proxy in front."),
-        (["rename-command"], "Commands keep their names."),
         (["loadmodule"], "There are no modules."),
         (["pidfile", "supervised", "syslog-enabled"], "Kedis stays in the foreground and logs to standard output or `logfile`."),
         (["maxmemory-clients"], "Each client's buffers have limits: `client-query-buffer-limit` and `client-output-buffer-limit`."),

@@ -94,7 +94,15 @@ struct ConfigurationTests {
         "Errors name file, line and reason",
         arguments: [
             ("\nprot 1", "test.conf:2: 'prot 1' unknown directive 'prot', did you mean 'port'?"),
-            ("requirepass 1gb", "test.conf:1: 'requirepass 1gb' unknown directive 'requirepass'"),
+            ("loadmodule a", "test.conf:1: 'loadmodule a' unknown directive 'loadmodule'"),
+            ("rename-command nothing a", "test.conf:1: 'rename-command nothing a' No such command in rename-command"),
+            ("rename-command GET set", "test.conf:1: 'rename-command GET set' Target command name already exists"),
+            ("rename-command GET", "test.conf:1: 'rename-command GET' wrong number of arguments"),
+            ("user a +nothing >pw",
+                "test.conf:1: 'user a …' Error in user declaration '+nothing': Unknown command or category name in ACL"),
+            ("user a on\nuser a off",
+                "test.conf:2: 'user a …' Error in user declaration 'a': Duplicate user found. A user can only be "
+                    + "defined once in config files"),
             ("port abc", "test.conf:1: 'port abc' argument couldn't be parsed into an integer"),
             ("port 1 2", "test.conf:1: 'port 1 2' wrong number of arguments"),
             ("port", "test.conf:1: 'port' wrong number of arguments"),
@@ -138,7 +146,9 @@ struct ConfigurationTests {
         #expect(parse(nil, ["--prot", "1"]).1 == "unknown directive 'prot', did you mean 'port'?")
         #expect(parse(nil, ["--port"]).1 == "--port needs a value")
         #expect(parse(nil, ["--port", "x"]).1 == "--port: argument couldn't be parsed into an integer")
-        #expect(parse(nil, ["--requirepass"]).1 == "unknown directive 'requirepass'")
+        #expect(parse(nil, ["--loadmodule"]).1 == "unknown directive 'loadmodule'")
+        #expect(parse(nil, ["--requirepass", "a b"]).0?.text("requirepass") == "a b")
+        #expect(parse(nil, ["--rename-command", "GET", "hidden"]).0?.renames.map(\.newName) == ["hidden"])
     }
 
     @Test("CONFIG SET sets all or nothing, with Redis's texts")

@@ -55,6 +55,7 @@ package final class TestEngine {
             return status
         }
         host.sleep = { clock.advance(microseconds: $0) }
+        host.digest = { sha256($0) }
         // As the oracle is started: see OracleServer.
         let configuration = Configuration()
         configuration.settle("save", "")

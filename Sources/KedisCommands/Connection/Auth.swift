@@ -1,4 +1,4 @@
-// AUTH: who the client is. There is one user, `default`, and it has no password.
+// AUTH: who the client is. With one argument it is the password of `default`.
 
 import KedisProtocol
 import KedisUtilities
@@ -11,29 +11,37 @@ enum AuthCommand {
         arguments: [
             ArgumentSpec("username", .string, isOptional: true, since: "6.0.0"), ArgumentSpec("password", .string),
         ],
-        replies: [.ok], history: [("6.0.0", "A user can be named before the password.")],
-        differences: ["There is one user, `default`, without a password: every password is right."], handler: run
+        replies: [.ok], history: [("6.0.0", "A user can be named before the password.")], handler: run
     )
 
     static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        guard call.arguments.count <= 3 else { throw .syntax }
-        guard call.arguments.count == 3 else {
-            throw .literal(
-                """
-                ERR AUTH <password> called without any password configured for the default user. Are you sure your \
-                configuration is correct?
-                """
-            )
+        let arguments = call.arguments
+        guard arguments.count <= 3 else { throw .syntax }
+        if arguments.count == 3 {
+            try authenticate(&call, user: arguments[1], password: arguments[2])
+        } else {
+            guard !call.engine.access.defaultUser.rules.definition.needsNoPassword else {
+                throw .literal(
+                    """
+                    ERR AUTH <password> called without any password configured for the default user. Are you sure \
+                    your configuration is correct?
+                    """
+                )
+            }
+            try authenticate(&call, user: "default", password: arguments[1])
         }
-        try authenticate(&call, user: call.arguments[1])
         reply.ok()
     }
 
-    /// Lets the client in, or throws WRONGPASS. The user has no password, so any is right.
-    static func authenticate(_ call: inout CommandCall, user: ByteView) throws(CommandError) {
-        guard user == "default" else {
+    /// Lets the client in as this user, or throws WRONGPASS and leaves it what it is.
+    static func authenticate(
+        _ call: inout CommandCall, user name: ByteView, password: ByteView
+    ) throws(CommandError) {
+        let access = call.engine.access
+        guard let user = access.authenticate(name, password) else {
+            call.noteFailedLogin(name)
             throw .literal("WRONGPASS invalid username-password pair or user is disabled.")
         }
-        call.client.pointee.conditions.remove(.authenticationRequired)
+        call.client.pointee.become(user, of: access)
     }
 }

@@ -44,6 +44,7 @@ extension ClientCommand {
         var kind: Kind?
         var address: String?
         var localAddress: String?
+        var user: User?
         var skipsSelf = true
 
         func matches(_ record: ClientRecord) -> Bool {
@@ -51,6 +52,7 @@ extension ClientCommand {
             if let kind, !kind.contains(record) { return false }
             if let address, record.endpoint.address != address { return false }
             if let localAddress, record.endpoint.localAddress != localAddress { return false }
+            if let user, record.currentUser !== user { return false }
             return true
         }
     }
@@ -58,7 +60,9 @@ extension ClientCommand {
     static func kill(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         let isOldForm = call.arguments.count == 3
         let filter =
-            isOldForm ? Filter(address: call.arguments[2].text, skipsSelf: false) : try readFilter(call.arguments)
+            isOldForm
+            ? Filter(address: call.arguments[2].text, skipsSelf: false)
+            : try readFilter(call.arguments, call.engine.access)
         var killCount = 0
         for record in call.engine.clients.all where filter.matches(record) {
             if record === call.clientRecord {
@@ -74,18 +78,22 @@ extension ClientCommand {
         reply.ok()
     }
 
-    private static func readFilter(_ arguments: ArgumentList) throws(CommandError) -> Filter {
+    private static func readFilter(
+        _ arguments: ArgumentList, _ access: AccessControl
+    ) throws(CommandError) -> Filter {
         var filter = Filter()
         var index = 2
         while index < arguments.count {
             guard index + 1 < arguments.count else { throw .syntax }
-            try read(arguments[index], arguments[index + 1], into: &filter)
+            try read(arguments[index], arguments[index + 1], access, into: &filter)
             index += 2
         }
         return filter
     }
 
-    private static func read(_ name: ByteView, _ value: ByteView, into filter: inout Filter) throws(CommandError) {
+    private static func read(
+        _ name: ByteView, _ value: ByteView, _ access: AccessControl, into filter: inout Filter
+    ) throws(CommandError) {
         if name.equalsIgnoringCase("ID") {
             guard let identifier = parseInteger(value), identifier > 0 else {
                 throw .literal("ERR client-id should be greater than 0")
@@ -98,7 +106,8 @@ extension ClientCommand {
         } else if name.equalsIgnoringCase("LADDR") {
             filter.localAddress = value.text
         } else if name.equalsIgnoringCase("USER") {
-            guard value == "default" else { throw .joined("ERR No such user '", value, "'") }
+            filter.user = access.find(value.bytes)
+            if filter.user == nil { throw .joined("ERR No such user '", value, "'") }
         } else if name.equalsIgnoringCase("SKIPME") {
             if value.equalsIgnoringCase("yes") {
                 filter.skipsSelf = true

@@ -103,6 +103,13 @@ extension ClientCommand {
         reply.verbatim("txt", text.bytes)
     }
 
+    /// The line of the calling client.
+    static func line(of call: borrowing CommandCall) -> [UInt8] {
+        var text = ReplyWriter()
+        describe(call.client.pointee.record, call, into: &text)
+        return text.bytes.bytes
+    }
+
     private static func describe(_ record: ClientRecord, _ call: borrowing CommandCall, into text: inout ReplyWriter) {
         let isSelf = record === call.client.pointee.record
         let now = call.nowMilliseconds
@@ -126,7 +133,9 @@ extension ClientCommand {
         add(" qbuf=\(input) qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=\(output) oll=0 omem=0")
         add(" tot-mem=\(input &+ output) events=r cmd=")
         text.raw(lastCommand(of: record, isSelf, call))
-        add(" user=default redir=\(redirection(of: record))")
+        add(" user=")
+        add(record.currentUser.name)
+        add(" redir=\(redirection(of: record))")
         add(" resp=\(record.protocolVersion.load(ordering: .relaxed)) lib-name=")
         add(names.libraryName)
         add(" lib-ver=")

@@ -29,9 +29,9 @@ enum HelloCommand {
         guard !call.client.pointee.conditions.contains(.authenticationRequired) else {
             throw .literal(
                 """
-                NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
-                <user> <pass> option can be used to authenticate the client and select the RESP protocol version at \
-                the same time
+                NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> \
+                <pass> option can be used to authenticate the client and select the RESP protocol version at the same \
+                time
                 """
             )
         }
@@ -60,7 +60,7 @@ enum HelloCommand {
         while index < arguments.count {
             let rest = arguments.count - 1 - index
             if arguments[index].equalsIgnoringCase("AUTH"), rest >= 2 {
-                try AuthCommand.authenticate(&call, user: arguments[index + 1])
+                try AuthCommand.authenticate(&call, user: arguments[index + 1], password: arguments[index + 2])
                 index += 3
             } else if arguments[index].equalsIgnoringCase("SETNAME"), rest >= 1 {
                 try call.clientRecord.setName(arguments[index + 1])

@@ -42,6 +42,7 @@ enum ResetCommand {
         client.pointee.endSubscriptions()
         client.pointee.endMonitoring(call.engine.observability.monitors)
         call.engine.endTracking(client)
+        client.pointee.becomeDefaultUser(of: call.engine.access)
         record.isNoTouch.store(false, ordering: .relaxed)
         record.isNoEvict.store(false, ordering: .relaxed)
         record.protocolVersion.store(2, ordering: .relaxed)

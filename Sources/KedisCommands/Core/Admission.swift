@@ -2,6 +2,7 @@
 //
 // The state of engine and client is one set of bits; when none is set, which is nearly always, admission is one test.
 
+import KedisProtocol
 import KedisUtilities
 
 /// A state of the engine or of a client in which some commands are refused.
@@ -24,6 +25,22 @@ package struct AdmissionCondition: OptionSet, Sendable {
     package static let subscribed = AdmissionCondition(rawValue: 1 << 5)
     /// The client is shown all commands (MONITOR); for Redis it is a kind of replica.
     package static let monitoring = AdmissionCondition(rawValue: 1 << 12)
+    /// The client's user may not do everything: Access/UserRules.swift.
+    package static let restricted = AdmissionCondition(rawValue: 1 << 6)
+}
+
+/// Why a command is not executed.
+enum Refusal {
+    case error(CommandError)
+    case denied(AccessDenial)
+
+    /// The reply.
+    func error(_ entry: UnsafePointer<CommandEntry>) -> CommandError {
+        switch self {
+        case .error(let error): error
+        case .denied(let denial): denial.error(entry)
+        }
+    }
 }
 
 /// One check: under `condition`, commands with one of `refused` (all when empty) are refused, unless they have one of
@@ -36,6 +53,8 @@ struct AdmissionCheck: Sendable {
     let error: StaticString
     /// What stands behind the command's name, which follows `error` then.
     var errorTail: StaticString?
+    /// Asks the client's user instead of the flags.
+    var isAboutPermissions = false
 
     func refuses(_ flags: CommandFlags) -> Bool {
         flags.isDisjoint(with: exempt) && (refused.isEmpty || !flags.isDisjoint(with: refused))
@@ -46,6 +65,9 @@ struct AdmissionCheck: Sendable {
         AdmissionCheck(
             name: "authentication", condition: .authenticationRequired, refused: [], exempt: .noAuthentication,
             error: "NOAUTH Authentication required."
+        ),
+        AdmissionCheck(
+            name: "permissions", condition: .restricted, refused: [], exempt: [], error: "", isAboutPermissions: true
         ),
         AdmissionCheck(
             name: "memory", condition: .memoryExhausted, refused: .denyOutOfMemory, exempt: [],
@@ -78,17 +100,32 @@ struct AdmissionCheck: Sendable {
     ]
 }
 
-/// Decides about `entry` under `conditions`: nil admits.
+/// Decides about `entry` under `conditions`, the client's among them: nil admits.
 @inline(__always)
-func admit(_ entry: UnsafePointer<CommandEntry>, under conditions: AdmissionCondition) -> CommandError? {
-    conditions.isEmpty ? nil : admitSlowly(entry, under: conditions)
+func admit(
+    _ entry: UnsafePointer<CommandEntry>, _ arguments: ArgumentList, of client: UnsafeMutablePointer<ClientState>,
+    under conditions: AdmissionCondition
+) -> Refusal? {
+    if conditions.isEmpty { return nil }
+    if conditions == .restricted, client.pointee.access.mayRunFreely(entry) { return nil }
+    return admitSlowly(entry, arguments, client, under: conditions)
 }
 
 @inline(never)
-private func admitSlowly(_ entry: UnsafePointer<CommandEntry>, under conditions: AdmissionCondition) -> CommandError? {
-    for check in AdmissionCheck.table where conditions.contains(check.condition) && check.refuses(entry.pointee.flags) {
-        guard let tail = check.errorTail else { return .literal(check.error) }
-        return .joined(ByteView(check.error), entry.pointee.fullName, ByteView(tail))
+private func admitSlowly(
+    _ entry: UnsafePointer<CommandEntry>, _ arguments: ArgumentList, _ client: UnsafeMutablePointer<ClientState>,
+    under conditions: AdmissionCondition
+) -> Refusal? {
+    for check in AdmissionCheck.table where conditions.contains(check.condition) {
+        if check.isAboutPermissions {
+            // What a transaction never takes is refused for that, as in Redis.
+            if conditions.contains(.inTransaction), entry.pointee.flags.contains(.noMulti) { continue }
+            guard let denial = client.pointee.access.rules.denial(of: entry, arguments) else { continue }
+            return .denied(denial)
+        }
+        guard check.refuses(entry.pointee.flags) else { continue }
+        guard let tail = check.errorTail else { return .error(.literal(check.error)) }
+        return .error(.joined(ByteView(check.error), entry.pointee.fullName, ByteView(tail)))
     }
     return nil
 }

@@ -1,7 +1,8 @@
 // The command table: from the bytes of a name to the entry that the data path works with.
 //
 // Built once from the specs, immutable afterwards, shared by all threads. Lookup: the name in two words of lower case,
-// a hash of those, then one comparison; open addressing, at most half full.
+// a hash of those, then one comparison; open addressing, at most half full. `rename-command` changes the names that
+// requests use; in everything else (ACL rules, COMMAND, errors) a command keeps its own.
 
 import KedisProtocol
 package import KedisUtilities
@@ -34,6 +35,8 @@ package struct CommandEntry {
     let handlesTransaction: Bool
     let handler: CommandHandler?
     package let spec: CommandSpec
+    let categories: CommandCategories
+    let channelUse: ChannelUse
     /// The container's name in lower case; empty for a command.
     let containerName: ByteView
     /// The entries of the subcommands.
@@ -56,10 +59,29 @@ struct CommandNames {
         var start: UInt64 = 0
         var end: UInt64 = 0
         var entry: UnsafePointer<CommandEntry>?
+        var name = ByteView.empty
     }
 
     fileprivate let slots: UnsafeMutablePointer<Slot>
     fileprivate let mask: Int
+
+    /// The memory of the names is the caller's.
+    fileprivate init(_ entries: [(name: ByteView, entry: UnsafePointer<CommandEntry>)]) {
+        var slotCount = 16
+        while slotCount < 2 * entries.count { slotCount *= 2 }
+        slots = .allocate(capacity: slotCount)
+        slots.initialize(repeating: Slot(), count: slotCount)
+        mask = slotCount - 1
+        for (name, entry) in entries {
+            let (start, end) = Self.words(name)
+            var index = Self.hash(start, end) & mask
+            while slots[index].entry != nil {
+                precondition(!slots[index].name.equalsIgnoringCase(name), "a command is registered twice")
+                index = (index + 1) & mask
+            }
+            slots[index] = Slot(start: start, end: end, entry: entry, name: name)
+        }
+    }
 
     /// The command of that name, ASCII case aside. O(1).
     @inline(__always)
@@ -67,8 +89,8 @@ struct CommandNames {
         let (start, end) = Self.words(name)
         var index = Self.hash(start, end) & mask
         while let entry = slots[index].entry {
-            if slots[index].start == start, slots[index].end == end, entry.pointee.name.count == name.count,
-                name.count <= 16 || entry.pointee.name.equalsIgnoringCase(name)
+            if slots[index].start == start, slots[index].end == end, slots[index].name.count == name.count,
+                name.count <= 16 || slots[index].name.equalsIgnoringCase(name)
             {
                 return entry
             }
@@ -149,33 +171,46 @@ enum KeyPlan: Sendable {
 package final class CommandTable: @unchecked Sendable {
     // Sendable: immutable after init.
 
-    /// The commands in the order of registration, without subcommands.
+    /// The commands in the order of registration, without subcommands and without those whose name was taken away.
     package let commands: [UnsafePointer<CommandEntry>]
     /// Commands and subcommands: `identifier` is the index.
     package let entries: [UnsafePointer<CommandEntry>]
     /// From names to entries, for the data path.
     let names: CommandNames
+    /// From the names that commands have by themselves, all of them.
+    private let originalNames: CommandNames
+    /// What renamed commands are called.
+    private let newNames: [ByteView]
 
-    /// Builds the table of `specs`, whose names are all different.
-    package init(_ specs: [CommandSpec]) {
+    /// Builds the table of `specs`, whose names are all different; `renames` are valid: see `Configuration.rename`.
+    package init(_ specs: [CommandSpec], renames: [CommandRename] = []) {
         var entries: [UnsafePointer<CommandEntry>] = []
-        commands = specs.map { Self.makeEntry($0, container: nil, &entries) }
+        let all = specs.map { Self.makeEntry($0, container: nil, &entries) }
         self.entries = entries
-        var slotCount = 16
-        while slotCount < 2 * commands.count { slotCount *= 2 }
-        let slots = UnsafeMutablePointer<CommandNames.Slot>.allocate(capacity: slotCount)
-        slots.initialize(repeating: CommandNames.Slot(), count: slotCount)
-        let mask = slotCount - 1
-        names = CommandNames(slots: slots, mask: mask)
-        for entry in commands {
-            let (start, end) = CommandNames.words(entry.pointee.name)
-            var index = CommandNames.hash(start, end) & mask
-            while let other = slots[index].entry {
-                precondition(other.pointee.name != entry.pointee.name, "a command is registered twice")
-                index = (index + 1) & mask
-            }
-            slots[index] = CommandNames.Slot(start: start, end: end, entry: entry)
+        let original = all.map { (name: $0.pointee.name, entry: $0) }
+        originalNames = CommandNames(original)
+        guard !renames.isEmpty else {
+            commands = all
+            names = CommandNames(original)
+            newNames = []
+            return
         }
+        let called = Self.apply(renames, to: original)
+        newNames = called.map(\.name)
+        names = CommandNames(called)
+        commands = called.map(\.entry)
+    }
+
+    /// Under which names commands are called, in memory of their own; without those that have none any more.
+    private static func apply(
+        _ renames: [CommandRename], to original: [(name: ByteView, entry: UnsafePointer<CommandEntry>)]
+    ) -> [(name: ByteView, entry: UnsafePointer<CommandEntry>)] {
+        var called = original.map { (name: $0.name.text, entry: $0.entry) }
+        for rename in renames {
+            guard let index = called.firstIndex(where: { $0.name == rename.name.asciiUppercase }) else { continue }
+            called[index].name = rename.newName.asciiUppercase
+        }
+        return called.filter { !$0.name.isEmpty }.map { (permanentCopy($0.name), $0.entry) }
     }
 
     deinit {
@@ -185,7 +220,9 @@ package final class CommandTable: @unchecked Sendable {
             UnsafeMutablePointer(mutating: entry).deinitialize(count: 1)
             entry.deallocate()
         }
+        for name in newNames { name.base.deallocate() }
         names.slots.deallocate()
+        originalNames.slots.deallocate()
     }
 
     /// The command of that name, ASCII case aside. O(1).
@@ -197,10 +234,15 @@ package final class CommandTable: @unchecked Sendable {
     }
 
     /// The entry for `get` or `config|get`.
-    package func find(fullName: ByteView) -> UnsafePointer<CommandEntry>? {
-        guard let bar = fullName.firstIndex(of: 0x7C) else { return command(fullName) }
-        guard let container = command(fullName[0..<bar]) else { return nil }
-        return subcommand(fullName[bar + 1..<fullName.count], of: container)
+    package func find(fullName: ByteView) -> UnsafePointer<CommandEntry>? { find(fullName, in: names) }
+
+    /// The same by the names that commands have by themselves.
+    package func find(originalName: ByteView) -> UnsafePointer<CommandEntry>? { find(originalName, in: originalNames) }
+
+    private func find(_ name: ByteView, in names: CommandNames) -> UnsafePointer<CommandEntry>? {
+        guard let bar = name.firstIndex(of: 0x7C) else { return names.command(name) }
+        guard let container = names.command(name[0..<bar]) else { return nil }
+        return subcommand(name[bar + 1..<name.count], of: container)
     }
 
     private static func makeEntry(
@@ -218,6 +260,7 @@ package final class CommandTable: @unchecked Sendable {
                 locks: spec.locks, keyPlan: KeyPlan(spec.keys), walksKeyspace: walksKeyspace(spec),
                 cost: CommandCost(spec),
                 handlesTransaction: transactionNames.contains(fullName.text), handler: spec.handler, spec: spec,
+                categories: CommandCategories(spec), channelUse: ChannelUse(commandName: fullName),
                 containerName: container ?? .empty, subcommands: subcommands
             )
         )

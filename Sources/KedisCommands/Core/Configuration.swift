@@ -13,6 +13,14 @@ package enum ConfigurationError: Error, Equatable, Sendable {
     case unknown(name: String)
     case refused(name: String, reason: String)
 
+    /// What is wrong, without the name.
+    package var reason: String {
+        switch self {
+        case .unknown(let name): "unknown directive '\(name)'"
+        case .refused(_, let reason): reason
+        }
+    }
+
     /// The reply of CONFIG SET.
     package var commandText: String {
         switch self {
@@ -33,6 +41,8 @@ package final class Configuration: Sendable {
     private let state: Locked<State>
     /// Held from reading the state to replacing it: two changes at once must not undo each other.
     private let changing = Locked<Void>(())
+    /// `rename-command` and `user`: Configuration+Access.swift.
+    let declarations = Locked(Declarations())
     /// Names in lower case, other names too.
     private let indices: [String: Int]
 
@@ -83,6 +93,8 @@ package final class Configuration: Sendable {
     /// `stream-node-max-bytes` and `stream-node-max-entries`; 0 for no limit.
     package let streamNodeByteCountMax = Atomic<Int>(4096)
     package let streamNodeEntryCountMax = Atomic<Int>(100)
+    /// `acllog-max-len`
+    let accessLogCountMax = Atomic<Int>(128)
     /// `loglevel` as an index in debug, verbose, notice, warning.
     package let logLevelIndex = Atomic<Int>(2)
 
@@ -183,6 +195,7 @@ package final class Configuration: Sendable {
 
     /// A line of a file or an option of the command line.
     package func configure(_ name: String, _ arguments: [String]) throws(ConfigurationError) {
+        if try declare(name, arguments) { return }
         guard let index = indices[name.asciiLowercase] else { throw .unknown(name: name) }
         let spec = directiveTable[index]
         guard arguments.count == 1 || (arguments.count > 1 && spec.kind.takesSeveralWords) else {
@@ -291,6 +304,7 @@ package final class Configuration: Sendable {
         streamNodeByteCountMax.store(integer("stream-node-max-bytes"), ordering: .relaxed)
         streamNodeEntryCountMax.store(integer("stream-node-max-entries"), ordering: .relaxed)
         refreshMemoryValues()
+        accessLogCountMax.store(integer("acllog-max-len"), ordering: .relaxed)
         let levels = ["debug", "verbose", "notice", "warning"]
         logLevelIndex.store(levels.firstIndex(of: text("loglevel")) ?? 2, ordering: .relaxed)
     }

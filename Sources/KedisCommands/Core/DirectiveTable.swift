@@ -2,8 +2,8 @@
 // reads also has an atomic in Configuration.
 
 let directiveTable: [DirectiveSpec] =
-    networkDirectives + clientDirectives + dataDirectives + listDirectives + setDirectives + sortedSetDirectives
-    + hashDirectives + streamDirectives
+    networkDirectives + accessDirectives + clientDirectives + dataDirectives + listDirectives + setDirectives
+    + sortedSetDirectives + hashDirectives + streamDirectives
     + memoryDirectives + lazyFreeDirectives + processDirectives + observabilityDirectives
 
 private let anySize: ClosedRange<Int64> = 0...Int64.max
@@ -41,6 +41,43 @@ private let networkDirectives: [DirectiveSpec] = [
     DirectiveSpec(
         "threads", otherNames: ["io-threads"], .integer(1...1024), default: "1", .atStart,
         "Event loops, each on a thread of its own; the server's default is the number of cores."
+    ),
+]
+
+private let accessDirectives: [DirectiveSpec] = [
+    DirectiveSpec(
+        "requirepass", .text, default: "", .atRunTime,
+        "The password of the user `default`; none when empty."
+    ),
+    DirectiveSpec(
+        "aclfile", .text, default: "", .atStart,
+        "The file of users, in the folder of `dir` when the path is relative: read at the start and by ACL LOAD."
+    ),
+    DirectiveSpec(
+        "acl-pubsub-default", .enumeration(["allchannels", "resetchannels"]), default: "resetchannels", .atRunTime,
+        "Whether new users may use all channels or none."
+    ),
+    DirectiveSpec(
+        "acllog-max-len", .integer(anySize), default: "128", .atRunTime,
+        "The most entries of ACL LOG; more than 10000 count as 10000."
+    ),
+    DirectiveSpec(
+        "enable-debug-command", .enumeration(["no", "yes", "local"]), default: "no", .atStart,
+        "Who may use DEBUG."
+    ),
+    DirectiveSpec(
+        "enable-protected-configs", .enumeration(["no", "yes", "local"]), default: "no", .atStart,
+        "Who may change protected directives."
+    ),
+    DirectiveSpec(
+        "enable-module-command", .enumeration(["no", "yes", "local"]), default: "no", .atStart,
+        "Accepted for compatibility: there are no modules."
+    ),
+    DirectiveSpec(
+        "masteruser", .text, default: "", .atRunTime, "Accepted for compatibility: there is no replication yet."
+    ),
+    DirectiveSpec(
+        "masterauth", .text, default: "", .atRunTime, "Accepted for compatibility: there is no replication yet."
     ),
 ]
 
@@ -252,13 +289,5 @@ private let processDirectives: [DirectiveSpec] = [
     DirectiveSpec(
         "daemonize", .boolean, default: "no", .atStart,
         "Whether to leave the terminal; not available: use a service manager."
-    ),
-    DirectiveSpec(
-        "enable-debug-command", .enumeration(["no", "yes", "local"]), default: "no", .atStart,
-        "Who may use DEBUG."
-    ),
-    DirectiveSpec(
-        "enable-protected-configs", .enumeration(["no", "yes", "local"]), default: "no", .atStart,
-        "Who may change protected directives."
     ),
 ]

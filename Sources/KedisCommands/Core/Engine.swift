@@ -48,6 +48,8 @@ package final class Engine: Sendable {
     package let host: Host
     package let clock: EngineClock
     package let clients: ClientRegistry
+    /// Who may do what.
+    package let access: AccessControl
     package let statistics = EngineStatistics()
     package let memory: MemoryGauge
     /// What anybody wants to know of what commands do.
@@ -75,8 +77,9 @@ package final class Engine: Sendable {
     /// - Parameter seed: makes random picks repeatable; the store has its own.
     package init(
         store: Store, configuration: Configuration = Configuration(), host: Host = Host(), clock: EngineClock = .system,
-        seed: UInt64, table: CommandTable = CommandTable(allCommandSpecs)
+        seed: UInt64, table: CommandTable? = nil
     ) {
+        let table = table ?? CommandTable(allCommandSpecs, renames: configuration.renames)
         waiters = WaiterTable(interest)
         watches = WatchTable(interest)
         tracking = TrackingTable(interest)
@@ -92,6 +95,7 @@ package final class Engine: Sendable {
         startedMilliseconds = clock.wallMilliseconds
         nextSeed = Atomic(seed)
         clients = ClientRegistry()
+        access = AccessControl(table: table, configuration: configuration, host: host)
         memory = MemoryGauge(seed: seed)
         store.setAccessTracking(configuration.accessTracking)
         store.observeKeyEvents { [notifier, tracking, interest, seed = store.seed] event, databaseIndex, key in
@@ -119,6 +123,7 @@ package final class Engine: Sendable {
         observability.follow(configuration)
         if names.contains(where: { $0.hasPrefix("maxmemory") }) { memory.requestEviction() }
         if names.contains("maxmemory") { warnAboutLimit() }
+        if names.contains("requirepass") { access.setDefaultPassword(configuration.text("requirepass")) }
         return nil
     }
 

@@ -2,6 +2,7 @@
 // composition root (KedisServer, Kedis), so that the engine itself opens nothing and runs deterministically under test.
 
 package import KedisStore
+package import KedisUtilities
 
 /// How SHUTDOWN treats the data.
 package enum ShutdownMode: Sendable {
@@ -44,6 +45,13 @@ package struct PersistenceStatus: Sendable {
 
 package enum LogLevel: Sendable { case debug, verbose, notice, warning }
 
+/// Why a file cannot be read: the system's words.
+package struct HostFileError: Error, Equatable, Sendable {
+    package var text: String
+
+    package init(_ text: String) { self.text = text }
+}
+
 package struct Host: Sendable {
     /// SAVE: writes the snapshot of `store`, whose stripes `held` are locked; returns nil or what went wrong.
     package var save: @Sendable (_ store: Store, _ held: StripeSet) -> String?
@@ -67,6 +75,14 @@ package struct Host: Sendable {
     package var applyConfiguration: @Sendable (_ directives: [String]) -> String?
     /// MEMORY PURGE: gives back what the process keeps for reuse outside the store.
     package var releaseMemory: @Sendable () -> Void
+    /// SHA-256 of a password: 32 bytes. Nil where there is none, and so no passwords.
+    package var digest: @Sendable (_ bytes: ByteView) -> [UInt8]?
+    /// As many bytes that nobody can foresee: ACL GENPASS.
+    package var randomBytes: @Sendable (_ count: Int) -> [UInt8]
+    /// The file of users at the path of `aclfile`.
+    package var readAccessFile: @Sendable (_ path: String) -> Result<[UInt8], HostFileError>
+    /// Replaces that file, whole or not at all; returns nil or what went wrong.
+    package var writeAccessFile: @Sendable (_ path: String, _ text: [UInt8]) -> String?
 
     package init(
         save: @escaping @Sendable (Store, StripeSet) -> String? = { _, _ in "this store has no directory to save to" },
@@ -81,7 +97,13 @@ package struct Host: Sendable {
         log: @escaping @Sendable (LogLevel, String) -> Void = { _, _ in },
         information: @escaping @Sendable (String) -> [(field: String, value: String)] = { _ in [] },
         applyConfiguration: @escaping @Sendable ([String]) -> String? = { _ in nil },
-        releaseMemory: @escaping @Sendable () -> Void = {}
+        releaseMemory: @escaping @Sendable () -> Void = {},
+        digest: @escaping @Sendable (ByteView) -> [UInt8]? = { _ in nil },
+        randomBytes: @escaping @Sendable (Int) -> [UInt8] = systemRandomBytes,
+        readAccessFile: @escaping @Sendable (String) -> Result<[UInt8], HostFileError> = { _ in
+            .failure(HostFileError("this store has no files"))
+        },
+        writeAccessFile: @escaping @Sendable (String, [UInt8]) -> String? = { _, _ in "this store has no files" }
     ) {
         self.save = save
         self.load = load
@@ -94,5 +116,9 @@ package struct Host: Sendable {
         self.information = information
         self.applyConfiguration = applyConfiguration
         self.releaseMemory = releaseMemory
+        self.digest = digest
+        self.randomBytes = randomBytes
+        self.readAccessFile = readAccessFile
+        self.writeAccessFile = writeAccessFile
     }
 }

@@ -24,7 +24,7 @@ private func resolveSubcommandSlowly(
         guard entry.pointee.handler == nil else { return entry }
         throw .wrongArity(entry)
     }
-    guard let subcommand = entry.pointee.subcommand(arguments[1]) else { throw unknownSubcommand(arguments, of: entry) }
+    guard let subcommand = entry.pointee.subcommand(arguments[1]) else { throw unknownSubcommand(arguments) }
     return subcommand
 }
 
@@ -44,11 +44,11 @@ private func unknownCommand(_ arguments: ArgumentList) -> CommandError {
 }
 
 @inline(never)
-private func unknownSubcommand(_ arguments: ArgumentList, of entry: UnsafePointer<CommandEntry>) -> CommandError {
+private func unknownSubcommand(_ arguments: ArgumentList) -> CommandError {
     var text: [UInt8] = ByteView("ERR unknown subcommand '").bytes
     text += sanitized(arguments[1], byteCountMax: 128)
     text += ByteView("'. Try ").buffer
-    text += entry.pointee.name.buffer
+    text += sanitized(arguments[0], byteCountMax: 128).map(asciiUppercased)
     text += ByteView(" HELP.").buffer
     return .text(text)
 }

@@ -16,5 +16,6 @@ package let allCommandSpecs: [CommandSpec] = [
     transactionCommands,
     publishSubscribeCommands,
     serverCommands,
+    accessCommands,
     explainCommands,
 ].flatMap { $0 }

@@ -6,7 +6,8 @@ import KedisUtilities
 /// The handler of `HELP`: simple strings, two for each subcommand (its call and what it does), in the frame that Redis
 /// uses.
 func replySubcommandHelp(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-    guard let container = call.engine.table.command(call.entry.pointee.containerName) else { return reply.array(0) }
+    let name = call.entry.pointee.containerName
+    guard let container = call.engine.table.find(originalName: name) else { return reply.array(0) }
     let specs = container.pointee.spec.subcommands.filter { $0.name != "HELP" }.sorted { $0.name < $1.name }
     var lines = ["\(container.pointee.spec.name) <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"]
     for spec in specs {

@@ -33,6 +33,9 @@ enum ExplainCommand {
         var explanation = Explanation(subject: subject, call: call, version: reply.version)
         explanation.replyByteCountMax = reply.byteCountMax
         explanation.walk(isAnalyzing: isAnalyzing, client: call.client, engine: call.engine)
+        if isAnalyzing, let denial = explanation.denial, let entry = explanation.entry {
+            call.noteDenial(denial, .topLevel, of: entry, subject)
+        }
         // The command may have changed the protocol (HELLO): the whole answer is in the one that it left.
         reply.version = explanation.version
         explanation.write(to: &reply, isAnalyzing: isAnalyzing)
@@ -50,6 +53,8 @@ struct Explanation: ~Copyable {
     var entry: UnsafePointer<CommandEntry>?
     /// Why the command would not run, and the stage that says so.
     var refusal: CommandError?
+    /// The client's user has no permission.
+    var denial: AccessDenial?
     var checks: [(check: AdmissionCheck, isRefusing: Bool)] = []
     var stripes = StripeSet()
     var keys = KeyBuffer()
@@ -87,12 +92,15 @@ struct Explanation: ~Copyable {
             entry = found
             lap(&timings, "table")
             let conditions = engine.conditions.union(client.pointee.conditions)
-            let decision = admit(found, under: conditions)
+            let decision = admit(found, subject, of: client, under: conditions)
             lap(&timings, "admission")
+            if case .denied(let denial)? = decision { self.denial = denial }
+            let isDenied = denial != nil
             checks = AdmissionCheck.table.map { check in
-                (check, conditions.contains(check.condition) && check.refuses(found.pointee.flags))
+                let isRefusing = check.isAboutPermissions ? isDenied : check.refuses(found.pointee.flags)
+                return (check, conditions.contains(check.condition) && isRefusing)
             }
-            if let decision { throw decision }
+            if let decision { throw decision.error(found) }
             before = clock.monotonicNanoseconds()
             stripes = try KedisCommands.plan(found, subject, in: engine.store.handle, into: &keys)
             lap(&timings, "plan")

@@ -70,7 +70,7 @@ enum SortCommand {
     private static func run(
         _ call: inout CommandCall, _ reply: inout ReplyWriter, isReadOnly: Bool
     ) throws(CommandError) {
-        var options = try SortOptions(call.arguments, isReadOnly: isReadOnly)
+        var options = try SortOptions(call.arguments, isReadOnly: isReadOnly, isConfined: !call.mayReadAllKeys)
         let now = call.nowMilliseconds
         let source = try call.keyspace.read(call.key).map { (entry) throws(CommandError) in
             try SortSource(entry, nowMilliseconds: now)

@@ -17,11 +17,14 @@ struct SortOptions {
     private var count: Int64 = -1
     private(set) var destinationIndex: Int?
     private let arguments: ArgumentList
+    /// BY and GET are refused, since the user may not read any key.
+    private let isConfined: Bool
 
     var storesResult: Bool { destinationIndex != nil }
 
-    init(_ arguments: ArgumentList, isReadOnly: Bool) throws(CommandError) {
+    init(_ arguments: ArgumentList, isReadOnly: Bool, isConfined: Bool = false) throws(CommandError) {
         self.arguments = arguments
+        self.isConfined = isConfined
         var index = 2
         while index < arguments.count {
             index += try take(index, isReadOnly: isReadOnly)
@@ -52,8 +55,14 @@ struct SortOptions {
             by = pattern
             // One constant makes all of them constant, as in Redis.
             if !pattern.hasPlaceholder { keepsOrder = true }
+            guard !isConfined || !pattern.hasPlaceholder else {
+                throw .literal("ERR BY option of SORT denied due to insufficient ACL permissions.")
+            }
             return 2
         } else if word.equalsIgnoringCase("GET"), left >= 1 {
+            guard !isConfined else {
+                throw .literal("ERR GET option of SORT denied due to insufficient ACL permissions.")
+            }
             getCount += 1
             return 2
         } else {

@@ -29,6 +29,8 @@ package final class Postbox: Sendable {
         case message(Message, ClientRecord)
         case wake(ClientRecord)
         case close(ClientRecord)
+        /// The client goes if its user may not listen to all that it listens to any more.
+        case closeIfRevoked(ClientRecord)
         /// The branch has missed a publication for want of room: its members go.
         case overflow(Branch)
     }
@@ -75,7 +77,7 @@ package final class Postbox: Sendable {
                 } else {
                     state.byteCount += message.byteCount
                 }
-            case .wake, .close, .overflow: break
+            case .wake, .close, .closeIfRevoked, .overflow: break
             }
             state.mail.append(mail)
             return !hasMail.exchange(true, ordering: .releasing)
@@ -108,6 +110,11 @@ package final class Postbox: Sendable {
         case .message(let message, let record): record.receive?(.message(message))
         case .wake(let record): record.receive?(.wake)
         case .close(let record): record.receive?(.close)
+        case .closeIfRevoked(let record):
+            guard let subscriptions = record.ownSubscriptions, !subscriptions.areAllowed(by: record.currentUser.rules)
+            else { return }
+            record.isKilled.store(true, ordering: .relaxed)
+            record.receive?(.close)
         case .overflow(let branch):
             branch.isOverflowing.store(false, ordering: .relaxed)
             branch.forEachMember { record in

@@ -47,6 +47,15 @@ final class Subscriptions {
         }
     }
 
+    /// Whether a user with these rules may listen to all of it.
+    func areAllowed(by rules: UserRules) -> Bool {
+        TopicKind.allCases.allSatisfy { kind in
+            byName[kind.rawValue].keys.allSatisfy { name in
+                name.withView { rules.allows($0, asPattern: kind == .pattern) }
+            }
+        }
+    }
+
     func removeAll() {
         for kind in TopicKind.allCases {
             for name in byName[kind.rawValue].keys { remove(kind, name) }

@@ -37,28 +37,15 @@ extension CommandCommand {
             }
             entry = subcommand
         }
-        let specs = entry.pointee.spec.keys.filter { !$0.access.contains(.notKey) }
-        guard !specs.isEmpty else { throw .literal("ERR The command has no key arguments") }
+        guard entry.pointee.hasKeys else { throw .literal("ERR The command has no key arguments") }
         guard entry.pointee.accepts(argumentCount: request.count) else {
             throw .literal("ERR Invalid number of arguments specified for command")
         }
         var found: [FoundKey] = []
-        for spec in specs {
-            let access = spec.access.contains(.variableFlags) ? variableAccess(of: request) : spec.access
-            _ = spec.forEachKeyIndex(in: request) { found.append(FoundKey(argumentIndex: $0, access: access)) }
-        }
+        forEachKey(of: entry, in: request) { found.append(FoundKey(argumentIndex: $0, access: $1)) }
         if found.isEmpty, !entry.pointee.flags.contains(.noMandatoryKeys) {
             throw .literal("ERR Invalid arguments specified for command")
         }
         return found
-    }
-
-    /// How a request uses a key of variable flags: it is read when GET is among the options, and overwritten unread
-    /// otherwise.
-    private static func variableAccess(of request: ArgumentList) -> KeyAccess {
-        for index in 3..<max(3, request.count) where request[index].equalsIgnoringCase("GET") {
-            return [.readWrite, .access, .update]
-        }
-        return [.overwrite, .update]
     }
 }

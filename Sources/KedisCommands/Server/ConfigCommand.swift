@@ -73,6 +73,7 @@ enum ConfigCommand {
         let pairs = stride(from: 2, to: call.arguments.count, by: 2).map { index in
             (name: call.arguments[index].text, value: call.arguments[index + 1].text)
         }
+        try requireText(call.arguments)
         let engine = call.engine
         do throws(ConfigurationError) {
             try engine.configuration.set(
@@ -82,6 +83,13 @@ enum ConfigCommand {
             throw .text(Array(error.commandText.utf8))
         }
         reply.ok()
+    }
+
+    /// Values are kept as text: bytes that are none would become others, of a password too.
+    private static func requireText(_ arguments: ArgumentList) throws(CommandError) {
+        for index in 2..<arguments.count where String(validating: arguments[index].buffer, as: UTF8.self) == nil {
+            throw .literal("ERR CONFIG SET failed - names and values must be UTF-8")
+        }
     }
 
     private static func allowsProtected(_ call: borrowing CommandCall) -> Bool {

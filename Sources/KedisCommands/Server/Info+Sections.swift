@@ -116,6 +116,9 @@ extension InfoCommand {
         text.add("tracking_total_items", source.engine.tracking.itemCount)
         text.add("tracking_total_prefixes", source.engine.tracking.prefixes.count)
         text.add("total_error_replies", counters.errorReplies.load(ordering: .relaxed))
+        for reason in AccessLogReason.allCases {
+            text.add(reason.fieldName, source.engine.access.log.refusedCount(reason))
+        }
         HostFacts("stats", source).writeRest(&text)
     }
 

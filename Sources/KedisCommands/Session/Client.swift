@@ -72,7 +72,9 @@ package struct ClientState {
     /// Made by the first WATCH.
     package var watcher: Watcher?
     /// Made by the first subscription.
-    var subscriptions: Subscriptions?
+    var subscriptions: Subscriptions? {
+        didSet { record.ownSubscriptions = subscriptions }
+    }
     /// Made by the first CLIENT TRACKING.
     var tracking: TrackingClient?
     /// What CLIENT CACHING said of the next command.
@@ -82,10 +84,13 @@ package struct ClientState {
     /// Messages of the client to itself, which wait for the end of its command.
     var pushes: [Message] = []
     package var random: RandomGenerator
+    /// Who the client is: Access/Session+Access.swift.
+    package internal(set) var access: ClientAccess
 
-    init(record: ClientRecord, random: RandomGenerator) {
+    init(record: ClientRecord, random: RandomGenerator, access: ClientAccess) {
         self.record = record
         self.random = random
+        self.access = access
     }
 }
 
@@ -124,14 +129,19 @@ package final class ClientRecord: Sendable {
     package let isBlocked = Atomic<Bool>(false)
     /// What it waits with; the session's, for those who end the wait.
     let waiter = Locked<Waiter?>(nil)
+    /// Who the client is, since it was last asked.
+    private let user: Locked<User>
     /// What it is subscribed to.
     let subscriptionCounts = SubscriptionCounts()
+    /// The same in full; touched by the thread of the postbox only.
+    nonisolated(unsafe) var ownSubscriptions: Subscriptions?
     /// Where others leave what they want of the client.
     package let postbox: Postbox
     /// The transport's, which takes it out when it goes; touched by the thread of the postbox only.
     package nonisolated(unsafe) var receive: ((ClientMail) -> Void)?
 
-    init(identifier: Int64, endpoint: ClientEndpoint, nowMilliseconds: Int64, postbox: Postbox) {
+    init(identifier: Int64, endpoint: ClientEndpoint, nowMilliseconds: Int64, postbox: Postbox, user: User) {
+        self.user = Locked(user)
         self.identifier = identifier
         self.endpoint = endpoint
         createdMilliseconds = nowMilliseconds
@@ -147,6 +157,11 @@ package final class ClientRecord: Sendable {
     /// The client listens to channels or patterns: another class of output limits, and no idle timeout.
     package var isSubscriber: Bool {
         TopicKind.allCases.contains { subscriptionCounts[$0] > 0 }
+    }
+
+    var currentUser: User {
+        get { user.withLock { $0 } }
+        set { user.withLock { $0 = newValue } }
     }
 
     /// Ends the connection, whichever thread owns it. The caller holds no stripe.
@@ -191,10 +206,11 @@ package final class ClientRegistry: Sendable {
 
     package init() {}
 
-    func add(endpoint: ClientEndpoint, nowMilliseconds: Int64, postbox: Postbox) -> ClientRecord {
+    func add(endpoint: ClientEndpoint, nowMilliseconds: Int64, postbox: Postbox, user: User) -> ClientRecord {
         state.withLock { state in
             let record = ClientRecord(
-                identifier: state.nextIdentifier, endpoint: endpoint, nowMilliseconds: nowMilliseconds, postbox: postbox
+                identifier: state.nextIdentifier, endpoint: endpoint, nowMilliseconds: nowMilliseconds,
+                postbox: postbox, user: user
             )
             state.nextIdentifier += 1
             state.records[record.identifier] = record

@@ -73,8 +73,11 @@ extension Session {
                 executeBatch()
                 guard hasRoomForCopies(entry, list) else { throw .outOfMemory }
             }
-            if batch.count == 0 { makeRoom() }
-            if let refusal = admission(of: entry) { throw refusal }
+            if batch.count == 0 {
+                makeRoom()
+                followAccess()
+            }
+            if let refusal = admission(of: entry, list) { throw note(refusal, of: entry, list) }
             if client.pointee.conditions.contains(.inTransaction), try queueSlowly(entry, list) {
                 forgetArguments()
                 return
@@ -112,18 +115,20 @@ extension Session {
     /// Why `entry` may not run; nil admits. What waits in the batch may free the memory that this command lacks, so it
     /// is executed before memory is the reason.
     @inline(__always)
-    private mutating func admission(of entry: UnsafePointer<CommandEntry>) -> CommandError? {
+    private mutating func admission(of entry: UnsafePointer<CommandEntry>, _ list: ArgumentList) -> Refusal? {
         let conditions = batch.conditions.union(client.pointee.conditions)
-        guard let refusal = admit(entry, under: conditions) else { return nil }
+        guard let refusal = admit(entry, list, of: client, under: conditions) else { return nil }
         guard batch.count > 0, conditions.contains(.memoryExhausted) else { return refusal }
-        return admissionAfterBatchSlowly(of: entry)
+        return admissionAfterBatchSlowly(of: entry, list)
     }
 
     @inline(never)
-    private mutating func admissionAfterBatchSlowly(of entry: UnsafePointer<CommandEntry>) -> CommandError? {
+    private mutating func admissionAfterBatchSlowly(
+        of entry: UnsafePointer<CommandEntry>, _ list: ArgumentList
+    ) -> Refusal? {
         executeBatch()
         makeRoom()
-        return admit(entry, under: batch.conditions.union(client.pointee.conditions))
+        return admit(entry, list, of: client, under: batch.conditions.union(client.pointee.conditions))
     }
 
     /// Executes the batch and forgets its arguments; those of an incomplete request behind it stay.

@@ -79,10 +79,11 @@ extension Session {
         guard !transaction.isAborted else {
             return .literal("EXECABORT Transaction discarded because of previous errors.")
         }
-        let conditions = batch.conditions.union(client.pointee.conditions)
+        // Permissions are looked at command by command, when it is their turn.
+        let conditions = batch.conditions.union(client.pointee.conditions).subtracting(.restricted)
         for item in transaction.items {
-            guard let error = admit(item.entry, under: conditions) else { continue }
-            return .discarded(because: error)
+            let refusal = admit(item.entry, transaction.arguments(of: item), of: client, under: conditions)
+            if let refusal { return .discarded(because: refusal.error(item.entry)) }
         }
         return nil
     }
@@ -122,7 +123,9 @@ extension Session {
         output.array(transaction.items.count)
         for (index, item) in transaction.items.enumerated() {
             let began = ticks
+            followAccess()
             let list = transaction.arguments(of: item)
+            if refusedInTransaction(item.entry, list) { continue }
             run(item.entry, list, keyRange: firstKeys[index]..<firstKeys[index + 1], held: held)
             if client.pointee.followUp.contains(.tracking) {
                 rememberSlowly(item.entry, keyRange: firstKeys[index]..<firstKeys[index + 1])

@@ -61,7 +61,8 @@ package struct Session: ~Copyable {
         names = engine.table.names
         engineReference = Unmanaged.passUnretained(engine)
         let record = engine.clients.add(
-            endpoint: endpoint, nowMilliseconds: engine.clock.wallMilliseconds, postbox: postbox
+            endpoint: endpoint, nowMilliseconds: engine.clock.wallMilliseconds, postbox: postbox,
+            user: engine.access.defaultUser
         )
         record.protocolVersion.store(Int(version.rawValue), ordering: .relaxed)
         tickClock = engine.clock.ticks
@@ -71,7 +72,10 @@ package struct Session: ~Copyable {
         timing = TimingChoice(clientIdentifier: record.identifier)
         keySampler = KeySampler(seed: UInt64(bitPattern: record.identifier))
         client = .allocate(capacity: 1)
-        client.initialize(to: ClientState(record: record, random: engine.makeRandomGenerator()))
+        client.initialize(
+            to: ClientState(
+                record: record, random: engine.makeRandomGenerator(), access: ClientAccess(engine.access)))
+        client.pointee.becomeDefaultUser(of: engine.access)
         output = ReplyWriter(version: version)
     }
 
@@ -168,7 +172,7 @@ package struct Session: ~Copyable {
 
     /// Parses and executes what is complete in `input`; returns how many bytes were consumed.
     private mutating func process(_ input: ByteView) -> Int {
-        parser.limits.bulkByteCountMax = engine.configuration.bulkByteCountMax.load(ordering: .relaxed)
+        limitInput()
         limitOutput()
         batch.begin(conditions: engine.conditions)
         var position = 0
@@ -176,6 +180,7 @@ package struct Session: ~Copyable {
         parsing: while position < input.count, !isClosing, !isBlocked, output.count < Session.outputPauseByteCount {
             let rest = input[position..<input.count]
             let firstArgument = arguments.count - partialArgumentCount
+            if parser.isUnauthenticated != isUnauthenticated { limitInput() }
             let outcome = parser.next(rest, into: &arguments)
             switch outcome {
             case .request(let byteCount, let argumentCount):
