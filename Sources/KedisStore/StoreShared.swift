@@ -10,6 +10,8 @@ struct StoreShared: ~Copyable {
     private let trackingWord = Atomic<UInt64>(StoreShared.word(of: AccessTracking()))
     /// Held by the one thread that frees what waits.
     let isReclaiming = Atomic<Bool>(false)
+    /// Cells are moved together in the background.
+    let isDefragmenting = Atomic<Bool>(true)
     /// The stripe at which the next slice of maintenance begins.
     let nextStripe = Atomic<Int>(0)
 

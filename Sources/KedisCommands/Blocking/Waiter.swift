@@ -82,6 +82,8 @@ package final class Waiter: @unchecked Sendable {
     let stripes: StripeSet
     let feeds: StripeSet
     private let memory: UnsafeMutableRawPointer
+    /// What it takes, about.
+    let allocatedByteCount: Int
 
     // Guarded by the stripes.
     let nodes: UnsafeMutablePointer<WaitNode>
@@ -119,6 +121,7 @@ package final class Waiter: @unchecked Sendable {
         for index in 0..<keyCount where !awaited.contains(index) { feeds.insert(copy.keys[index].stripeIndex) }
         self.feeds = feeds
         memory = copy.base
+        allocatedByteCount = copy.byteCount + MemoryLayout<ClientState>.size + 256
         arguments = copy.arguments
         keys = UnsafePointer(copy.keys)
         nodes = copy.nodes
@@ -211,6 +214,7 @@ package final class Waiter: @unchecked Sendable {
 /// One piece of memory: the ranges of the arguments, the keys, the nodes, the bytes of the arguments.
 private struct WaiterMemory {
     let base: UnsafeMutableRawPointer
+    let byteCount: Int
     let arguments: ArgumentList
     let keys: UnsafeMutablePointer<Key>
     let nodes: UnsafeMutablePointer<WaitNode>
@@ -224,6 +228,7 @@ private struct WaiterMemory {
         let headByteCount = rangesByteCount + keysByteCount + nodesByteCount
         guard let base = allocateBuffer(byteCount: headByteCount + byteCount) else { return nil }
         self.base = base
+        self.byteCount = headByteCount + byteCount
         let ranges = base.bindMemory(to: ArgumentRange.self, capacity: list.count)
         keys = (base + rangesByteCount).bindMemory(to: Key.self, capacity: keyCount)
         nodes = (base + rangesByteCount + keysByteCount).bindMemory(to: WaitNode.self, capacity: nodeCount)

@@ -47,6 +47,10 @@ package final class Engine: Sendable {
     let watches: WatchTable
     /// Who listens to which channel.
     let hub: MessageHub
+    /// CLIENT PAUSE
+    package let pause: PauseGate
+    /// What all clients take.
+    package let clientMemory = ClientMemoryGauge()
     package let commandStatistics: CommandStatistics
     package let startedMilliseconds: Int64
     /// DEBUG SET-ACTIVE-EXPIRE: whether the background tick removes what is due.
@@ -63,6 +67,7 @@ package final class Engine: Sendable {
         waiters = WaiterTable(interest)
         watches = WatchTable(interest)
         hub = MessageHub(seed: store.seed)
+        pause = PauseGate(interest)
         self.store = store
         self.configuration = configuration
         self.host = host
@@ -74,11 +79,14 @@ package final class Engine: Sendable {
         clients = ClientRegistry()
         memory = MemoryGauge(seed: seed)
         store.setAccessTracking(configuration.accessTracking)
+        store.setDefragmenting(configuration.isDefragmenting.load(ordering: .relaxed))
     }
 
-    /// Lets the store and the host follow directives that CONFIG SET has changed; nil, or why one cannot be applied.
-    func applyConfiguration(_ names: [String]) -> String? {
-        if let reason = host.applyConfiguration(names) { return reason }
+    /// Lets the store and the host follow directives that CONFIG SET has changed; nil, or which cannot be applied.
+    func applyConfiguration(_ names: [String]) -> ConfigurationProblem? {
+        if let problem = host.applyConfiguration(names) { return problem }
+        store.setDefragmenting(configuration.isDefragmenting.load(ordering: .relaxed))
+        if names.contains(where: { $0.hasPrefix("maxmemory") }) { evictClients() }
         if names.contains(where: { $0 == "maxmemory-policy" || $0.hasPrefix("lfu-") }) {
             store.setAccessTracking(configuration.accessTracking)
         }

@@ -42,6 +42,15 @@ package struct PersistenceStatus: Sendable {
     package init() {}
 }
 
+/// What became of CONFIG REWRITE.
+package enum ConfigurationRewriteOutcome: Equatable, Sendable {
+    case written
+    /// The configuration did not come from a file.
+    case noFile
+    /// The system's words.
+    case failed(String)
+}
+
 package enum LogLevel: Sendable { case debug, verbose, notice, warning }
 
 package struct Host: Sendable {
@@ -63,8 +72,10 @@ package struct Host: Sendable {
     package var log: @Sendable (_ level: LogLevel, _ message: String) -> Void
     /// Facts about the process for INFO: field and value, by section (`server`, `memory`, `cpu` …).
     package var information: @Sendable (_ section: String) -> [(field: String, value: String)]
-    /// Told after CONFIG SET changed directives, which are valid; returns nil, or why one cannot be applied.
-    package var applyConfiguration: @Sendable (_ directives: [String]) -> String?
+    /// Told after CONFIG SET changed directives, which are valid; returns nil, or which cannot be applied and why.
+    package var applyConfiguration: @Sendable (_ directives: [String]) -> ConfigurationProblem?
+    /// CONFIG REWRITE: writes the configuration into its file.
+    package var rewriteConfiguration: @Sendable () -> ConfigurationRewriteOutcome
     /// MEMORY PURGE: gives back what the process keeps for reuse outside the store.
     package var releaseMemory: @Sendable () -> Void
 
@@ -80,7 +91,8 @@ package struct Host: Sendable {
         sleep: @escaping @Sendable (Int64) -> Void = { _ in },
         log: @escaping @Sendable (LogLevel, String) -> Void = { _, _ in },
         information: @escaping @Sendable (String) -> [(field: String, value: String)] = { _ in [] },
-        applyConfiguration: @escaping @Sendable ([String]) -> String? = { _ in nil },
+        applyConfiguration: @escaping @Sendable ([String]) -> ConfigurationProblem? = { _ in nil },
+        rewriteConfiguration: @escaping @Sendable () -> ConfigurationRewriteOutcome = { .noFile },
         releaseMemory: @escaping @Sendable () -> Void = {}
     ) {
         self.save = save
@@ -93,6 +105,7 @@ package struct Host: Sendable {
         self.log = log
         self.information = information
         self.applyConfiguration = applyConfiguration
+        self.rewriteConfiguration = rewriteConfiguration
         self.releaseMemory = releaseMemory
     }
 }

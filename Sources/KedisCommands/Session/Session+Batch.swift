@@ -36,6 +36,8 @@ struct Batch: ~Copyable {
     var lastCommand = -1
     /// Somebody wants to know what this batch does, and the locks are wide enough to serve who waits for its keys.
     var isObserved = false
+    /// Clients are paused: what is due stays in its place.
+    var keepsDueKeys = false
 
     init() { items = .allocate(capacity: Batch.capacity) }
 
@@ -62,21 +64,24 @@ extension Session {
             entry = try resolve(list, in: names)
             if !entry.pointee.isBatchable || isInline {
                 executeBatch()
+                if isPostponed { return forgetArguments() }
                 guard hasRoomForCopies(entry, list) else { throw .outOfMemory }
             }
             if batch.count == 0 { makeRoom() }
             if let refusal = admission(of: entry) { throw refusal }
-            if client.pointee.conditions.contains(.inTransaction), try queueSlowly(entry, list) {
-                forgetArguments()
-                return
+            if client.pointee.conditions.contains(.inTransaction) {
+                if engine.interest.current.isPaused, mustWaitSlowly(entry) {
+                    postpone(from: nil)
+                    return forgetArguments()
+                }
+                if try queueSlowly(entry, list) { return forgetArguments() }
             }
             firstKey = keys.count
             stripes = try plan(entry, list, in: store, into: &keys)
         } catch {
             executeBatch()
-            reject(error, list)
-            forgetArguments()
-            return
+            if !isPostponed { reject(error, list) }
+            return forgetArguments()
         }
         batch.items[batch.count] = Batch.Item(
             entry: entry, base: base, firstArgument: firstArgument, argumentCount: argumentCount, firstKey: firstKey,
@@ -152,7 +157,10 @@ extension Session {
         guard batch.count > 0 else { return }
         var stripes = batch.stripes
         store.lock(stripes)
-        if !engine.interest.current.isEmpty { stripes = observeSlowly(held: stripes) }
+        if !engine.interest.current.isEmpty {
+            if engine.interest.current.isPaused { cutBatchSlowly() }
+            stripes = observeSlowly(held: stripes)
+        }
         // Under the locks: waiting for them, or the command before, may have taken longer than a key had to live.
         batch.nowMilliseconds = engine.clock.wallMilliseconds
         if batch.count > 1 {
@@ -166,8 +174,9 @@ extension Session {
         let elapsed = engine.clock.monotonicNanoseconds() &- began
         store.unlock(stripes)
         if batch.isObserved { endServiceSlowly() }
-        countCalls(nanoseconds: elapsed)
+        if batch.count > 0 { countCalls(nanoseconds: elapsed) }
         batch.count = 0
+        batch.keepsDueKeys = false
         batch.stripes = StripeSet()
         keys.removeAll()
     }
@@ -210,6 +219,8 @@ extension Session {
             client.pointee.databaseIndex, nowMilliseconds: batch.nowMilliseconds, held: held
         )
         keyspace.leavesAccessClock = client.pointee.leavesAccessClock
+        // Who writes puts keys in the place of those that are due.
+        if batch.keepsDueKeys { keyspace.keepsDueKeys = entry.pointee.flags.contains(.readOnly) }
         var call = CommandCall(
             arguments: list, keyspace: keyspace, keyBase: UnsafePointer(keys.base + keyRange.lowerBound),
             keyCount: keyRange.count, entry: entry, client: client, engine: engineReference

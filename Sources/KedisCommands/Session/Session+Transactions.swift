@@ -30,6 +30,7 @@ extension Session {
             throw .outOfMemory
         }
         client.pointee.record.transactionCommandCount.store(transaction.items.count, ordering: .relaxed)
+        noteMemorySlowly()
         output.simple("QUEUED")
         if !client.pointee.followUp.isEmpty { followUpSlowly(from: output.count - 9) }
         return true
@@ -50,18 +51,19 @@ extension Session {
     private mutating func executeTransaction(_ exec: UnsafePointer<CommandEntry>, _ transaction: Transaction) {
         let mark = output.count
         let began = engine.clock.monotonicNanoseconds()
-        batch.executedCount += 1
-        batch.lastCommand = exec.pointee.identifier
-        client.pointee.endTransaction()
         if let refusal = refusal(of: transaction) {
+            client.pointee.endTransaction()
             output.commandError(refusal)
             if let watcher = client.pointee.watcher { engine.unwatch(watcher) }
             engine.commandStatistics.noteRejection(exec.pointee.identifier)
             countErrorSlowly(at: mark)
         } else {
-            run(transaction)
+            run(exec, transaction)
         }
         keys.removeAll()
+        guard !isPostponed else { return }
+        batch.executedCount += 1
+        batch.lastCommand = exec.pointee.identifier
         engine.commandStatistics.noteCalls(
             exec.pointee.identifier, count: 1, nanoseconds: engine.clock.monotonicNanoseconds() &- began)
         if !client.pointee.followUp.isEmpty { followUpSlowly(from: mark) }
@@ -80,7 +82,8 @@ extension Session {
         return nil
     }
 
-    private mutating func run(_ transaction: Transaction) {
+    /// Runs the transaction, unless it has to wait: then it is as it was.
+    private mutating func run(_ exec: UnsafePointer<CommandEntry>, _ transaction: Transaction) {
         var stripes = client.pointee.watcher?.stripes ?? StripeSet()
         var firstKeys: [Int] = []
         keys.removeAll()
@@ -91,12 +94,22 @@ extension Session {
                 stripes.formUnion(try plan(item.entry, list, in: store, into: &keys))
                 if item.entry.pointee.walksKeyspace { stripes = .all }
             } catch {
+                client.pointee.endTransaction()
                 if let watcher = client.pointee.watcher { engine.unwatch(watcher) }
                 return output.commandError(error)
             }
         }
         firstKeys.append(keys.count)
         store.lock(stripes)
+        if engine.interest.current.isPaused {
+            if mustWaitSlowly(exec) {
+                store.unlock(stripes)
+                return postpone(from: nil)
+            }
+            batch.keepsDueKeys = true
+        }
+        defer { batch.keepsDueKeys = false }
+        client.pointee.endTransaction()
         stripes = observe(held: stripes, isChanging: true)
         batch.nowMilliseconds = engine.clock.wallMilliseconds
         let isClean = settleWatcher(held: stripes)

@@ -34,6 +34,9 @@ package struct Session: ~Copyable {
     private var missingByteCount = 0
     /// Set while the client waits in a blocking command: see Session+Blocking.swift.
     var waiter: Waiter?
+    /// The client waits for the end of a pause with a request that begins here: see Session+Pause.swift.
+    package internal(set) var isPostponed = false
+    var postponedStart: UnsafePointer<UInt8>?
     /// Made when somebody wants to know what commands do for the first time.
     var observer: EffectObserver?
 
@@ -57,12 +60,15 @@ package struct Session: ~Copyable {
         client = .allocate(capacity: 1)
         client.initialize(to: ClientState(record: record, random: engine.makeRandomGenerator()))
         output = ReplyWriter(version: version)
+        noteMemorySlowly()
     }
 
     deinit {
         if let waiter { Self.abandon(waiter, engine) }
+        if isPostponed { engine.pause.leave(client.pointee.record) }
         if let watcher = client.pointee.watcher { engine.unwatch(watcher) }
         client.pointee.endSubscriptions()
+        engine.clientMemory.forget(client.pointee.record)
         engine.clients.remove(client.pointee.record)
         client.deinitialize(count: 1)
         client.deallocate()
@@ -96,6 +102,7 @@ package struct Session: ~Copyable {
             add(base: bytes.base, firstArgument: 0, argumentCount: ranges.count, isInline: false)
             flush()
             publish()
+            if isPostponed { enterPauseSlowly() }
         } else {
             arguments.removeAll()
             output.commandError(.outOfMemory)
@@ -139,7 +146,7 @@ package struct Session: ~Copyable {
     }
 
     private mutating func checkQueryBufferLimit() {
-        client.pointee.record.pendingInputByteCount.store(pending.count, ordering: .relaxed)
+        noteMemorySlowly()
         let limit = engine.configuration.queryBufferByteCountMax.load(ordering: .relaxed)
         guard pending.count > limit, !isPaused else { return }
         engine.host.log(
@@ -166,6 +173,7 @@ package struct Session: ~Copyable {
                     base: isInline ? arguments.withInlineBase { $0 } : rest.base, firstArgument: firstArgument,
                     argumentCount: argumentCount, isInline: isInline
                 )
+                if isPostponed { break parsing }
                 position += byteCount
             case .nothing(let byteCount):
                 position += byteCount
@@ -180,6 +188,7 @@ package struct Session: ~Copyable {
         }
         flush()
         publish()
+        if isPostponed { position = takeBackSlowly(input, position: position) }
         if output.hasOverflowed { closeForOutputSlowly(isLimited: output.overflow == .limit) }
         return isClosing ? input.count : position
     }
