@@ -1,4 +1,5 @@
-// The connections of one event loop, and the check that goes over them: a tenth of them ten times a second.
+// The connections of one event loop, and the check that goes over them: as often in a second as `hz` says, with so many
+// of them that each is checked once a second. `dynamic-hz` makes the checks more frequent rather than longer.
 //
 // Ownership: the server's, one for each loop. Threads: the loop's alone, `@unchecked Sendable` because it is made
 // elsewhere.
@@ -6,6 +7,7 @@
 import KedisCommands
 import KedisUtilities
 import NIOCore
+import Synchronization
 
 final class LoopClients: @unchecked Sendable {
     // Sendable: everything but `loop` is touched only on the event loop.
@@ -20,9 +22,12 @@ final class LoopClients: @unchecked Sendable {
     private var receivers: [SessionHandler] = []
     private var handlers: [SessionHandler] = []
     private var cursor = 0
-    private var task: RepeatedTask?
+    private var task: Scheduled<Void>?
+    private var checksPerSecond = 10
 
-    static let checksPerSecond = 10
+    private static let checksPerSecondMax = 500
+    /// The most that one check goes over, when it may be repeated more often instead.
+    private static let checkedCountMax = 200
 
     init(loop: any EventLoop, server: ServerContext) {
         self.loop = loop
@@ -79,11 +84,20 @@ final class LoopClients: @unchecked Sendable {
     }
 
     func start() {
-        let interval = TimeAmount.milliseconds(Int64(1000 / Self.checksPerSecond))
-        loop.execute { [self] in
-            task = loop.scheduleRepeatedTask(initialDelay: interval, delay: interval) { [weak self] _ in
-                self?.checkSome()
+        loop.execute { [self] in scheduleCheck() }
+    }
+
+    private func scheduleCheck() {
+        let configuration = server.engine.configuration
+        checksPerSecond = configuration.checksPerSecond.load(ordering: .relaxed)
+        if configuration.raisesChecksPerSecond.load(ordering: .relaxed) {
+            while checksPerSecond < Self.checksPerSecondMax, handlers.count / checksPerSecond > Self.checkedCountMax {
+                checksPerSecond = min(2 * checksPerSecond, Self.checksPerSecondMax)
             }
+        }
+        task = loop.assumeIsolated().scheduleTask(in: .milliseconds(Int64(1000 / checksPerSecond))) { [weak self] in
+            self?.checkSome()
+            self?.scheduleCheck()
         }
     }
 
@@ -101,7 +115,7 @@ final class LoopClients: @unchecked Sendable {
         guard !handlers.isEmpty else { return }
         let now = Int64(truncatingIfNeeded: monotonicNanoseconds() / 1_000_000)
         let wall = server.engine.clock.wallMilliseconds
-        let count = min(handlers.count, max(5, (handlers.count + Self.checksPerSecond - 1) / Self.checksPerSecond))
+        let count = min(handlers.count, max(5, (handlers.count + checksPerSecond - 1) / checksPerSecond))
         for _ in 0..<count {
             // A check may close its connection, and another one takes the place.
             guard !handlers.isEmpty else { return }

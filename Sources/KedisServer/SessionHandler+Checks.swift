@@ -25,14 +25,13 @@ extension SessionHandler {
 
     private var record: ClientRecord { session.pointee.client.pointee.record }
 
-    private var outputLimits: HotOutputLimits {
-        server.engine.configuration.outputLimits(isSubscriber: session.pointee.client.pointee.isSubscriber)
-    }
+    private var isSubscriber: Bool { session.pointee.client.pointee.isSubscriber }
 
     func check(nowMilliseconds: Int64, wallMilliseconds: Int64) {
         guard let context, context.channel.isActive else { return }
         let waiting = exactWaitingByteCount(context)
-        record.pendingOutputByteCount.store(waiting, ordering: .relaxed)
+        record.memory.output.store(waiting, ordering: .relaxed)
+        session.pointee.noteMemorySlowly()
         if waiting > 0 || watch.overSoftLimitSince != nil || watch.stalledSince != nil {
             checkHardLimit(context)
             checkSoftLimit(context, waiting, nowMilliseconds)
@@ -42,18 +41,17 @@ extension SessionHandler {
     }
 
     func checkHardLimit(_ context: ChannelHandlerContext) {
-        let limit = outputLimits.hardByteCount.load(ordering: .relaxed)
+        let limit = server.engine.configuration.outputByteCountMax(isSubscriber: isSubscriber)
         guard limit > 0 else { return }
         if waitingByteCount > limit { dropForOutput(context, waitingByteCount) }
     }
 
     private func checkSoftLimit(_ context: ChannelHandlerContext, _ waiting: Int, _ now: Int64) {
-        let limit = outputLimits.softByteCount.load(ordering: .relaxed)
-        guard limit > 0, waiting > limit else { return watch.overSoftLimitSince = nil }
+        let limit = server.engine.configuration.softOutputLimit(isSubscriber: isSubscriber)
+        guard limit.byteCount > 0, waiting > limit.byteCount else { return watch.overSoftLimitSince = nil }
         let since = watch.overSoftLimitSince ?? now
         watch.overSoftLimitSince = since
-        let seconds = outputLimits.softSeconds.load(ordering: .relaxed)
-        if now - since > Int64(seconds) * 1000 { dropForOutput(context, waiting) }
+        if now - since > Int64(limit.seconds) * 1000 { dropForOutput(context, waiting) }
     }
 
     private func dropForOutput(_ context: ChannelHandlerContext, _ waiting: Int) {
@@ -89,7 +87,7 @@ extension SessionHandler {
     private func checkIdleness(_ context: ChannelHandlerContext, _ now: Int64) {
         let seconds = server.engine.configuration.idleTimeoutSeconds.load(ordering: .relaxed)
         // Who waits in a blocking command or for messages is not idle.
-        guard seconds > 0, !session.pointee.isBlocked, !session.pointee.client.pointee.isSubscriber else { return }
+        guard seconds > 0, !session.pointee.isBlocked, !isSubscriber else { return }
         let idle = now - record.lastInteractionMilliseconds.load(ordering: .relaxed)
         guard idle > Int64(seconds) * 1000 else { return }
         server.engine.host.log(.verbose, "Closing idle client")

@@ -70,8 +70,12 @@ extension Keyspace {
             isGone = collection.isEmptied
         }
         if removedCount > 0 || isGone { stripe.pointee.statistics.changes &+= 1 }
+        if removedCount > 0 || isGone {
+            store.note(.membersExpired(place.cell.header.type), databaseIndex, place.cell.key)
+        }
         if isGone {
             removedCount = max(removedCount, 1)
+            store.note(.emptied, databaseIndex, place.cell.key)
             table.pointee.remove(place, hash: hash, to: shared.pointee.reclaimer)
         }
         stripe.pointee.rareStatistics.expiredMembers &+= UInt64(truncatingIfNeeded: removedCount)
@@ -84,7 +88,7 @@ extension Keyspace {
         _ place: Place, hash: UInt64, in table: UnsafeMutablePointer<Table>, of stripe: UnsafeMutablePointer<Stripe>
     ) {
         guard !keepsDueKeys else { return }
-        store.expiryObserver?(databaseIndex, place.cell.key)
+        store.note(.expired, databaseIndex, place.cell.key)
         table.pointee.remove(place, hash: hash, to: shared.pointee.reclaimer)
         stripe.pointee.statistics.expired &+= 1
         stripe.pointee.statistics.changes &+= 1

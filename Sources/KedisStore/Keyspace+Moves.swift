@@ -96,6 +96,8 @@ extension Keyspace {
             table.pointee.discard(made.reference, to: shared.pointee.reclaimer)
             throw .outOfMemory
         }
+        // One that replaces another is new too.
+        reportCreated(key)
         if deadline != noDeadline {
             noteDeadline(deadline, before: noDeadline, hash: key.hash, in: table, of: stripe)
         }

@@ -124,6 +124,7 @@ extension Keyspace {
             made.cell.deadlineMilliseconds = newDeadline
             noteDeadline(newDeadline, before: noDeadline, hash: key.hash, in: table, of: stripe)
         }
+        reportCreated(key)
         return made.cell
     }
 
@@ -156,7 +157,7 @@ extension Keyspace {
         if let oldCollection { table.pointee.release(oldCollection, to: shared.pointee.reclaimer) }
         if wasDue {
             // The key that was overwritten was due: it expired here.
-            store.expiryObserver?(databaseIndex, place.cell.key)
+            store.note(.expired, databaseIndex, place.cell.key)
             stripe.pointee.statistics.expired &+= 1
             stripe.pointee.statistics.changes &+= 1
         }

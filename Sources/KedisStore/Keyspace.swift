@@ -17,6 +17,8 @@ package struct Keyspace {
     package var leavesAccessClock = false
     /// What is due is nobody's to see, but stays where it is: for commands that only read, while clients are paused.
     package var keepsDueKeys = false
+    /// Neither misses nor new keys are reported to observers.
+    package var isQuiet = false
 
     init(handle: StoreHandle, databaseIndex: Int, nowMilliseconds: Int64, held: StripeSet) {
         self.handle = handle
@@ -30,6 +32,7 @@ package struct Keyspace {
         var other = handle.keyspace(databaseIndex, nowMilliseconds: nowMilliseconds, held: held)
         other.leavesAccessClock = leavesAccessClock
         other.keepsDueKeys = keepsDueKeys
+        other.isQuiet = isQuiet
         return other
     }
 
@@ -62,6 +65,12 @@ package struct Keyspace {
         stripes + Int(truncatingIfNeeded: entry.hash >> 58)
     }
 
+    /// Reports a key that was made quietly.
+    @inline(__always)
+    package func reportCreated(_ key: Key) {
+        if shared.pointee.reportsCreated, !isQuiet { store.note(.created, databaseIndex, key.bytes) }
+    }
+
     // MARK: Lookup
 
     /// The entry of `key` for a read: counts a hit or a miss and sets the access clock. O(1).
@@ -69,6 +78,7 @@ package struct Keyspace {
         let stripe = stripe(of: key)
         guard let entry = find(key, in: stripe) else {
             stripe.pointee.statistics.misses &+= 1
+            if shared.pointee.reportsMissed, !isQuiet { store.note(.missed, databaseIndex, key.bytes) }
             return nil
         }
         stripe.pointee.statistics.hits &+= 1

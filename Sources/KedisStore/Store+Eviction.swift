@@ -216,7 +216,7 @@ private struct Evictor {
             place.cell.header.hasDeadline || !policy.isVolatile,
             table.pointee.hash(ofCell: place.reference) == candidate.hash
         else { return false }
-        store.evictionObserver?(candidate.databaseIndex, place.cell.key)
+        store.note(.evicted, candidate.databaseIndex, place.cell.key)
         table.pointee.remove(place, hash: candidate.hash, to: store.shared.pointee.reclaimer)
         stripe.pointee.rareStatistics.evicted &+= 1
         stripe.pointee.statistics.changes &+= 1

@@ -8,11 +8,24 @@
 package import KedisUtilities
 import Synchronization
 
-/// Told of every key that disappears because its deadline has passed, under the key's stripe lock.
-package typealias ExpiryObserver = @Sendable (_ databaseIndex: Int, _ key: ByteView) -> Void
+/// What happens to a key without a command that says so, or beside one.
+package enum KeyEvent: Equatable, Sendable {
+    /// Its deadline has passed.
+    case expired
+    /// It was removed to make room.
+    case evicted
+    /// Members of its value were removed because their deadlines have passed.
+    case membersExpired(ValueType)
+    /// It was removed, as no member of its value was left.
+    case emptied
+    /// It was not there before. Only while the store reports it.
+    case created
+    /// It was read, and was not there. Only while the store reports it.
+    case missed
+}
 
-/// Told of every key that is removed to make room, under the key's stripe lock.
-package typealias EvictionObserver = @Sendable (_ databaseIndex: Int, _ key: ByteView) -> Void
+/// Told of what happens to keys, under the key's stripe lock, before the key goes.
+package typealias KeyEventObserver = @Sendable (_ event: KeyEvent, _ databaseIndex: Int, _ key: ByteView) -> Void
 
 package final class Store: @unchecked Sendable {
     // Sendable: stripes are only changed under their own locks; all else is immutable or guards itself.
@@ -24,19 +37,14 @@ package final class Store: @unchecked Sendable {
     package let seed: HashSeed
     let stripes: UnsafeMutablePointer<Stripe>
     let shared: UnsafeMutablePointer<StoreShared>
-    let expiryObserver: ExpiryObserver?
-    let evictionObserver: EvictionObserver?
+    /// Grows only before the store is used by several threads.
+    private var keyEventObservers: [KeyEventObserver] = []
 
     /// Makes an empty store with `databaseCount` databases (1 to 16,384).
-    package init(
-        databaseCount: Int = 16, seed: HashSeed, expiryObserver: ExpiryObserver? = nil,
-        evictionObserver: EvictionObserver? = nil
-    ) {
+    package init(databaseCount: Int = 16, seed: HashSeed) {
         precondition(databaseCount >= 1 && databaseCount <= 16_384)
         self.databaseCount = databaseCount
         self.seed = seed
-        self.expiryObserver = expiryObserver
-        self.evictionObserver = evictionObserver
         shared = .allocate(capacity: 1)
         shared.initialize(to: StoreShared())
         precondition(
@@ -68,6 +76,18 @@ package final class Store: @unchecked Sendable {
     }
 
     package func key(_ bytes: ByteView) -> Key { Key(bytes, seed: seed) }
+
+    /// Has `observer` told of what happens to keys. Before the store is used by several threads.
+    package func observeKeyEvents(_ observer: @escaping KeyEventObserver) { keyEventObservers.append(observer) }
+
+    /// Whether observers are told of keys that are created or missed, which lies on the way of many commands.
+    package func reportKeyEvents(created: Bool, missed: Bool) {
+        shared.pointee.setReports(created: created, missed: missed)
+    }
+
+    func note(_ event: KeyEvent, _ databaseIndex: Int, _ key: ByteView) {
+        for observer in keyEventObservers { observer(event, databaseIndex, key) }
+    }
 
     /// See ``StoreHandle/lock(_:)``.
     package func lock(_ set: StripeSet) { handle.lock(set) }

@@ -8,6 +8,8 @@ struct StoreShared: ~Copyable {
     let reclaimer: Reclaimer
     /// `AccessTracking` in one word: the top bit counts frequencies, 31 bits of log factor, 32 of decay minutes.
     private let trackingWord = Atomic<UInt64>(StoreShared.word(of: AccessTracking()))
+    /// Bit 0: keys that are created are reported, bit 1: those that are missed.
+    private let reports = Atomic<UInt8>(0)
     /// Held by the one thread that frees what waits.
     let isReclaiming = Atomic<Bool>(false)
     /// Cells are moved together in the background.
@@ -29,6 +31,14 @@ struct StoreShared: ~Copyable {
 
     @inline(__always)
     var countsFrequency: Bool { trackingWord.load(ordering: .relaxed) >> 63 != 0 }
+
+    var reportsCreated: Bool { reports.load(ordering: .relaxed) & 1 != 0 }
+
+    var reportsMissed: Bool { reports.load(ordering: .relaxed) & 2 != 0 }
+
+    func setReports(created: Bool, missed: Bool) {
+        reports.store((created ? 1 : 0) | (missed ? 2 : 0), ordering: .relaxed)
+    }
 
     var tracking: AccessTracking {
         let word = trackingWord.load(ordering: .relaxed)

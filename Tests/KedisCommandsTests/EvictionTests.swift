@@ -23,8 +23,10 @@ private final class Evicting {
 
     init(stepNanoseconds: UInt64 = 0) {
         let evicted = evicted
-        let store = Store(
-            seed: HashSeed(1, 2), evictionObserver: { _, key in evicted.names.withLock { $0.append(key.text) } })
+        let store = Store(seed: HashSeed(1, 2))
+        store.observeKeyEvents { event, _, key in
+            if event == .evicted { evicted.names.withLock { $0.append(key.text) } }
+        }
         var engineClock = clock.engineClock
         if stepNanoseconds > 0 {
             let box = Steps()

@@ -102,7 +102,7 @@ struct ServerTests {
             let isDropped = eventually {
                 #expect(other.ask("PING\r\n", "+PONG\r\n"))
                 for record in server.server.engine.clients.all {
-                    most = max(most, record.pendingOutputByteCount.load(ordering: .relaxed))
+                    most = max(most, record.memory.output.load(ordering: .relaxed))
                 }
                 return server.server.engine.clients.count == 1
             }

@@ -17,9 +17,8 @@ struct EvictionChoiceTests {
     ) throws -> Set<Int> {
         var generator = testGenerator("\(policy.name) with \(sampleCount) samples: \(label)")
         let named = EvictedNames()
-        let store = Store(
-            databaseCount: 1, seed: HashSeed(generator.next(), generator.next()),
-            evictionObserver: { _, key in named.names.append(key.text) })
+        let store = Store(databaseCount: 1, seed: HashSeed(generator.next(), generator.next()))
+        store.observeKeyEvents { event, _, key in if event == .evicted { named.names.append(key.text) } }
         try prepare(store)
         let now = start + 100_000
         let before = store.keyspace(0, nowMilliseconds: now).count
@@ -108,9 +107,8 @@ struct EvictionChoiceTests {
     func fewCandidates(policy: EvictionPolicy) throws {
         var generator = testGenerator("few candidates for \(policy.name)")
         let named = EvictedNames()
-        let store = Store(
-            databaseCount: 3, seed: HashSeed(generator.next(), generator.next()),
-            evictionObserver: { _, key in named.names.append(key.text) })
+        let store = Store(databaseCount: 3, seed: HashSeed(generator.next(), generator.next()))
+        store.observeKeyEvents { event, _, key in if event == .evicted { named.names.append(key.text) } }
         try fill(store, deadline: { $0 % 400 == 0 ? .set(start + 1_000_000) : .clear }, at: { _ in start })
         while store.evictOne(policy, sampleCount: 5, nowMilliseconds: start, using: &generator) {
             #expect(named.names.count <= 10)

@@ -11,9 +11,8 @@ struct ExpiryTests {
 
     /// A store with keys whose deadlines `deadline` says, filled a second before the first of them.
     private func filledStore(_ count: Int, expired: ExpiryCounter, deadline: (Int) -> Int64) throws -> Store {
-        let store = Store(
-            databaseCount: 1, seed: HashSeed(systemEntropy(), systemEntropy()),
-            expiryObserver: { _, _ in expired.count += 1 })
+        let store = Store(databaseCount: 1, seed: HashSeed(systemEntropy(), systemEntropy()))
+        store.observeKeyEvents { event, _, _ in if event == .expired { expired.count += 1 } }
         store.lock(.all)
         for index in 0..<count {
             try put(store, Array("key:\(index)".utf8), [0x76], deadline: .set(deadline(index)), now: start - 1000)

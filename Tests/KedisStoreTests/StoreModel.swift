@@ -136,11 +136,11 @@ struct ModelWalk {
     init(generator: RandomGenerator, shape: ModelShape) {
         var generator = generator
         let model = StoreModel(databaseCount: shape.databaseCount)
-        store = Store(
-            databaseCount: shape.databaseCount, seed: HashSeed(generator.next(), generator.next()),
-            expiryObserver: { model.noteExpired($0, $1) },
-            evictionObserver: { model.evicted.append(($0, $1.bytes)) }
-        )
+        store = Store(databaseCount: shape.databaseCount, seed: HashSeed(generator.next(), generator.next()))
+        store.observeKeyEvents { event, databaseIndex, key in
+            if event == .expired { model.noteExpired(databaseIndex, key) }
+            if event == .evicted { model.evicted.append((databaseIndex, key.bytes)) }
+        }
         self.model = model
         self.generator = generator
         self.shape = shape

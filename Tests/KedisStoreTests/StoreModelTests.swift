@@ -55,7 +55,9 @@ struct StoreModelTests {
     @Test("The observer is told of every expired key exactly once, however it is met")
     func observer() throws {
         let seen = SeenKeys()
-        let store = Store(databaseCount: 2, seed: HashSeed(1, 2)) { database, key in seen.add("\(database) \(key.text)")
+        let store = Store(databaseCount: 2, seed: HashSeed(1, 2))
+        store.observeKeyEvents { event, database, key in
+            if event == .expired { seen.add("\(database) \(key.text)") }
         }
         store.lock(.all)
         let keyspace = store.keyspace(1, nowMilliseconds: 1000, held: .all)

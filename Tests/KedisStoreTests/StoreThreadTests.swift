@@ -15,7 +15,8 @@ struct StoreThreadTests {
     func mixture() {
         let seed = systemEntropy()
         print("threads on a store: seed \(seed)")
-        let store = Store(databaseCount: 2, seed: HashSeed(seed, ~seed), expiryObserver: { _, _ in })
+        let store = Store(databaseCount: 2, seed: HashSeed(seed, ~seed))
+        store.observeKeyEvents { _, _, _ in }
         let finished = DispatchSemaphore(value: 0)
         let roundCount = reducedWhenSanitized(20_000)
         for index in 0..<8 {

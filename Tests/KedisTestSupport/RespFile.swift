@@ -88,6 +88,15 @@ extension RespFile {
         if case .request(let request) = steps.last, request.expected?.isEmpty == true { steps.removeLast() }
         return RespFile(path: path, command: command, steps: Array(steps))
     }
+
+    /// The file without the requests that only one side gets.
+    package var sharedWithOracle: RespFile {
+        let steps = steps.filter {
+            if case .request(let request) = $0 { return request.scope == .everyone }
+            return true
+        }
+        return RespFile(path: path, command: command, steps: steps)
+    }
 }
 
 /// The parser: one pass over the lines, with the directives that wait for their request.

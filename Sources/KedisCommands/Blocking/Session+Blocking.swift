@@ -63,6 +63,7 @@ extension Session {
     mutating func endServiceSlowly() {
         batch.isObserved = false
         guard let observer else { return }
+        observer.ringBells()
         observer.services.wakeServed()
         observer.services.serveDeferred(engine, observer)
     }
@@ -108,7 +109,7 @@ extension Session {
             takeReply(of: waiter)
         case .timedOut:
             engine.forget(waiter)
-            output.nullArray()
+            output.timedOut(waiter.denied)
         case .refused(let error):
             engine.forget(waiter)
             output.commandError(error)

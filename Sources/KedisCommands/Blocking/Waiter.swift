@@ -39,6 +39,30 @@ final class BlockRequest {
 /// The reply of a command that would wait and may not.
 package enum DeniedReply: Sendable {
     case null, nullArray
+    /// Numbers of replicas, which a timeout is answered with as well (WAIT, WAITAOF).
+    case zero, zeroes
+}
+
+extension ReplyWriter {
+    mutating func reply(_ denied: DeniedReply) {
+        switch denied {
+        case .null: null()
+        case .nullArray: nullArray()
+        case .zero: integer(0)
+        case .zeroes:
+            array(2)
+            integer(0)
+            integer(0)
+        }
+    }
+
+    /// What a wait without an outcome is answered with, when `denied` says how the command answers at once.
+    mutating func timedOut(_ denied: DeniedReply) {
+        switch denied {
+        case .null, .nullArray: nullArray()
+        case .zero, .zeroes: reply(denied)
+        }
+    }
 }
 
 /// The place of a waiter in the queue of one key.
@@ -69,6 +93,7 @@ package final class Waiter: @unchecked Sendable {
     let type: ValueType
     /// It is also run again when a key is removed.
     let isForRemovalToo: Bool
+    let denied: DeniedReply
     /// What the handler wanted to remember.
     let memo: [UInt64]
     /// On the engine's monotonic clock; `.max` for never.
@@ -131,6 +156,7 @@ package final class Waiter: @unchecked Sendable {
         self.version = version
         type = request.type
         isForRemovalToo = request.isForRemovalToo
+        denied = request.denied
         memo = request.memo
         client = .allocate(capacity: 1)
         client.initialize(to: call.client.pointee)
@@ -188,7 +214,7 @@ package final class Waiter: @unchecked Sendable {
         let began = engine.clock.monotonicNanoseconds()
         let writer = UnsafeMutablePointer<ReplyWriter>.allocate(capacity: 1)
         writer.initialize(to: ReplyWriter(version: version))
-        let limit = engine.configuration.outputLimits(isSubscriber: false).hardByteCount.load(ordering: .relaxed)
+        let limit = engine.configuration.outputByteCountMax(isSubscriber: false)
         if limit > 0 { writer.pointee.byteCountMax = limit }
         var keyspace = engine.store.keyspace(databaseIndex, nowMilliseconds: nowMilliseconds, held: held)
         keyspace.leavesAccessClock = client.pointee.leavesAccessClock

@@ -12,7 +12,7 @@ package struct CommandEntry {
     package let identifier: Int
     /// Lower case, with its container: `config|get`.
     package let fullName: ByteView
-    /// What it is called by: upper case, without its container.
+    /// Upper case, without its container.
     let name: ByteView
     package let arity: Int
     package let flags: CommandFlags
@@ -47,7 +47,7 @@ struct CommandNames {
     fileprivate let slots: UnsafeMutablePointer<UnsafePointer<CommandEntry>?>
     fileprivate let mask: Int
 
-    static let nameByteCountMax = 64
+    private static let nameByteCountMax = 32
 
     /// The command of that name, ASCII case aside. O(1).
     func command(_ name: ByteView) -> UnsafePointer<CommandEntry>? {
@@ -109,18 +109,10 @@ package final class CommandTable: @unchecked Sendable {
     /// From names to entries, for the data path.
     let names: CommandNames
 
-    /// Builds the table of `specs`, whose names are all different. What is renamed is found by its new name only; a
-    /// name that is given twice belongs to the first.
-    package init(_ specs: [CommandSpec], renames: [CommandRename] = []) {
+    /// Builds the table of `specs`, whose names are all different.
+    package init(_ specs: [CommandSpec]) {
         var entries: [UnsafePointer<CommandEntry>] = []
-        var taken: Set<String> = []
-        commands = specs.compactMap { spec in
-            let rename = renames.last { $0.name == spec.name }
-            guard rename == nil || rename?.newName != nil else { return nil }
-            let name = rename?.newName ?? spec.name
-            guard renames.isEmpty || taken.insert(name).inserted else { return nil }
-            return Self.makeEntry(spec, calledName: name, container: nil, &entries)
-        }
+        commands = specs.map { Self.makeEntry($0, container: nil, &entries) }
         self.entries = entries
         var slotCount = 16
         while slotCount < 2 * commands.count { slotCount *= 2 }
@@ -164,19 +156,16 @@ package final class CommandTable: @unchecked Sendable {
     }
 
     private static func makeEntry(
-        _ spec: CommandSpec, calledName: String, container: ByteView?,
-        _ entries: inout [UnsafePointer<CommandEntry>]
+        _ spec: CommandSpec, container: ByteView?, _ entries: inout [UnsafePointer<CommandEntry>]
     ) -> UnsafePointer<CommandEntry> {
         let lower = spec.name.lowercased()
         let fullName = permanentCopy(container.map { $0.text + "|" + lower } ?? lower)
-        let subcommands = spec.subcommands.map {
-            makeEntry($0, calledName: $0.name, container: fullName, &entries)
-        }
+        let subcommands = spec.subcommands.map { makeEntry($0, container: fullName, &entries) }
         let entry = UnsafeMutablePointer<CommandEntry>.allocate(capacity: 1)
         let keyPlan = KeyPlan(spec.keys)
         entry.initialize(
             to: CommandEntry(
-                identifier: entries.count, fullName: fullName, name: permanentCopy(calledName), arity: spec.arity,
+                identifier: entries.count, fullName: fullName, name: permanentCopy(spec.name), arity: spec.arity,
                 flags: spec.flags, locks: spec.locks, keyPlan: keyPlan, isBatchable: isBatchable(spec),
                 walksKeyspace: walksKeyspace(spec), handlesTransaction: transactionNames.contains(fullName.text),
                 handler: spec.handler, spec: spec, containerName: container ?? .empty, subcommands: subcommands

@@ -23,6 +23,14 @@ package enum ConfigurationError: Error, Equatable, Sendable {
     }
 }
 
+/// A directive as it is now.
+package struct DirectiveState: Sendable {
+    package let spec: DirectiveSpec
+    package let value: String
+    /// Set by a file, an argument or CONFIG SET.
+    package let isGiven: Bool
+}
+
 /// A directive that was valid but cannot be applied.
 package struct ConfigurationProblem: Error, Equatable, Sendable {
     package var name: String
@@ -39,8 +47,6 @@ package final class Configuration: Sendable {
         var texts: [String]
         /// Set by a file, an argument or CONFIG SET.
         var isGiven: [Bool]
-        /// `rename-command`
-        var renames: [CommandRename] = []
     }
 
     private let state: Locked<State>
@@ -176,6 +182,14 @@ package final class Configuration: Sendable {
         return result
     }
 
+    /// All directives as they are at one moment, in the order of their table.
+    package var directives: [DirectiveState] {
+        let state = state.withLock { $0 }
+        return directiveTable.indices.map { index in
+            DirectiveState(spec: directiveTable[index], value: state.texts[index], isGiven: state.isGiven[index])
+        }
+    }
+
     // MARK: Changing
 
     /// CONFIG SET: sets all of `pairs`, or nothing.
@@ -208,7 +222,6 @@ package final class Configuration: Sendable {
     package func configure(_ name: String, _ arguments: [String]) throws(ConfigurationError) {
         guard let index = indices[name.asciiLowercase] else { throw .unknown(name: name) }
         let spec = directiveTable[index]
-        if spec.name == "rename-command" { return try addRename(arguments) }
         guard arguments.count == 1 || (arguments.count > 1 && spec.kind.takesSeveralWords) else {
             throw .refused(name: name, reason: "wrong number of arguments")
         }
@@ -224,18 +237,6 @@ package final class Configuration: Sendable {
             replaceState(with: after)
         }
     }
-
-    private func addRename(_ arguments: [String]) throws(ConfigurationError) {
-        do throws(DirectiveReason) {
-            let rename = try CommandRename(arguments)
-            state.withLock { $0.renames.append(rename) }
-        } catch {
-            throw .refused(name: "rename-command", reason: error.text)
-        }
-    }
-
-    /// The commands that have other names here than their own.
-    package var renames: [CommandRename] { state.withLock { $0.renames } }
 
     /// Puts what the surroundings decide in the place of a default (the number of cores, an absolute path).
     package func settle(_ name: String, _ value: String) {
@@ -282,8 +283,15 @@ package final class Configuration: Sendable {
         refreshHotValues()
     }
 
-    package func outputLimits(isSubscriber: Bool) -> HotOutputLimits {
-        isSubscriber ? subscriberOutputLimits : normalOutputLimits
+    /// The bytes of output beyond which a client is closed at once; 0 for no limit.
+    @inline(__always)
+    package func outputByteCountMax(isSubscriber: Bool) -> Int {
+        isSubscriber ? subscriberOutputLimits.hard : normalOutputLimits.hard
+    }
+
+    /// The bytes of output beyond which a client is closed when that lasts for `seconds`; 0 for no limit.
+    package func softOutputLimit(isSubscriber: Bool) -> (byteCount: Int, seconds: Int) {
+        isSubscriber ? subscriberOutputLimits.soft : normalOutputLimits.soft
     }
 
     private func refreshHotValues() {

@@ -35,6 +35,8 @@ package enum DirectiveKind: Sendable {
     case titleTemplate
     /// Words of these, the first of them for none.
     case flags([String])
+    /// Letters of classes of keyspace events.
+    case keyspaceEvents
 
     /// Whether a line of a file may give several words.
     package var takesSeveralWords: Bool {
@@ -137,6 +139,7 @@ extension DirectiveSpec {
         case .processors: try normaliseProcessors(text)
         case .titleTemplate: try normaliseTemplate(text)
         case .flags(let names): try normaliseFlags(text, names)
+        case .keyspaceEvents: try normaliseKeyspaceEvents(text)
         }
     }
 
@@ -151,6 +154,13 @@ extension DirectiveSpec {
             throw DirectiveReason(text: "argument couldn't be parsed into an integer")
         }
         return String(try bounded(value, range))
+    }
+
+    private func normaliseKeyspaceEvents(_ text: String) throws(DirectiveReason) -> String {
+        guard let classes = KeyspaceEventClasses(text) else {
+            throw DirectiveReason(text: "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")
+        }
+        return classes.text
     }
 
     private func normaliseOctal(_ text: String, _ range: ClosedRange<Int64>) throws(DirectiveReason) -> String {

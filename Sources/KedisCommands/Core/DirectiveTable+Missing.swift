@@ -52,9 +52,6 @@ let observationDirectives: [DirectiveSpec] = [
         "The percentiles of latencies that INFO shows."
     ).fixed(because: "latencies are not counted yet"),
     DirectiveSpec(
-        "notify-keyspace-events", .text, default: "", .atRunTime, "Which events of keys are published."
-    ).fixed(because: "events of keys are not published yet"),
-    DirectiveSpec(
         "tracking-table-max-keys", .integer(anySize), default: "1000000", .atRunTime,
         "How many keys are remembered for clients that cache them."
     ).fixed(because: "keys are not tracked yet"),
@@ -193,9 +190,8 @@ let scriptDirectives: [DirectiveSpec] = [
         because: "there are no modules"),
     DirectiveSpec("user", .list, default: "", .inFiles, "A user and its rights.").fixed(
         because: "there are no passwords and no users"),
-    DirectiveSpec(
-        "rename-command", .list, default: "", .inFiles,
-        "A command and its new name, empty for none: nobody can call it by the old one. Lines add up."),
+    DirectiveSpec("rename-command", .list, default: "", .inFiles, "A command and its new name.").fixed(
+        because: "commands have the names that they have"),
 ]
 
 private func number(_ name: String, _ value: Int64, _ summary: String) -> DirectiveSpec {

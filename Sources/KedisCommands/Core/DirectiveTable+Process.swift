@@ -58,6 +58,14 @@ private let lazyFreeDirectives: [DirectiveSpec] = [
 
 let processDirectives: [DirectiveSpec] = [
     DirectiveSpec(
+        "notify-keyspace-events", .keyspaceEvents, default: "", .atRunTime,
+        """
+        Which events of keys are published: `K` to `__keyspace@<db>__:<key>` and `E` to `__keyevent@<db>__:<event>`, \
+        and of which kinds: `g` generic, `$` strings, `l` lists, `s` sets, `h` hashes, `z` sorted sets, `t` streams, \
+        `x` expired, `e` evicted, `A` for all of these, `n` new keys, `m` reads that miss. Empty for none.
+        """
+    ),
+    DirectiveSpec(
         "hz", .integer(anyCount), default: "10", .atRunTime,
         """
         How often in a second some of the clients are looked at for timeouts and limits, 1 to 500; each is once in a second.

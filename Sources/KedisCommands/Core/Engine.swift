@@ -38,6 +38,9 @@ package final class Engine: Sendable {
     package let clock: EngineClock
     package let clients: ClientRegistry
     package let statistics = EngineStatistics()
+    package let rates = Rates()
+    /// 40 random hexadecimal digits, which replicas would know the data by.
+    let replicationIdentifier: String
     package let memory: MemoryGauge
     /// What anybody wants to know of what commands do.
     package let interest = InterestWord()
@@ -51,6 +54,8 @@ package final class Engine: Sendable {
     package let pause: PauseGate
     /// What all clients take.
     package let clientMemory = ClientMemoryGauge()
+    /// Tells whoever listens what happens to keys.
+    let notifier: KeyspaceNotifier
     package let commandStatistics: CommandStatistics
     package let startedMilliseconds: Int64
     /// DEBUG SET-ACTIVE-EXPIRE: whether the background tick removes what is due.
@@ -68,6 +73,7 @@ package final class Engine: Sendable {
         watches = WatchTable(interest)
         hub = MessageHub(seed: store.seed)
         pause = PauseGate(interest)
+        notifier = KeyspaceNotifier(hub, interest)
         self.store = store
         self.configuration = configuration
         self.host = host
@@ -78,8 +84,21 @@ package final class Engine: Sendable {
         nextSeed = Atomic(seed)
         clients = ClientRegistry()
         memory = MemoryGauge(seed: seed)
+        var generator = RandomGenerator(seed: seed &* 31)
+        replicationIdentifier = String((0..<40).map { _ in Array("0123456789abcdef")[Int(generator.next() & 15)] })
         store.setAccessTracking(configuration.accessTracking)
         store.setDefragmenting(configuration.isDefragmenting.load(ordering: .relaxed))
+        store.observeKeyEvents { [notifier] event, databaseIndex, key in
+            notifier.notify(event, key: key, databaseIndex: databaseIndex)
+        }
+        applyNotifications()
+    }
+
+    private func applyNotifications() {
+        let classes = KeyspaceEventClasses(configuration.text("notify-keyspace-events")) ?? []
+        notifier.set(classes)
+        store.reportKeyEvents(
+            created: classes.isOn && classes.contains(.created), missed: classes.isOn && classes.contains(.missed))
     }
 
     /// Lets the store and the host follow directives that CONFIG SET has changed; nil, or which cannot be applied.
@@ -90,6 +109,7 @@ package final class Engine: Sendable {
         if names.contains(where: { $0 == "maxmemory-policy" || $0.hasPrefix("lfu-") }) {
             store.setAccessTracking(configuration.accessTracking)
         }
+        if names.contains("notify-keyspace-events") { applyNotifications() }
         if names.contains(where: { $0.hasPrefix("maxmemory") }) { memory.requestEviction() }
         if names.contains("maxmemory") { warnAboutLimit() }
         return nil

@@ -39,6 +39,10 @@ package struct PersistenceStatus: Sendable {
     /// Changes up to the last good save, as the store counts them.
     package var changesAtLastSave: UInt64 = 0
 
+    /// What the snapshot had that was loaded at the start.
+    package var loadedKeyCount = 0
+    package var loadedExpiredCount = 0
+
     package init() {}
 }
 

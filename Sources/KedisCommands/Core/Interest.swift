@@ -19,6 +19,8 @@ package struct Interest: Sendable {
     fileprivate static let watcherMask: UInt64 = waiterMask << 24
     fileprivate static let pauseBit: UInt64 = 1 << 63
 
+    fileprivate static let notifications: UInt64 = 1 << 48
+
     fileprivate let bits: UInt64
 
     init(bits: UInt64 = 0) { self.bits = bits }
@@ -34,6 +36,9 @@ package struct Interest: Sendable {
 
     /// Commands may have to wait: Session/PauseGate.swift.
     package var isPaused: Bool { bits & Interest.pauseBit != 0 }
+
+    /// Keyspace notifications are on: Notifications/KeyspaceNotifier.swift.
+    var hasNotifications: Bool { bits & Interest.notifications != 0 }
 }
 
 package final class InterestWord: Sendable {
@@ -47,6 +52,14 @@ package final class InterestWord: Sendable {
     func addWaiter() { word.wrappingAdd(Interest.waiterUnit, ordering: .relaxed) }
 
     func removeWaiter() { word.wrappingSubtract(Interest.waiterUnit, ordering: .relaxed) }
+
+    func setNotifications(_ isOn: Bool) {
+        if isOn {
+            word.bitwiseOr(Interest.notifications, ordering: .relaxed)
+        } else {
+            word.bitwiseAnd(~Interest.notifications, ordering: .relaxed)
+        }
+    }
 
     func addWatcher() { word.wrappingAdd(Interest.watcherUnit, ordering: .relaxed) }
 

@@ -1,7 +1,7 @@
 // `client-output-buffer-limit`: how much output may wait for a client of each class.
 
 import KedisUtilities
-package import Synchronization
+import Synchronization
 
 package struct OutputLimit: Equatable, Sendable {
     /// Bytes beyond which the client is closed at once; 0 for none.
@@ -60,16 +60,20 @@ package struct OutputLimits: Equatable, Sendable {
 }
 
 /// The limits of a class as checks read them: any thread, at any time.
-package final class HotOutputLimits: Sendable {
-    /// 0 for none.
-    package let hardByteCount = Atomic<Int>(0)
-    /// 0 for none.
-    package let softByteCount = Atomic<Int>(0)
-    package let softSeconds = Atomic<Int>(0)
+struct HotOutputLimits: ~Copyable, Sendable {
+    private let hardByteCount = Atomic<Int>(0)
+    private let softByteCount = Atomic<Int>(0)
+    private let softSeconds = Atomic<Int>(0)
 
     func set(_ limit: OutputLimit) {
         hardByteCount.store(Int(limit.hardByteCount), ordering: .relaxed)
         softByteCount.store(Int(limit.softByteCount), ordering: .relaxed)
         softSeconds.store(Int(limit.softSeconds), ordering: .relaxed)
+    }
+
+    var hard: Int { hardByteCount.load(ordering: .relaxed) }
+
+    var soft: (byteCount: Int, seconds: Int) {
+        (softByteCount.load(ordering: .relaxed), softSeconds.load(ordering: .relaxed))
     }
 }

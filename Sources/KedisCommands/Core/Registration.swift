@@ -16,5 +16,7 @@ package let allCommandSpecs: [CommandSpec] = [
     transactionCommands,
     publishSubscribeCommands,
     serverCommands,
+    replicationCommands,
+    clusterCommands,
     explainCommands,
 ].flatMap { $0 }

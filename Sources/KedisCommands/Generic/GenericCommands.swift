@@ -45,6 +45,13 @@ extension CommandCall {
         return keyspace
     }
 
+    /// The keyspace for a look at a key that nobody is told of.
+    var quietKeyspace: Keyspace {
+        var keyspace = untouchingKeyspace
+        keyspace.isQuiet = true
+        return keyspace
+    }
+
     /// The argument at `index` as the index of a database that exists.
     func databaseIndex(at index: Int) throws(CommandError) -> Int {
         let value = try integer(at: index)

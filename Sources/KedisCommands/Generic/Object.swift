@@ -44,17 +44,17 @@ enum ObjectCommand {
     }
 
     private static func encoding(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        guard let entry = call.untouchingKeyspace.read(call.key) else { return reply.null() }
+        guard let entry = call.quietKeyspace.read(call.key) else { return reply.null() }
         reply.bulk(ByteView(entry.encoding.name))
     }
 
     private static func referenceCount(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        guard let entry = call.untouchingKeyspace.read(call.key) else { return reply.null() }
+        guard let entry = call.quietKeyspace.read(call.key) else { return reply.null() }
         reply.integer(referenceCount(of: entry))
     }
 
     private static func idleTime(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        guard let entry = call.untouchingKeyspace.read(call.key) else { return reply.null() }
+        guard let entry = call.quietKeyspace.read(call.key) else { return reply.null() }
         guard !call.engine.configuration.evictionPolicy.countsFrequency else {
             throw .literal(
                 """
@@ -67,7 +67,7 @@ enum ObjectCommand {
     }
 
     private static func frequency(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        guard let entry = call.untouchingKeyspace.read(call.key) else { return reply.null() }
+        guard let entry = call.quietKeyspace.read(call.key) else { return reply.null() }
         guard !call.engine.configuration.evictionPolicy.countsFrequency else {
             return reply.integer(call.keyspace.accessFrequency(entry))
         }

@@ -44,8 +44,10 @@ enum RestoreCommand {
         if wasThere {
             try replace(key, with: payload, keepsNothing: isDue, call)
         } else {
-            try load(payload, as: key, call)
-            if isDue { _ = keyspace.remove(key) }
+            var making = keyspace
+            making.isQuiet = true
+            try load(payload, as: key, in: making, call)
+            if isDue { _ = keyspace.remove(key) } else { keyspace.reportCreated(key) }
         }
         if isDue {
             if wasThere { call.changed(key, "del") }
@@ -58,21 +60,21 @@ enum RestoreCommand {
 
     /// Loads the payload under a key that is not there; nothing is left when it is damaged.
     private static func load(
-        _ payload: ByteView, as key: Key, _ call: borrowing CommandCall
+        _ payload: ByteView, as key: Key, in keyspace: Keyspace, _ call: borrowing CommandCall
     ) throws(CommandError) {
         var reader = RDBReader(payload: payload)
         do {
             let value = try reader.readPayloadValue()
             let limits = call.engine.configuration.loadLimits
-            try reader.load(value, as: key, in: call.keyspace, limits: limits)
-            try reader.loadPayloadMemberDeadlines(as: key, in: call.keyspace, limits: limits)
+            try reader.load(value, as: key, in: keyspace, limits: limits)
+            try reader.loadPayloadMemberDeadlines(as: key, in: keyspace, limits: limits)
         } catch {
-            _ = call.keyspace.remove(key)
+            _ = keyspace.remove(key)
             if case .outOfMemory = error.reason { throw .outOfMemory }
             throw .literal("ERR Bad data format")
         }
         // A value without elements would be a key that commands take for none.
-        if call.keyspace.peek(key) == nil { throw .literal("ERR Bad data format") }
+        if keyspace.peek(key) == nil { throw .literal("ERR Bad data format") }
     }
 
     private static func replace(
@@ -80,7 +82,9 @@ enum RestoreCommand {
     ) throws(CommandError) {
         let keyspace = call.keyspace
         try keyspace.withScratchKey(beside: key) { (scratch) throws(CommandError) in
-            try load(payload, as: scratch, call)
+            var making = keyspace
+            making.isQuiet = true
+            try load(payload, as: scratch, in: making, call)
             if keepsNothing {
                 _ = keyspace.remove(key)
             } else {

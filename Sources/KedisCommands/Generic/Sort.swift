@@ -124,10 +124,14 @@ enum SortCommand {
         guard !values.isExhausted else { throw .outOfMemory }
         let destination = call.key(1)
         let limit = call.listLimit
+        var making = keyspace
+        making.isQuiet = true
+        // It is overwritten, so it is not new when it is there.
+        let renaming = keyspace.peek(destination) == nil ? keyspace : making
         try keyspace.withScratchKey(beside: destination) { (scratch) throws(CommandError) in
             try storing { () throws(StoreError) in
-                try keyspace.makeList(scratch, limit: limit, count: values.count, atHead: false) { values[$0] }
-                _ = try keyspace.rename(scratch, to: destination)
+                try making.makeList(scratch, limit: limit, count: values.count, atHead: false) { values[$0] }
+                _ = try renaming.rename(scratch, to: destination)
             }
         }
         call.effects.noteChanges(values.count)

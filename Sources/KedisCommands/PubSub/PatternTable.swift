@@ -43,21 +43,33 @@ final class PatternTable: Sendable {
 
     /// What to post a publication on `channel` to.
     func branches(matching channel: ByteView) -> [(topic: Topic, branches: [Branch], subscriberCount: Int)] {
-        let snapshot = index.withLock { $0 }
         var result: [(topic: Topic, branches: [Branch], subscriberCount: Int)] = []
-        for (length, topicsByHash) in snapshot.byLength where length <= channel.count {
-            guard let candidates = topicsByHash[hashBytes(channel[0..<length], seed: seed)] else { continue }
-            for topic in candidates {
-                let found = topic.name.withUnsafeBytes { name -> (Topic, [Branch], Int)? in
-                    let pattern = ByteView(name)
-                    guard matchGlob(pattern: pattern, text: channel, ignoringCase: false) else { return nil }
-                    // One that has just ended may still be in the index, beside its successor.
-                    return topics.branches(of: pattern).flatMap { $0.topic === topic ? $0 : nil }
-                }
-                if let found { result.append(found) }
+        forEachCandidate(channel) { topic in
+            let found = topic.name.withUnsafeBytes { name -> (Topic, [Branch], Int)? in
+                let pattern = ByteView(name)
+                guard matchGlob(pattern: pattern, text: channel, ignoringCase: false) else { return nil }
+                // One that has just ended may still be in the index, beside its successor.
+                return topics.branches(of: pattern).flatMap { $0.topic === topic ? $0 : nil }
             }
+            if let found { result.append(found) }
         }
         return result
+    }
+
+    /// Calls `body` with the patterns that begin as the channel does.
+    private func forEachCandidate(_ channel: ByteView, _ body: (Topic) -> Void) {
+        let snapshot = index.withLock { $0 }
+        for (length, topicsByHash) in snapshot.byLength where length <= channel.count {
+            guard let candidates = topicsByHash[hashBytes(channel[0..<length], seed: seed)] else { continue }
+            for topic in candidates { body(topic) }
+        }
+    }
+
+    /// How many patterns a publication looks at: for tests.
+    func candidateCount(of channel: ByteView) -> Int {
+        var count = 0
+        forEachCandidate(channel) { _ in count += 1 }
+        return count
     }
 
     func add(_ pattern: ByteView, for record: ClientRecord, number: Int) -> Subscription {

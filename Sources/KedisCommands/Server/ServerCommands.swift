@@ -12,4 +12,6 @@ let serverCommands: [CommandSpec] = [
     ShutdownCommand.spec,
     TimeCommand.spec,
     LolwutCommand.spec,
+    ModuleCommand.spec,
+    BackgroundSaveCommand.rewriteSpec,
 ]

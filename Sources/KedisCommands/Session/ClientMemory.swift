@@ -50,6 +50,21 @@ package struct ClientMemory: ~Copyable, Sendable {
     }
 }
 
+extension ClientMemory {
+    /// The fields of CLIENT LIST.
+    var description: String {
+        let waiting = output.load(ordering: .relaxed)
+        let pieceCount = outputPieceCount.load(ordering: .relaxed)
+        return """
+            qbuf=\(input.load(ordering: .relaxed)) qbuf-free=\(freeInput.load(ordering: .relaxed)) \
+            argv-mem=\(arguments.load(ordering: .relaxed)) multi-mem=\(transaction.load(ordering: .relaxed)) \
+            rbs=\(replyCapacity.load(ordering: .relaxed)) rbp=\(replyPeak.load(ordering: .relaxed)) obl=0 \
+            oll=\(waiting > 0 ? max(1, pieceCount) : 0) omem=\(waiting) tot-mem=\(total) \
+            events=\(waiting > 0 ? "rw" : "r")
+            """
+    }
+}
+
 /// What all clients take.
 package final class ClientMemoryGauge: Sendable {
     private let sum = Atomic<Int>(0)

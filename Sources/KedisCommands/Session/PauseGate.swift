@@ -25,7 +25,7 @@ package final class PauseGate: Sendable {
         package static func < (left: Extent, right: Extent) -> Bool { left.rawValue < right.rawValue }
     }
 
-    private struct State {
+    fileprivate struct State {
         var extent = Extent.none
         /// `.max` for one without an end.
         var endNanoseconds: UInt64 = 0

@@ -320,10 +320,7 @@ private func settleSlowly(
         return .failed
     }
     guard call.client.pointee.deniesBlocking, let request = call.blockRequest else { return .blocked }
-    switch request.denied {
-    case .null: reply.null()
-    case .nullArray: reply.nullArray()
-    }
+    reply.reply(request.denied)
     return .done
 }
 

@@ -194,8 +194,7 @@ package struct Session: ~Copyable {
     }
 
     private mutating func limitOutput() {
-        let limit = engine.configuration.outputLimits(isSubscriber: client.pointee.isSubscriber)
-            .hardByteCount.load(ordering: .relaxed)
+        let limit = engine.configuration.outputByteCountMax(isSubscriber: client.pointee.isSubscriber)
         output.byteCountMax = limit > 0 ? limit : .max
     }
 

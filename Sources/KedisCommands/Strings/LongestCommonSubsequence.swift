@@ -34,8 +34,10 @@ enum LongestCommonSubsequenceCommand {
     }
 
     static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        let first = try value(at: call.key(0), in: call.keyspace)
-        let second = try value(at: call.key(1), in: call.keyspace)
+        // Both are looked up before either is refused.
+        let (firstEntry, secondEntry) = (call.keyspace.read(call.key(0)), call.keyspace.read(call.key(1)))
+        let first = try value(of: firstEntry)
+        let second = try value(of: secondEntry)
         let options = try parse(call)
         let byteCountMax = call.engine.configuration.bulkByteCountMax.load(ordering: .relaxed)
         let failure = first.withBytes { first in
@@ -46,8 +48,8 @@ enum LongestCommonSubsequenceCommand {
         if let failure { throw failure }
     }
 
-    private static func value(at key: Key, in keyspace: Keyspace) throws(CommandError) -> StringValue {
-        guard let entry = keyspace.read(key) else { return .bytes(.empty) }
+    private static func value(of entry: Entry?) throws(CommandError) -> StringValue {
+        guard let entry else { return .bytes(.empty) }
         guard entry.type == .string else { throw .literal("ERR The specified keys must contain string values") }
         return entry.string
     }
