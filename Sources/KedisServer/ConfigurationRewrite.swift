@@ -119,7 +119,8 @@ func rewriteConfigurationFile(_ configuration: Configuration, path: String) -> S
     return replaceFile(path, with: ConfigurationRewrite(configuration: configuration).text(from: old))
 }
 
-/// Puts `bytes` in the place of the file at `path`, with its permissions, whole and on disk; nil, or the system's words.
+/// Puts `bytes` in the place of the file at `path`, with its permissions, whole and on disk; nil, or the system's
+/// words.
 private func replaceFile(_ path: String, with bytes: [UInt8]) -> String? {
     var status = stat()
     let mode = stat(path, &status) == 0 ? status.st_mode & 0o7777 : 0o644
@@ -127,7 +128,9 @@ private func replaceFile(_ path: String, with bytes: [UInt8]) -> String? {
     let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
     guard descriptor >= 0 else { return systemText() }
     var problem: String?
-    if fchmod(descriptor, mode) != 0 || !writeAll(descriptor, bytes) || fsync(descriptor) != 0 { problem = systemText() }
+    if fchmod(descriptor, mode) != 0 || !writeAll(descriptor, bytes) || fsync(descriptor) != 0 {
+        problem = systemText()
+    }
     close(descriptor)
     if problem == nil, rename(temporary, path) != 0 { problem = systemText() }
     if problem != nil { unlink(temporary) }

@@ -32,7 +32,8 @@ package final class KedisServer: Service {
     /// Makes a server that does nothing yet. `configuration` gets what was left to the surroundings: threads, absolute
     /// paths.
     package init(
-        configuration: Configuration, configurationPath: String = "", logger: Logger, process: ServerProcess = ServerProcess()
+        configuration: Configuration, configurationPath: String = "", logger: Logger,
+        process: ServerProcess = ServerProcess()
     ) throws(StartError) {
         try settle(configuration)
         let seed = HashSeed(systemEntropy(), systemEntropy())

@@ -49,8 +49,10 @@ extension ServerState {
             let possible = clientCountLimit(wanting: wanted)
             if possible < wanted {
                 return ConfigurationProblem(
-                    name: "maxclients", reason:
-                        "The operating system is not able to handle the specified number of clients, try with \(possible)")
+                    name: "maxclients",
+                    reason: """
+                        The operating system is not able to handle the specified number of clients, try with \(possible)
+                        """)
             }
         }
         if let name = names.first(where: { $0.hasPrefix("oom-score-adj") }), let problem = setMemoryScore() {

@@ -1,13 +1,13 @@
-// CLIENT PAUSE and UNPAUSE: commands wait for some time, all of them or those that change something. What happens to who
-// waits is in Session/PauseGate.swift. PAUSE runs under the locks of all stripes: when it is answered, nothing that must
-// wait is being executed.
+// CLIENT PAUSE and UNPAUSE: commands wait for some time, all of them or those that change something. What happens to
+// who waits is in Session/PauseGate.swift. PAUSE runs under the locks of all stripes: when it is answered, nothing that
+// must wait is being executed.
 
 import KedisProtocol
 import KedisUtilities
 
 extension ClientCommand {
     static let pauseSpec = CommandSpec(
-        "PAUSE", summary: "Lets the commands of all connections wait for some time.", since: "3.0.0",
+        "PAUSE", summary: "Lets the commands of all connections wait for some time.", since: "2.9.50",
         group: .connection, arity: -3, flags: [.admin, .noScript, .loading, .stale], locks: .allStripes,
         arguments: [
             ArgumentSpec("timeout", .integer),

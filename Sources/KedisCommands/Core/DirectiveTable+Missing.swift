@@ -19,9 +19,9 @@ let journalDirectives: [DirectiveSpec] = [
         "auto-aof-rewrite-min-size", .memory(anySize), default: "67108864", .atRunTime,
         "The size below which the log is not rewritten."),
     DirectiveSpec(
-        "aof-load-truncated", .boolean, default: "yes", .atRunTime, "Whether a log that ends within a record is loaded."),
+        "aof-load-truncated", .boolean, default: "yes", .atRunTime, "Whether a log that ends in a record is loaded."),
     DirectiveSpec(
-        "aof-use-rdb-preamble", .boolean, default: "yes", .atRunTime, "Whether a rewritten log begins with a snapshot."),
+        "aof-use-rdb-preamble", .boolean, default: "yes", .atRunTime, "Whether a rewritten log has a snapshot first."),
     DirectiveSpec(
         "aof-timestamp-enabled", .boolean, default: "no", .atRunTime, "Whether the log tells times."),
     DirectiveSpec(
@@ -101,7 +101,7 @@ let replicationDirectives: [DirectiveSpec] = [
     DirectiveSpec(
         "repl-backlog-ttl", .integer(anySize), default: "3600", .atRunTime, "How long that is kept without replicas."),
     DirectiveSpec(
-        "repl-disable-tcp-nodelay", .boolean, default: "no", .atRunTime, "Whether packets to replicas wait to fill up."),
+        "repl-disable-tcp-nodelay", .boolean, default: "no", .atRunTime, "Whether packets to replicas are filled up."),
     DirectiveSpec(
         "repl-diskless-sync", .boolean, default: "yes", .atRunTime, "Whether replicas get the data without a file."),
     DirectiveSpec(

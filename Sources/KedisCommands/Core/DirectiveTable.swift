@@ -76,8 +76,8 @@ private let clientDirectives: [DirectiveSpec] = [
     DirectiveSpec(
         "maxmemory-clients", .memoryOrPercentage, default: "0", .atRunTime,
         """
-        The most memory for the buffers of all clients, in bytes or as a part of `maxmemory`: beyond it those who take the \
-        most are closed; 0 for no limit.
+        The most memory for the buffers of all clients, in bytes or as a part of `maxmemory`: beyond it those who take \
+        the most are closed; 0 for no limit.
         """
     ),
     DirectiveSpec(

@@ -1,7 +1,7 @@
 // How much happens in a second: INFO's `instantaneous_…`.
 //
 // The tickers note the counters about every 100 ms; what is told is the average of the last 16 rates, so that one busy
-// moment does not stand for all. Threads: any; one lock. Source of the window: Redis's own figures, which tools compare.
+// moment does not stand for all. Threads: any; one lock. Source of the window: Redis's own, which tools compare.
 
 import KedisStore
 import Synchronization

@@ -4,9 +4,7 @@
 import KedisProtocol
 import KedisUtilities
 
-let replicationCommands: [CommandSpec] = [
-    WaitCommand.spec,
-    WaitCommand.fileSpec,
+let replicationCommands: [CommandSpec] = WaitCommand.specs + [
     RoleCommand.spec,
     FailoverCommand.spec,
     ReplicaOfCommand.spec,

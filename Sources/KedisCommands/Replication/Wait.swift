@@ -6,7 +6,14 @@ import KedisStore
 import KedisUtilities
 
 enum WaitCommand {
-    static let spec = CommandSpec(
+    /// Of the group of commands on keys, and about none.
+    static let specs = [spec, fileSpec].map { spec in
+        var spec = spec
+        spec.isOfGroupCategory = false
+        return spec
+    }
+
+    private static let spec = CommandSpec(
         "WAIT", summary: "Waits until replicas have what this connection has written.", since: "3.0.0",
         group: .generic, arity: 3, flags: [.noScript], categories: ["connection"],
         tips: ["request_policy:all_shards", "response_policy:agg_min"],
@@ -19,7 +26,7 @@ enum WaitCommand {
         throw call.block(for: .string, timeoutMilliseconds: timeout, denied: .zero)
     }
 
-    static let fileSpec = CommandSpec(
+    private static let fileSpec = CommandSpec(
         "WAITAOF", summary: "Waits until append-only files have what this connection has written.", since: "7.2.0",
         group: .generic, arity: 4, flags: [.noScript], categories: ["connection"],
         tips: ["request_policy:all_shards", "response_policy:agg_min"],

@@ -28,7 +28,7 @@ enum ConfigCommand {
             ),
             CommandSpec(
                 "REWRITE", summary: "Writes the values of now into the configuration file.", since: "2.8.0",
-                group: .server, complexity: "O(N), N being the size of the file", arity: 2, flags: flags, locks: .none,
+                group: .server, arity: 2, flags: flags, locks: .none,
                 replies: [.ok], handler: rewrite
             ),
             CommandSpec(

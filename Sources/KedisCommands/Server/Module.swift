@@ -36,7 +36,8 @@ enum ModuleCommand {
                         "configs", .block, token: "CONFIG", isOptional: true, isMultiple: true, repeatsToken: true,
                         arguments: [ArgumentSpec("name", .string), ArgumentSpec("value", .string)]),
                     ArgumentSpec(
-                        "args", .string, token: "ARGS", isOptional: true, isMultiple: true),
+                        "args", .block, token: "ARGS", isOptional: true, isMultiple: true,
+                        arguments: [ArgumentSpec("arg", .string)]),
                 ],
                 replies: [.any("an error")], handler: refuse
             ),
