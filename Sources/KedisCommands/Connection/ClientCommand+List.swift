@@ -36,6 +36,7 @@ extension ClientCommand {
         differences: [
             "Requests are executed where they were read: `qbuf` is input that waits, and 0 for most clients.",
             "Replies leave with the read that asked for them: `obl` is 0, `omem` is what the peer does not take.",
+            "`rbp` is `rbs`: the buffer of replies is as large as it was needed.",
             "The fields `lib-name` and `lib-ver` of Redis 7.2 stand at the end.",
         ],
         handler: list

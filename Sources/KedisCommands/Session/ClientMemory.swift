@@ -5,7 +5,7 @@
 // takes its figures out of the sum at once, so that what its connection's own thread has yet to do closes nobody else.
 //
 // Ownership: a ClientMemory is its record's, the gauge the engine's. Threads: figures are written by the session's
-// thread and read by any; all are atomics. Cost: nothing for a command; 80 bytes a client. Source of the policy: the
+// thread and read by any; all are atomics. Cost: nothing for a command; 64 bytes a client. Source of the policy: the
 // page on client eviction of Redis 7.2.
 
 import KedisProtocol
@@ -24,16 +24,17 @@ package struct ClientMemory: ~Copyable, Sendable {
     package let transaction = Atomic<Int>(0)
     /// Channels, patterns and watched keys.
     package let interests = Atomic<Int>(0)
-    /// The buffer of replies, and the most that was in it in the last second.
+    /// The buffer of replies.
     package let replyCapacity = Atomic<Int>(0)
-    package let replyPeak = Atomic<Int>(0)
-    /// Output that the transport holds until the peer takes it, and in how many pieces.
+    /// Output that the transport holds until the peer takes it.
     package let output = Atomic<Int>(0)
-    package let outputPieceCount = Atomic<Int>(0)
     /// What the gauge counts of all this; -1 when the client is to be closed, and counts no more.
     fileprivate let counted = Atomic<Int>(0)
 
     init() {}
+
+    /// Transports hold long output in pieces of this size.
+    package static let outputPieceByteCount = 1 << 20
 
     /// The session itself, with the buffers that it always has: about.
     static let sessionByteCount = 8 << 10
@@ -54,12 +55,12 @@ extension ClientMemory {
     /// The fields of CLIENT LIST.
     var description: String {
         let waiting = output.load(ordering: .relaxed)
-        let pieceCount = outputPieceCount.load(ordering: .relaxed)
+        let buffer = replyCapacity.load(ordering: .relaxed)
+        let pieceCount = (waiting + Self.outputPieceByteCount - 1) / Self.outputPieceByteCount
         return """
             qbuf=\(input.load(ordering: .relaxed)) qbuf-free=\(freeInput.load(ordering: .relaxed)) \
             argv-mem=\(arguments.load(ordering: .relaxed)) multi-mem=\(transaction.load(ordering: .relaxed)) \
-            rbs=\(replyCapacity.load(ordering: .relaxed)) rbp=\(replyPeak.load(ordering: .relaxed)) obl=0 \
-            oll=\(waiting > 0 ? max(1, pieceCount) : 0) omem=\(waiting) tot-mem=\(total) \
+            rbs=\(buffer) rbp=\(buffer) obl=0 oll=\(pieceCount) omem=\(waiting) tot-mem=\(total) \
             events=\(waiting > 0 ? "rw" : "r")
             """
     }

@@ -71,7 +71,7 @@ extension Session {
             if let refusal = admission(of: entry) { throw refusal }
             if client.pointee.conditions.contains(.inTransaction) {
                 if engine.interest.current.isPaused, mustWaitSlowly(entry) {
-                    postpone(from: nil)
+                    postpone(entry)
                     return forgetArguments()
                 }
                 if try queueSlowly(entry, list) { return forgetArguments() }

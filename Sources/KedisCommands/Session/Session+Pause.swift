@@ -20,13 +20,14 @@ extension Session {
         for index in 0..<batch.count where mustWaitSlowly(batch.items[index].entry) {
             let item = batch.items[index]
             batch.count = index
-            return postpone(from: item.base)
+            return postpone(item.entry, from: item.base)
         }
     }
 
     /// The client is to wait with the request at `start`; nil is the one that is being taken.
-    mutating func postpone(from start: UnsafePointer<UInt8>?) {
+    mutating func postpone(_ entry: UnsafePointer<CommandEntry>, from start: UnsafePointer<UInt8>? = nil) {
         isPostponed = true
+        client.pointee.record.lastCommand.store(entry.pointee.identifier, ordering: .relaxed)
         postponedStart = start
     }
 

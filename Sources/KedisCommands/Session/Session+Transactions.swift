@@ -104,7 +104,7 @@ extension Session {
         if engine.interest.current.isPaused {
             if mustWaitSlowly(exec) {
                 store.unlock(stripes)
-                return postpone(from: nil)
+                return postpone(exec)
             }
             batch.keepsDueKeys = true
         }
