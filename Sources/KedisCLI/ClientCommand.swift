@@ -81,6 +81,7 @@ struct ClientCommand: ParsableCommand {
     var command: [String] = []
 
     func validate() throws {
+        if command.first == "--version" || command.first == "-v" { throw CleanExit.message(Self.configuration.version) }
         _ = try commandLength(command, of: Self.self, helpNames: ["--help"])
         if database < 0 { throw ValidationError("The database must not be negative.") }
         if uri != nil, socket != nil { throw ValidationError("A server has a URI or a socket.") }
