@@ -198,7 +198,7 @@ extension RDBReader {
         }
     }
 
-    private func add(
+    private mutating func add(
         _ field: StringValue, _ value: StringValue, _ deadlineMilliseconds: Int64, to key: Key, in keyspace: Keyspace,
         _ limits: HashLimits
     ) throws(RDBError) {
@@ -210,11 +210,12 @@ extension RDBReader {
     }
 
     /// Adds a field; one that is there already is damage.
-    private func add(
+    private mutating func add(
         _ field: ByteView, _ value: ByteView, _ deadlineMilliseconds: Int64, to key: Key, in keyspace: Keyspace,
         _ limits: HashLimits
     ) throws(RDBError) {
         let deadline: DeadlineUpdate = deadlineMilliseconds == noDeadline ? .clear : .set(deadlineMilliseconds)
+        if case .set = deadline { hasMemberDeadlines = true }
         var isNew = true
         try storing(byteCount: field.count + value.count) { () throws(StoreError) in
             guard case .hash(var editor) = keyspace.editHash(key, limits: limits) else {

@@ -112,6 +112,7 @@ extension RDBReader {
         as key: Key, in keyspace: Keyspace, limits: LoadLimits
     ) throws(RDBError) {
         while let part = try nextPayloadFact(RDBMemberDeadlines.name) {
+            hasMemberDeadlines = true
             try loadMemberDeadlines(part, as: key, in: keyspace, limits: limits)
         }
     }

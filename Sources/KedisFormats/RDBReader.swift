@@ -69,6 +69,8 @@ package struct RDBReader: ~Copyable {
     var hash: RDBHashCursor?
     /// The stream that is being read.
     var stream: RDBStreamCursor?
+    /// Whether a member of the value had a deadline: one of whose members all are due is gone when it is loaded.
+    package internal(set) var hasMemberDeadlines = false
     private var keyScratch = RDBScratch()
     private var valueScratch = RDBScratch()
     /// The name of a group or a consumer, which outlives what follows it.

@@ -89,7 +89,9 @@ package struct HashEditor {
     private mutating func setInNewTable(
         _ field: ByteView, _ value: ByteView, _ deadline: DeadlineUpdate
     ) throws(StoreError) -> Bool {
-        return try set(field, value, deadline, in: try moveToTable())
+        // First the move: it gives the entry another cell.
+        let table = try moveToTable()
+        return try set(field, value, deadline, in: table)
     }
 
     @inline(__always)

@@ -35,7 +35,7 @@ extension Session {
     /// The same for what is planned in `keys`.
     mutating func observe(held: StripeSet, isChanging: Bool) -> StripeSet {
         guard !engine.interest.current.isEmpty else { return held }
-        let observer = observer ?? EffectObserver(engine)
+        let observer = observer ?? EffectObserver(engine, client)
         self.observer = observer
         batch.isObserved = true
         var held = held
@@ -151,8 +151,10 @@ extension Session {
 
     /// The client is gone: nobody serves it any more, and it gets no messages.
     package mutating func leave() {
+        client.pointee.record.isGone.store(true, ordering: .releasing)
         client.pointee.endSubscriptions()
         if isPostponed { endPostponement() }
+        engine.endTracking(client)
         guard let waiter else { return }
         self.waiter = nil
         Self.abandon(waiter, engine)

@@ -223,8 +223,12 @@ package final class Waiter: @unchecked Sendable {
             engine: Unmanaged.passUnretained(engine), waiter: Unmanaged.passUnretained(self)
         )
         call.effects.observe(observer)
+        let author = observer.author
+        observer.author = record
+        defer { observer.author = author }
         let result = runHandler(&call, &writer.pointee)
         applyEffects(&call)
+        if result == .done { rememberReads(engine) }
         guard result != .blocked else {
             writer.deinitialize(count: 1)
             writer.deallocate()
@@ -234,6 +238,18 @@ package final class Waiter: @unchecked Sendable {
         serviceNanoseconds = engine.clock.monotonicNanoseconds() &- began
         set(.served(isFailed: result == .failed), in: engine.waiters)
         return true
+    }
+}
+
+extension Waiter {
+    /// Remembers what a tracking client has read by waiting.
+    private func rememberReads(_ engine: Engine) {
+        guard entry.pointee.flags.contains(.readOnly), let tracking = record.tracking.withLock({ $0 }),
+            !tracking.current.options.contains(.broadcasting)
+        else { return }
+        var bells: [Postbox] = []
+        for index in 0..<keyCount { engine.tracking.remember(keys[index], for: tracking, &bells) }
+        for postbox in bells { postbox.ring() }
     }
 }
 

@@ -125,7 +125,8 @@ extension ClientCommand {
         add(" multi=\(record.transactionCommandCount.load(ordering: .relaxed))")
         add(" \(record.memory.description) cmd=")
         text.raw(lastCommand(of: record, isSelf, call))
-        add(" user=default redir=-1 resp=\(record.protocolVersion.load(ordering: .relaxed)) lib-name=")
+        add(" user=default redir=\(redirection(of: record))")
+        add(" resp=\(record.protocolVersion.load(ordering: .relaxed)) lib-name=")
         add(names.libraryName)
         add(" lib-ver=")
         add(names.libraryVersion)
@@ -136,9 +137,19 @@ extension ClientCommand {
         return overflow ? 0 : max(0, difference / 1000)
     }
 
+    private static func redirection(of record: ClientRecord) -> Int64 {
+        guard let state = record.tracking.withLock({ $0 })?.current, state.isOn else { return -1 }
+        return state.redirect?.identifier ?? 0
+    }
+
     private static func flags(of record: ClientRecord) -> String {
         var flags = ""
         if record.isSubscriber { flags += "P" }
+        if let tracking = record.tracking.withLock({ $0 }), tracking.isOn {
+            flags += "t"
+            if tracking.isBroken.load(ordering: .relaxed) { flags += "R" }
+            if tracking.current.options.contains(.broadcasting) { flags += "B" }
+        }
         if record.transactionCommandCount.load(ordering: .relaxed) >= 0 { flags += "x" }
         if record.isBlocked.load(ordering: .relaxed) { flags += "b" }
         if record.isKilled.load(ordering: .relaxed) { flags += "A" }

@@ -11,7 +11,6 @@ enum ClientCommand {
         "CLIENT", summary: "Groups the commands about connections.", since: "2.4.0", group: .connection,
         complexity: "That of the subcommand", arity: -2, flags: [],
         differences: [
-            "CACHING, GETREDIR, TRACKING and TRACKINGINFO are not there.",
             "SETINFO and NO-TOUCH are those of Redis 7.2.",
         ],
         subcommands: [
@@ -67,7 +66,7 @@ enum ClientCommand {
                 replies: [.ok], handler: setName
             ),
             unblockSpec, unpauseSpec,
-        ]
+        ] + trackingSpecs
     )
 
     private static let enabled = ArgumentSpec.oneOf("enabled", [.token("ON"), .token("OFF")])

@@ -40,6 +40,7 @@ enum ResetCommand {
         client.pointee.endTransaction()
         call.unwatch()
         client.pointee.endSubscriptions()
+        call.engine.endTracking(client)
         record.isNoTouch.store(false, ordering: .relaxed)
         record.isNoEvict.store(false, ordering: .relaxed)
         record.protocolVersion.store(2, ordering: .relaxed)

@@ -61,6 +61,8 @@ package final class Configuration: Sendable {
     package static let stringByteCountMax = Int(UInt32.max)
     /// `hll-sparse-max-bytes`
     package let hyperLogLogSparseByteCountMax = Atomic<Int>(0)
+    /// `tracking-table-max-keys`; 0 for no limit.
+    let trackedKeyCountMax = Atomic<Int>(0)
     /// `client-query-buffer-limit`
     package let queryBufferByteCountMax = Atomic<Int>(1 << 30)
     /// `client-output-buffer-limit`
@@ -297,6 +299,7 @@ package final class Configuration: Sendable {
     private func refreshHotValues() {
         bulkByteCountMax.store(min(integer("proto-max-bulk-len"), Self.stringByteCountMax), ordering: .relaxed)
         hyperLogLogSparseByteCountMax.store(integer("hll-sparse-max-bytes"), ordering: .relaxed)
+        trackedKeyCountMax.store(integer("tracking-table-max-keys"), ordering: .relaxed)
         queryBufferByteCountMax.store(integer("client-query-buffer-limit"), ordering: .relaxed)
         let output = OutputLimits(text("client-output-buffer-limit"))
         normalOutputLimits.set(output.normal)

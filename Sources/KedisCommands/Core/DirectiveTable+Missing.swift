@@ -51,10 +51,6 @@ let observationDirectives: [DirectiveSpec] = [
         "latency-tracking-info-percentiles", .list, default: "50 99 99.9", .atRunTime,
         "The percentiles of latencies that INFO shows."
     ).fixed(because: "latencies are not counted yet"),
-    DirectiveSpec(
-        "tracking-table-max-keys", .integer(anySize), default: "1000000", .atRunTime,
-        "How many keys are remembered for clients that cache them."
-    ).fixed(because: "keys are not tracked yet"),
 ]
 
 /// Who may do what.

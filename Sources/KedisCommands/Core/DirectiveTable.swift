@@ -58,6 +58,10 @@ private let networkDirectives: [DirectiveSpec] = [
 
 private let clientDirectives: [DirectiveSpec] = [
     DirectiveSpec(
+        "tracking-table-max-keys", .integer(anyCount), default: "1000000", .atRunTime,
+        "The most keys that are remembered for clients that track what they read; 0 for no limit."
+    ),
+    DirectiveSpec(
         "timeout", .integer(anyCount), default: "0", .atRunTime,
         "Seconds after which an idle client is closed; 0 for never."
     ),

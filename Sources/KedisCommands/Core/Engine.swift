@@ -54,6 +54,8 @@ package final class Engine: Sendable {
     package let pause: PauseGate
     /// What all clients take.
     package let clientMemory = ClientMemoryGauge()
+    /// Who has read which key.
+    let tracking: TrackingTable
     /// Tells whoever listens what happens to keys.
     let notifier: KeyspaceNotifier
     package let commandStatistics: CommandStatistics
@@ -71,6 +73,7 @@ package final class Engine: Sendable {
     ) {
         waiters = WaiterTable(interest)
         watches = WatchTable(interest)
+        tracking = TrackingTable(interest)
         hub = MessageHub(seed: store.seed)
         pause = PauseGate(interest)
         notifier = KeyspaceNotifier(hub, interest)
@@ -88,7 +91,8 @@ package final class Engine: Sendable {
         replicationIdentifier = String((0..<40).map { _ in Array("0123456789abcdef")[Int(generator.next() & 15)] })
         store.setAccessTracking(configuration.accessTracking)
         store.setDefragmenting(configuration.isDefragmenting.load(ordering: .relaxed))
-        store.observeKeyEvents { [notifier] event, databaseIndex, key in
+        store.observeKeyEvents { [notifier, tracking, interest, seed = store.seed] event, databaseIndex, key in
+            if interest.current.hasTracking { tracking.note(event, Key(key, seed: seed)) }
             notifier.notify(event, key: key, databaseIndex: databaseIndex)
         }
         applyNotifications()

@@ -168,6 +168,7 @@ extension Engine {
             memory.currentMaintenanceNanoseconds.store(0, ordering: .relaxed)
         }
         memory.isMaintaining.store(hasMore, ordering: .relaxed)
+        tracking.forgetUnused(store)
         return hasMore
     }
 }

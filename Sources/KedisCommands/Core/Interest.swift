@@ -21,6 +21,8 @@ package struct Interest: Sendable {
 
     fileprivate static let notifications: UInt64 = 1 << 48
 
+    fileprivate static let tracking: UInt64 = 1 << 49
+
     fileprivate let bits: UInt64
 
     init(bits: UInt64 = 0) { self.bits = bits }
@@ -36,6 +38,9 @@ package struct Interest: Sendable {
 
     /// Commands may have to wait: Session/PauseGate.swift.
     package var isPaused: Bool { bits & Interest.pauseBit != 0 }
+
+    /// Clients track what they read, or all changes: Tracking/TrackingTable.swift.
+    var hasTracking: Bool { bits & Interest.tracking != 0 }
 
     /// Keyspace notifications are on: Notifications/KeyspaceNotifier.swift.
     var hasNotifications: Bool { bits & Interest.notifications != 0 }
@@ -53,11 +58,15 @@ package final class InterestWord: Sendable {
 
     func removeWaiter() { word.wrappingSubtract(Interest.waiterUnit, ordering: .relaxed) }
 
-    func setNotifications(_ isOn: Bool) {
+    func setNotifications(_ isOn: Bool) { set(Interest.notifications, to: isOn) }
+
+    func setTracking(_ isOn: Bool) { set(Interest.tracking, to: isOn) }
+
+    private func set(_ flag: UInt64, to isOn: Bool) {
         if isOn {
-            word.bitwiseOr(Interest.notifications, ordering: .relaxed)
+            word.bitwiseOr(flag, ordering: .relaxed)
         } else {
-            word.bitwiseAnd(~Interest.notifications, ordering: .relaxed)
+            word.bitwiseAnd(~flag, ordering: .relaxed)
         }
     }
 

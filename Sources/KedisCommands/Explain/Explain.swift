@@ -99,7 +99,7 @@ struct Explanation: ~Copyable {
             if isAnalyzing {
                 before = clock.monotonicNanoseconds()
                 engine.store.lock(stripes)
-                let observer = engine.interest.current.isEmpty || stripes.isEmpty ? nil : EffectObserver(engine)
+                let observer = engine.interest.current.isEmpty || stripes.isEmpty ? nil : EffectObserver(engine, client)
                 if let observer {
                     let planned = UnsafeBufferPointer(start: keys.base, count: keys.count)
                     if engine.interest.current.hasWaiters {

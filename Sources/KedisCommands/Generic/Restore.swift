@@ -39,14 +39,14 @@ enum RestoreCommand {
         let deadline = try options.deadlineMilliseconds(call)
         let payload = call.arguments[3]
         guard DumpPayload.isGenuine(payload) else { throw .literal("ERR DUMP payload version or checksum are wrong") }
-        let isDue = deadline.map { $0 <= call.nowMilliseconds } ?? false
+        var isDue = deadline.map { $0 <= call.nowMilliseconds } ?? false
         let wasThere = keyspace.peek(key) != nil
         if wasThere {
-            try replace(key, with: payload, keepsNothing: isDue, call)
+            try replace(key, with: payload, isDue: &isDue, call)
         } else {
             var making = keyspace
             making.isQuiet = true
-            try load(payload, as: key, in: making, call)
+            if try !load(payload, as: key, in: making, call) { isDue = true }
             if isDue { _ = keyspace.remove(key) } else { keyspace.reportCreated(key) }
         }
         if isDue {
@@ -58,10 +58,11 @@ enum RestoreCommand {
         reply.ok()
     }
 
-    /// Loads the payload under a key that is not there; nothing is left when it is damaged.
+    /// Loads the payload under a key that is not there; nothing is left when it is damaged. False when it is gone
+    /// already, as all its members are due.
     private static func load(
         _ payload: ByteView, as key: Key, in keyspace: Keyspace, _ call: borrowing CommandCall
-    ) throws(CommandError) {
+    ) throws(CommandError) -> Bool {
         var reader = RDBReader(payload: payload)
         do {
             let value = try reader.readPayloadValue()
@@ -73,19 +74,21 @@ enum RestoreCommand {
             if case .outOfMemory = error.reason { throw .outOfMemory }
             throw .literal("ERR Bad data format")
         }
+        if keyspace.peek(key) != nil { return true }
         // A value without elements would be a key that commands take for none.
-        if keyspace.peek(key) == nil { throw .literal("ERR Bad data format") }
+        guard reader.hasMemberDeadlines else { throw .literal("ERR Bad data format") }
+        return false
     }
 
     private static func replace(
-        _ key: Key, with payload: ByteView, keepsNothing: Bool, _ call: borrowing CommandCall
+        _ key: Key, with payload: ByteView, isDue: inout Bool, _ call: borrowing CommandCall
     ) throws(CommandError) {
         let keyspace = call.keyspace
         try keyspace.withScratchKey(beside: key) { (scratch) throws(CommandError) in
             var making = keyspace
             making.isQuiet = true
-            try load(payload, as: scratch, in: making, call)
-            if keepsNothing {
+            if try !load(payload, as: scratch, in: making, call) { isDue = true }
+            if isDue {
                 _ = keyspace.remove(key)
             } else {
                 _ = try storing { () throws(StoreError) in try keyspace.rename(scratch, to: key) }

@@ -12,16 +12,25 @@ package final class Message: @unchecked Sendable {
 
     private let memory: UnsafeMutablePointer<UInt8>
     let byteCount: Int
-    /// The first byte is `*` for clients of RESP2 and `>` for those of RESP3.
-    private let isPush: Bool
+    private let form: Form
 
-    /// Copies `bytes`; with `isPush` they are an array of RESP2 that is a push in RESP3. Nil when memory is refused.
-    init?(_ bytes: ByteView, isPush: Bool) {
+    /// How the bytes become what a client gets.
+    enum Form: Sendable {
+        /// As they are.
+        case plain
+        /// An array, which is a push for clients of RESP3: they differ in the first byte.
+        case push
+        /// Keys, or nothing for all of them; what goes before depends on the client: Tracking/.
+        case invalidation
+    }
+
+    /// Copies `bytes`. Nil when memory is refused.
+    init?(_ bytes: ByteView, form: Form) {
         guard let memory = allocateBuffer(byteCount: bytes.count) else { return nil }
         memory.copyMemory(from: bytes.base, byteCount: bytes.count)
         self.memory = memory.bindMemory(to: UInt8.self, capacity: max(1, bytes.count))
         byteCount = bytes.count
-        self.isPush = isPush
+        self.form = form
     }
 
     /// What a publication looks like: its kind (`message`, `pmessage`, `smessage`), then `parts`.
@@ -30,7 +39,7 @@ package final class Message: @unchecked Sendable {
         guard let memory = allocateBuffer(byteCount: size) else { return nil }
         self.memory = memory.bindMemory(to: UInt8.self, capacity: size)
         byteCount = size
-        isPush = true
+        form = .push
         var end = self.memory
         func put(_ byte: UInt8) {
             end.pointee = byte
@@ -59,10 +68,28 @@ package final class Message: @unchecked Sendable {
 
     private static func byteCount(of bytes: ByteView) -> Int { bytes.count + decimalDigitCount(Int64(bytes.count)) + 5 }
 
-    func append(to output: inout ReplyWriter) {
+    /// - Parameter isSubscriber: the client listens to channels, which is how one of RESP2 hears of invalidations.
+    func append(to output: inout ReplyWriter, isSubscriber: Bool) {
         let view = ByteView(base: UnsafePointer(memory), count: byteCount)
-        guard isPush, output.version == .resp3 else { return output.raw(view) }
-        output.raw(">")
-        output.raw(view[1..<byteCount])
+        switch form {
+        case .push where output.version == .resp3:
+            output.raw(">")
+            output.raw(view[1..<byteCount])
+        case .plain, .push: output.raw(view)
+        case .invalidation: appendInvalidation(view, to: &output, isSubscriber)
+        }
+    }
+
+    private func appendInvalidation(_ keys: ByteView, to output: inout ReplyWriter, _ isSubscriber: Bool) {
+        if output.version == .resp3 {
+            output.push(2)
+            output.bulk("invalidate")
+        } else {
+            guard isSubscriber else { return }
+            output.array(3)
+            output.bulk("message")
+            output.bulk("__redis__:invalidate")
+        }
+        if keys.isEmpty { output.null() } else { output.raw(keys) }
     }
 }

@@ -65,7 +65,7 @@ extension InfoCommand {
         text.add("client_recent_max_output_buffer", output)
         let blockedCount = source.engine.waiters.blockedCount.load(ordering: .relaxed)
         text.add("blocked_clients", blockedCount + source.engine.pause.waitingCount)
-        text.add("tracking_clients", 0)
+        text.add("tracking_clients", source.engine.tracking.clientCount)
         text.add("clients_in_timeout_table", source.engine.waiters.timedCount.load(ordering: .relaxed))
         host.writeRest(&text)
     }

@@ -27,6 +27,8 @@ package struct FollowUp: OptionSet, Sendable {
     static let muting = FollowUp(rawValue: 1 << 0)
     /// Messages of the client to itself follow.
     static let pushes = FollowUp(rawValue: 1 << 1)
+    /// What it has read is remembered: Tracking/.
+    static let tracking = FollowUp(rawValue: 1 << 2)
 }
 
 /// The two ends of a client's connection, as CLIENT LIST prints them.
@@ -74,6 +76,10 @@ package struct ClientState {
     package var watcher: Watcher?
     /// Made by the first subscription.
     var subscriptions: Subscriptions?
+    /// Made by the first CLIENT TRACKING.
+    var tracking: TrackingClient?
+    /// What CLIENT CACHING said of the next command.
+    var caching: Bool?
     /// See `ClientRecord.isSubscriber`.
     package internal(set) var isSubscriber = false
     /// Messages of the client to itself, which wait for the end of its command.
@@ -108,6 +114,10 @@ package final class ClientRecord: Sendable {
     /// What it takes.
     package let memory = ClientMemory()
     package let isKilled = Atomic<Bool>(false)
+    /// The connection has ended.
+    let isGone = Atomic<Bool>(false)
+    /// Set once, by the client's first CLIENT TRACKING.
+    let tracking = Locked<TrackingClient?>(nil)
     /// The commands of its transaction, or -1.
     package let transactionCommandCount = Atomic<Int>(-1)
     /// The client waits in a blocking command, until somebody has an outcome for it.

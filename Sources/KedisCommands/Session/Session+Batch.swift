@@ -205,7 +205,7 @@ extension Session {
             keyRange: item.firstKey..<item.firstKey &+ item.keyCount, held: held)
         if batch.isObserved { serveSlowly(held: held) }
         // The reply of a client that waits comes later, and its mode is looked at then.
-        if !hasBlocked, !client.pointee.followUp.isEmpty { followUpSlowly(from: mark) }
+        if !client.pointee.followUp.isEmpty { followUpSlowly(item, from: mark, hasBlocked) }
         batch.executedCount += 1
         batch.lastCommand = item.entry.pointee.identifier
     }
@@ -237,13 +237,24 @@ extension Session {
         return outcome == .blocked
     }
 
+    @inline(never)
+    private mutating func followUpSlowly(_ item: Batch.Item, from mark: Int, _ hasBlocked: Bool) {
+        if client.pointee.followUp.contains(.tracking) {
+            rememberSlowly(item.entry, keyRange: item.firstKey..<item.firstKey + item.keyCount)
+            if !hasBlocked { endCaching(item.entry) }
+        }
+        guard !hasBlocked else { return }
+        followUpSlowly(from: mark)
+    }
+
     /// What is to be done after the command whose reply begins at `mark`.
     @inline(never)
     mutating func followUpSlowly(from mark: Int) {
         mute(from: mark)
         guard client.pointee.followUp.contains(.pushes) else { return }
         client.pointee.followUp.remove(.pushes)
-        for message in client.pointee.pushes { message.append(to: &output) }
+        let isSubscriber = client.pointee.isSubscriber
+        for message in client.pointee.pushes { message.append(to: &output, isSubscriber: isSubscriber) }
         client.pointee.pushes.removeAll()
     }
 

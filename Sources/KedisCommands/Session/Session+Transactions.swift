@@ -64,6 +64,7 @@ extension Session {
         guard !isPostponed else { return }
         batch.executedCount += 1
         batch.lastCommand = exec.pointee.identifier
+        endCaching(exec)
         engine.commandStatistics.noteCalls(
             exec.pointee.identifier, count: 1, nanoseconds: engine.clock.monotonicNanoseconds() &- began)
         if !client.pointee.followUp.isEmpty { followUpSlowly(from: mark) }
@@ -131,6 +132,9 @@ extension Session {
             _ = run(
                 item.entry, transaction.arguments(of: item),
                 keyRange: firstKeys[index]..<firstKeys[index + 1], held: held)
+            if client.pointee.followUp.contains(.tracking) {
+                rememberSlowly(item.entry, keyRange: firstKeys[index]..<firstKeys[index + 1])
+            }
             engine.commandStatistics.noteCalls(
                 item.entry.pointee.identifier, count: 1, nanoseconds: engine.clock.monotonicNanoseconds() &- began)
         }

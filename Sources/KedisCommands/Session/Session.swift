@@ -67,8 +67,10 @@ package struct Session: ~Copyable {
         if let waiter { Self.abandon(waiter, engine) }
         if isPostponed { engine.pause.leave(client.pointee.record) }
         if let watcher = client.pointee.watcher { engine.unwatch(watcher) }
+        client.pointee.record.isGone.store(true, ordering: .releasing)
         client.pointee.endSubscriptions()
         engine.clientMemory.forget(client.pointee.record)
+        engine.endTracking(client)
         engine.clients.remove(client.pointee.record)
         client.deinitialize(count: 1)
         client.deallocate()
@@ -202,7 +204,7 @@ package struct Session: ~Copyable {
     package mutating func deliver(_ message: Message) {
         guard !isClosing else { return }
         limitOutput()
-        message.append(to: &output)
+        message.append(to: &output, isSubscriber: client.pointee.isSubscriber)
         if output.hasOverflowed { closeForOutputSlowly(isLimited: output.overflow == .limit) }
     }
 
@@ -234,6 +236,8 @@ package struct Session: ~Copyable {
     /// Makes what happened visible to other sessions, once a read.
     private mutating func publish() {
         guard batch.executedCount > 0 else { return }
+        if let observer, observer.hasBroadcasts { observer.broadcast() }
+        if client.pointee.followUp.contains(.tracking) { limitTrackingSlowly() }
         let record = client.pointee.record
         record.lastInteractionMilliseconds.store(batch.nowMilliseconds, ordering: .relaxed)
         record.lastCommand.store(batch.lastCommand, ordering: .relaxed)

@@ -1,0 +1,44 @@
+// What a session whose client tracks does after each command: remembers what was read.
+
+import KedisProtocol
+import KedisStore
+import KedisUtilities
+import Synchronization
+
+extension Session {
+    /// Remembers the keys of a command that has read them, still under their locks.
+    @inline(never)
+    func rememberSlowly(_ entry: UnsafePointer<CommandEntry>, keyRange: Range<Int>) {
+        guard entry.pointee.flags.contains(.readOnly), !keyRange.isEmpty, let tracking = client.pointee.tracking else {
+            return
+        }
+        let options = tracking.current.options
+        if options.contains(.optIn), client.pointee.caching != true { return }
+        if options.contains(.optOut), client.pointee.caching == false { return }
+        var bells: [Postbox] = []
+        for index in keyRange { engine.tracking.remember(keys.base[index], for: tracking, &bells) }
+        for postbox in bells { postbox.ring() }
+    }
+
+    /// CLIENT CACHING was about one command, or one transaction.
+    func endCaching(_ entry: UnsafePointer<CommandEntry>) {
+        guard client.pointee.transaction == nil, entry.pointee.containerName != "client" else { return }
+        client.pointee.caching = nil
+    }
+
+    /// After a read: what is beyond the limit is forgotten. Nothing is locked.
+    @inline(never)
+    func limitTrackingSlowly() {
+        let limit = engine.configuration.trackedKeyCountMax.load(ordering: .relaxed)
+        engine.tracking.limit(to: limit, engine.store, using: &client.pointee.random)
+    }
+}
+
+extension Engine {
+    func endTracking(_ client: UnsafeMutablePointer<ClientState>) {
+        guard let tracking = client.pointee.tracking else { return }
+        self.tracking.turnOff(tracking)
+        client.pointee.followUp.remove(.tracking)
+        client.pointee.caching = nil
+    }
+}
