@@ -48,7 +48,9 @@ package func runServer(_ arguments: [String]) async -> Int32 {
                 gracefulShutdownSignals: [], logger: quiet
             )
         )
-        let watcher = Task { await followSignals(server, logger) }
+        // Trapped before anybody can know that the server is there.
+        let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
+        let watcher = Task { await follow(signals, server, logger) }
         defer { watcher.cancel() }
         try await group.run()
         return 0
@@ -79,9 +81,9 @@ private func showBanner(_ configuration: Configuration, in log: ServerLogHandler
 
 /// Passes signals on. Who asks twice wants out, whatever is not saved. A SIGTERM that follows another within a second
 /// is the same wish: `timeout` and process managers send it to a process and then to its group.
-private func followSignals(_ server: KedisServer, _ logger: Logger) async {
+private func follow(_ signals: UnixSignalsSequence, _ server: KedisServer, _ logger: Logger) async {
     var first: ContinuousClock.Instant?
-    for await received in await UnixSignalsSequence(trapping: .sigterm, .sigint) {
+    for await received in signals {
         guard let earlier = first else {
             first = .now
             server.leave(isInterrupt: received == .sigint)

@@ -59,7 +59,7 @@ struct DropInTests {
             var status: Int32 = 0
             kill(process, SIGTERM)
             waitpid(process, &status, 0)
-            return status >> 8 & 0xFF
+            return status & 0x7F == 0 ? status >> 8 & 0xFF : -1
         }
     }
 
