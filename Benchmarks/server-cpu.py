@@ -15,12 +15,11 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import time
 
 sys.dont_write_bytecode = True
-from servers import Server, add_kedis_option, kedis_command, redis_command, require  # noqa: E402
+from servers import Server, add_kedis_option, kedis_command, redis_benchmark, redis_command, require  # noqa: E402
 
 CONNECTIONS = 50
 VALUE_BYTES = 32
@@ -39,17 +38,9 @@ def preload(server, key_count):
 
 def measure(server, command, pipeline, requests, keys):
     """Microseconds of server CPU per command, and commands per second."""
-    arguments = [
-        "redis-benchmark", "-p", str(server.port), "-c", str(CONNECTIONS), "-d", str(VALUE_BYTES), "-r", str(keys),
-        "-n", str(requests), "-P", str(pipeline), "-t", command, "-q",
-    ]
-    before = server.cpu_seconds()
-    start = time.monotonic()
-    result = subprocess.run(["timeout", "120"] + arguments, capture_output=True, text=True)
-    duration = time.monotonic() - start
-    if result.returncode != 0 or server.process.poll() is not None:
-        sys.exit(f"redis-benchmark against {server.name} failed:\n{result.stdout}{result.stderr}")
-    return (server.cpu_seconds() - before) / requests * 1e6, requests / duration
+    before = server.cpu()
+    duration = redis_benchmark(server, ["-t", command], requests, keys, CONNECTIONS, pipeline, VALUE_BYTES)
+    return server.cpu().since(before).per(requests)[0], requests / duration
 
 
 def run(options):

@@ -16,11 +16,27 @@ KEY_BYTES = 16
 VALUE_BYTES = 16
 
 
+class CPUTime:
+    """What the threads of a process spent on processors, in seconds."""
+
+    def __init__(self, user, system):
+        self.user = user
+        self.system = system
+
+    def since(self, before):
+        return CPUTime(self.user - before.user, self.system - before.system)
+
+    def per(self, count):
+        """Microseconds for each of `count` commands: all, and the kernel's part."""
+        return (self.user + self.system) / count * 1e6, self.system / count * 1e6
+
+
 class Server:
     """A server process on a port and in a folder of its own."""
 
     def __init__(self, name, command):
         self.name = name
+        self.command = command
         self.folder = tempfile.mkdtemp(prefix="benchmark-")
         self.port = free_port()
         self.log = open(os.path.join(self.folder, "log"), "wb")
@@ -40,11 +56,11 @@ class Server:
     def __exit__(self, *_):
         self.stop()
 
-    def cpu_seconds(self):
+    def cpu(self):
         with open(f"/proc/{self.process.pid}/stat") as file:
             # The name in parentheses may hold blanks: fields count from behind it. 14 and 15 are utime and stime.
             fields = file.read().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        return CPUTime(int(fields[11]) / TICKS, int(fields[12]) / TICKS)
 
     def resident_bytes(self):
         with open(f"/proc/{self.process.pid}/smaps_rollup") as file:
@@ -114,27 +130,41 @@ class Connection:
 
 
 class Pipe:
-    """One connection that counts replies by reading until an ECHO comes back."""
+    """One connection that sends requests in pipelines and counts replies by reading until an ECHO comes back."""
 
-    PIPELINE = 16
-
-    def __init__(self, server):
-        self.connection = server.connect()
-        self.socket = self.connection.socket
-        self.cpu_seconds = server.cpu_seconds
+    def __init__(self, server, pipeline=16):
+        self.server = server
+        self.pipeline = pipeline
 
     def send(self, requests):
-        for start in range(0, len(requests), self.PIPELINE):
-            self.socket.sendall(b"".join(requests[start:start + self.PIPELINE]) + encode("ECHO", "<end>"))
-            tail = b""
-            while not tail.endswith(b"<end>\r\n"):
-                tail = tail[-16:] + self.socket.recv(1 << 20)
+        with self.server.connect() as connection:
+            for start in range(0, len(requests), self.pipeline):
+                connection.socket.sendall(b"".join(requests[start:start + self.pipeline]) + encode("ECHO", "<end>"))
+                tail = b""
+                while not tail.endswith(b"<end>\r\n"):
+                    received = connection.socket.recv(1 << 20)
+                    if not received:
+                        sys.exit(f"{self.server.name} has closed the connection")
+                    tail = tail[-16:] + received
 
     def cost(self, requests):
-        """Microseconds of the server for each request."""
-        before = self.cpu_seconds()
+        """Microseconds of the server for each request: all, and the kernel's part."""
+        before = self.server.cpu()
         self.send(requests)
-        return (self.cpu_seconds() - before) / len(requests) * 1e6
+        return self.server.cpu().since(before).per(len(requests))
+
+
+def redis_benchmark(server, command, count, keyspace, connections=50, pipeline=1, value_bytes=3):
+    """Has redis-benchmark send `command` `count` times, `__rand_int__` in it below `keyspace`. Returns the seconds."""
+    arguments = [
+        "timeout", "300", "redis-benchmark", "-p", str(server.port), "-c", str(connections), "-d", str(value_bytes),
+        "-r", str(keyspace), "-n", str(count), "-P", str(pipeline), "-q",
+    ]
+    start = time.monotonic()
+    result = subprocess.run(arguments + command, capture_output=True, text=True)
+    if result.returncode != 0 or server.process.poll() is not None:
+        sys.exit(f"redis-benchmark against {server.name} failed:\n{result.stdout}{result.stderr}")
+    return time.monotonic() - start
 
 
 def encode(*arguments):

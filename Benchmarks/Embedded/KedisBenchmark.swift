@@ -15,8 +15,8 @@ struct KedisBenchmark: ParsableCommand {
         commandName: "kedis-benchmark",
         abstract: "Measures Kedis's engine inside the process.",
         subcommands: [
-            SpeedCommand.self, SessionCommand.self, AllocationsCommand.self, MemoryCommand.self, StallsCommand.self,
-            ExpiryCommand.self, FlushCommand.self,
+            SpeedCommand.self, SessionCommand.self, CommandCommand.self, AllocationsCommand.self, MemoryCommand.self,
+            StallsCommand.self, ExpiryCommand.self, FlushCommand.self, CollectionsCommand.self,
         ]
     )
 }

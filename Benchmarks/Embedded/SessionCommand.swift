@@ -131,6 +131,19 @@ struct RequestStream {
         self.ranges = ranges
         self.operationCount = ranges.count * shape.keyCount
     }
+
+    /// `count` requests that `make` makes from their index, `pipeline` of them at once.
+    init(count: Int, pipeline: Int, _ make: (Int) -> [UInt8]) {
+        var bytes: [UInt8] = [], ranges: [Range<Int>] = []
+        for first in stride(from: 0, to: count, by: pipeline) {
+            let start = bytes.count
+            for index in first..<min(first + pipeline, count) { bytes += make(index) }
+            ranges.append(start..<bytes.count)
+        }
+        self.bytes = bytes
+        self.ranges = ranges
+        operationCount = count
+    }
 }
 
 /// Feeds requests to a session, as a transport would.

@@ -62,11 +62,25 @@ struct WaitRecorder: Sendable {
     private(set) var wall = Histogram()
     /// Without the time in which the thread waited for a processor.
     private(set) var own = Histogram()
-    private var windowDelay = benchmark_thread_delay_nanoseconds()
+    /// The thread waits for nobody: all time that it is not on a processor is the machine's.
+    private let isAlone: Bool
+    private var windowDelay: Int64 = 0
     private var windowCount = 0
 
     private static let longWait: UInt64 = 20_000
     private static let windowLength = 256
+
+    init(isAlone: Bool = false) {
+        self.isAlone = isAlone
+        openWindow()
+    }
+
+    /// The time in which the machine kept the thread from running, from some time on.
+    private var delay: Int64 {
+        isAlone
+            ? Int64(truncatingIfNeeded: monotonicNanoseconds()) - benchmark_thread_cpu_nanoseconds()
+            : benchmark_thread_delay_nanoseconds()
+    }
 
     /// To be called by one thread, the same that made the recorder.
     @inline(__always)
@@ -84,14 +98,14 @@ struct WaitRecorder: Sendable {
 
     @inline(never)
     private mutating func recordLongWait(_ duration: UInt64) {
-        let delay = benchmark_thread_delay_nanoseconds() - windowDelay
+        let delay = delay - windowDelay
         own.record(duration - min(duration, UInt64(max(0, delay))))
         openWindow()
     }
 
     private mutating func openWindow() {
         windowCount = 0
-        windowDelay = benchmark_thread_delay_nanoseconds()
+        windowDelay = delay
     }
 }
 

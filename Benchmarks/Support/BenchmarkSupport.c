@@ -79,6 +79,12 @@ uint64_t benchmark_process_cpu_nanoseconds(void) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+int64_t benchmark_thread_cpu_nanoseconds(void) {
+    struct timespec time;
+    if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time) != 0) return 0;
+    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
 int64_t benchmark_thread_delay_nanoseconds(void) {
     // Opened once for each thread that asks, and left open: a benchmark has few threads.
     static __thread int file = -2;

@@ -5,7 +5,7 @@
 // background thread removes keys whose deadline has passed; it ends with `close()` or with the last reference. After
 // `close()` every command is refused: nothing can be confirmed that no snapshot will have.
 
-import KedisCommands
+package import KedisCommands
 import KedisPersistence
 public import KedisProtocol
 import KedisStore
@@ -77,7 +77,7 @@ public final class KedisDatabase: Sendable {
         public init() {}
     }
 
-    let engine: Engine
+    package let engine: Engine
     private let keeper: SnapshotKeeper
     /// Where and how to save; nil in memory.
     private let request: SnapshotRequest?

@@ -239,7 +239,13 @@ extension RDBWriter {
 
     /// Writes a hash without its type, which ``hashType(of:withDeadlines:)`` said.
     mutating func writeHash(_ hash: HashValue, as type: UInt8) {
-        if let (run, count) = hash.packedRun { return writeListpack(run, count: count) }
+        if let (count, byteCount) = hash.packedRun {
+            let run = [UInt8](unsafeUninitializedCapacity: byteCount) { buffer, initializedCount in
+                if let base = buffer.baseAddress { hash.writePackedRun(to: base) }
+                initializedCount = byteCount
+            }
+            return run.withUnsafeBytes { writeListpack(ByteView($0), count: count) }
+        }
         let hasDeadlines = type == RDBHashType.deadlines
         var earliest = Int64.max
         if hasDeadlines {

@@ -5,10 +5,11 @@
 
 package import KedisUtilities
 
+@usableFromInline
 package struct ArgumentBuffer: ~Copyable {
-    private var ranges: UnsafeMutablePointer<ArgumentRange>
+    @usableFromInline var ranges: UnsafeMutablePointer<ArgumentRange>
     private var capacity: Int
-    package private(set) var count = 0
+    @usableFromInline package private(set) var count = 0
     private var inlineBytes: [UInt8] = []
 
     private static let initialCapacity = 64
@@ -31,6 +32,26 @@ package struct ArgumentBuffer: ~Copyable {
         return true
     }
 
+    /// Makes room for `rangeCount` more ranges; false when memory is exhausted.
+    @inline(__always)
+    package mutating func reserve(_ rangeCount: Int) -> Bool {
+        capacity &- count >= rangeCount || resizeSlowly(max(capacity * 2, count + rangeCount))
+    }
+
+    /// Appends a range, for which there is room.
+    @inline(__always)
+    mutating func appendReserved(_ range: ArgumentRange) {
+        assert(count < capacity)
+        ranges[count] = range
+        count &+= 1
+    }
+
+    /// Forgets the last `removedCount` ranges.
+    mutating func removeLast(_ removedCount: Int) {
+        assert(removedCount <= count)
+        count -= removedCount
+    }
+
     /// Forgets everything, and memory beyond a usual batch with it.
     package mutating func removeAll() {
         count = 0
@@ -47,6 +68,7 @@ package struct ArgumentBuffer: ~Copyable {
     }
 
     /// The arguments from `start` of a request whose bytes lie at `base`. Valid until the buffer changes.
+    @inlinable
     package func list(from start: Int, count: Int, base: UnsafePointer<UInt8>) -> ArgumentList {
         assert(start >= 0 && start + count <= self.count)
         return ArgumentList(base: base, ranges: UnsafePointer(ranges + start), count: count)

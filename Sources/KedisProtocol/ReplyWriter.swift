@@ -8,11 +8,11 @@
 public import KedisUtilities
 
 #if canImport(Glibc)
-public import Glibc
+import Glibc
 #elseif canImport(Musl)
-public import Musl
+import Musl
 #else
-public import Darwin
+import Darwin
 #endif
 
 /// The version of the protocol that a client has chosen with HELLO.
@@ -35,14 +35,19 @@ package struct ReplyWriter: ~Copyable {
     /// The most bytes that may wait here. A reply that would pass it, or that memory is refused for, is thrown away
     /// with all that waits, and ``overflow`` says so: whoever owns the writer ends the connection.
     package var byteCountMax = Int.max
-    package private(set) var overflow: Overflow?
+    @usableFromInline package private(set) var overflow: Overflow?
 
     /// Why a reply was thrown away.
+    @frozen
+    @usableFromInline
     package enum Overflow: Sendable {
         case limit, memory
     }
 
-    package var hasOverflowed: Bool { overflow != nil }
+    @inlinable
+    package var hasOverflowed: Bool {
+        @inline(__always) get { overflow != nil }
+    }
 
     /// What an idle writer keeps allocated, in bytes.
     @usableFromInline static let initialCapacity = 1024
@@ -116,8 +121,8 @@ package struct ReplyWriter: ~Copyable {
     /// `$count bytes`
     @inlinable
     package mutating func bulk(_ bytes: ByteView) {
-        guard reserve(bytes.count + Self.lineByteCountMax + 2) else { return }
-        lineUnchecked(0x24, Int64(bytes.count))
+        guard reserve(bytes.count &+ Self.lineByteCountMax &+ 2) else { return }
+        bulkHeader(bytes.count)
         copy(bytes)
         endLine()
     }
@@ -266,16 +271,38 @@ package struct ReplyWriter: ~Copyable {
     /// Writes a header line into space that is reserved. One digit is by far the most frequent.
     @inlinable
     mutating func lineUnchecked(_ type: UInt8, _ value: Int64) {
-        base[count] = type
         if value >= 0 && value < 10 {
-            base[count + 1] = 0x30 + UInt8(truncatingIfNeeded: value)
-            base[count + 2] = 0x0D
-            base[count + 3] = 0x0A
-            count += 4
+            word(0x0A0D_3000 | UInt32(type) | UInt32(truncatingIfNeeded: value) << 8)
+            count &+= 4
         } else {
+            base[count] = type
             count += 1 + formatInteger(value, into: base + count + 1)
             endLine()
         }
+    }
+
+    /// `$byteCount` into space that is reserved: nearly all lengths have one or two digits.
+    @inlinable
+    @inline(__always)
+    mutating func bulkHeader(_ byteCount: Int) {
+        if byteCount < 10 {
+            word(0x0A0D_3024 | UInt32(truncatingIfNeeded: byteCount) << 8)
+            count &+= 4
+        } else if byteCount < 100 {
+            let (tens, ones) = (UInt32(truncatingIfNeeded: byteCount / 10), UInt32(truncatingIfNeeded: byteCount % 10))
+            word(0x0D30_3024 | tens << 8 | ones << 16)
+            base[count &+ 4] = 0x0A
+            count &+= 5
+        } else {
+            lineUnchecked(0x24, Int64(byteCount))
+        }
+    }
+
+    /// Four bytes, the lowest first, behind what was written.
+    @inlinable
+    @inline(__always)
+    func word(_ bytes: UInt32) {
+        UnsafeMutableRawPointer(base + count).storeBytes(of: bytes.littleEndian, as: UInt32.self)
     }
 
     @inlinable
@@ -285,16 +312,18 @@ package struct ReplyWriter: ~Copyable {
     }
 
     @inlinable
+    @inline(__always)
     mutating func copy(_ bytes: ByteView) {
-        memcpy(base + count, bytes.base, bytes.count)
-        count += bytes.count
+        copyBytes(from: bytes, to: base + count)
+        count &+= bytes.count
     }
 
     @inlinable
+    @inline(__always)
     mutating func endLine() {
-        base[count] = 0x0D
-        base[count + 1] = 0x0A
-        count += 2
+        let end = UInt16(0x0A0D).littleEndian
+        UnsafeMutableRawPointer(base + count).storeBytes(of: end, as: UInt16.self)
+        count &+= 2
     }
 
     /// Makes room for `byteCount` more bytes; false when there is none, and what waited is gone then. Up to

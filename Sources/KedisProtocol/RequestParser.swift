@@ -1,9 +1,9 @@
 // Parses requests in place: RESP arrays of bulk strings, and inline commands.
 //
 // The parser owns no input. It looks at the unconsumed bytes of a connection, remembers how far it came in an
-// incomplete request (relative to that request's first byte, so the bytes may move) and yields ranges. Nothing is
-// looked at twice, except the header line that is still incomplete. Arguments of inline commands are unescaped into the
-// parser's own buffer.
+// incomplete request (relative to that request's first byte, so the bytes may move) and yields ranges. A request that
+// is all there is parsed in one go; what is not is looked at once more, and then nothing is looked at twice, except the
+// header line that is still incomplete. Arguments of inline commands are unescaped into the parser's own buffer.
 //
 // Source: the RESP specification; limits and error texts as redis-server 7.0.15 has them.
 
@@ -105,14 +105,62 @@ package struct RequestParser: ~Copyable {
     package mutating func next(_ input: ByteView, into arguments: inout ArgumentBuffer) -> ParseOutcome {
         guard input.count > 0 else { return .incomplete(missingByteCount: 1) }
         if position == 0 {
+            if let outcome = parseWhole(input, into: &arguments) { return outcome }
             guard input[0] == 0x2A else { return parseInline(input, into: &arguments) }
             if let outcome = parseHeader(input, into: &arguments) { return outcome }
         }
         return parseArguments(input, into: &arguments)
     }
 
-    /// The line `*count`; nil when arguments follow.
+    // MARK: Whole requests
+
+    /// A request that is all there and like nearly all requests, parsed without a trace in the parser's state. Nil for
+    /// any other, of which nothing was appended: the way from line to line has the limits, errors and rests.
     @inline(__always)
+    private func parseWhole(_ input: ByteView, into arguments: inout ArgumentBuffer) -> ParseOutcome? {
+        guard input[0] == 0x2A, let header = plainNumber(input, 1), header.value > 0,
+            header.value <= min(Self.plainArgumentCountMax, limits.argumentCountMax)
+        else { return nil }
+        let firstCount = arguments.count
+        guard arguments.reserve(header.value) else { return nil }
+        var position = header.end
+        for _ in 0..<header.value {
+            guard position < input.count, input[position] == 0x24, let bulk = plainNumber(input, position &+ 1),
+                bulk.value <= limits.bulkByteCountMax, input.count &- bulk.end >= bulk.value &+ 2
+            else {
+                arguments.removeLast(arguments.count &- firstCount)
+                return nil
+            }
+            arguments.appendReserved(ArgumentRange(offset: bulk.end, count: bulk.value))
+            position = bulk.end &+ bulk.value &+ 2
+        }
+        return .request(byteCount: position, argumentCount: header.value)
+    }
+
+    /// More arguments are worth the other way.
+    private static let plainArgumentCountMax = 999
+
+    /// A number of one to three digits, the first no zero unless it is the only one, and where the line behind it
+    /// begins: behind CR and the byte that follows. Nil for anything else.
+    @inline(__always)
+    private func plainNumber(_ input: ByteView, _ start: Int) -> (value: Int, end: Int)? {
+        // The shortest argument is longer than what is read here in vain.
+        guard start &+ 4 < input.count else { return nil }
+        let first = Int(input[start]) &- 0x30
+        guard first >= 0, first <= 9 else { return nil }
+        let second = input[start &+ 1]
+        if second == 0x0D { return (first, start &+ 3) }
+        guard first > 0, isASCIIDigit(second) else { return nil }
+        let two = first &* 10 &+ Int(second & 15)
+        let third = input[start &+ 2]
+        if third == 0x0D { return (two, start &+ 4) }
+        guard isASCIIDigit(third), input[start &+ 3] == 0x0D else { return nil }
+        return (two &* 10 &+ Int(third & 15), start &+ 5)
+    }
+
+    // MARK: From line to line
+
+    /// The line `*count`; nil when arguments follow.
     private mutating func parseHeader(_ input: ByteView, into arguments: inout ArgumentBuffer) -> ParseOutcome? {
         guard let line = headerLine(input, from: 1) else {
             if input.count > ParserLimits.lineByteCountMax { return .failure(.multibulkHeaderTooBig) }
@@ -153,7 +201,6 @@ package struct RequestParser: ~Copyable {
     }
 
     /// The line `$count`; nil when its bytes are next.
-    @inline(__always)
     private mutating func parseBulkHeader(_ input: ByteView) -> ParseOutcome? {
         guard position < input.count else { return .incomplete(missingByteCount: 4) }
         guard let line = headerLine(input, from: position + 1) else {
@@ -174,22 +221,7 @@ package struct RequestParser: ~Copyable {
 
     /// The number up to the next CR and where the line behind it starts; nil when CR and the byte behind it are not
     /// there yet.
-    @inline(__always)
     private func headerLine(_ input: ByteView, from start: Int) -> (value: Int64?, end: Int)? {
-        // One or two digits and CR LF: nearly every header.
-        if start + 2 < input.count, input[start + 1] == 0x0D, isASCIIDigit(input[start]) {
-            return (Int64(input[start] & 15), start + 3)
-        }
-        if start + 3 < input.count, input[start + 2] == 0x0D, input[start] != 0x30, isASCIIDigit(input[start]),
-            isASCIIDigit(input[start + 1])
-        {
-            return (Int64(input[start] & 15) * 10 + Int64(input[start + 1] & 15), start + 4)
-        }
-        return longHeaderLineSlowly(input, from: start)
-    }
-
-    @inline(never)
-    private func longHeaderLineSlowly(_ input: ByteView, from start: Int) -> (value: Int64?, end: Int)? {
         guard start < input.count, let length = input[start..<input.count].firstIndex(of: 0x0D),
             start + length + 1 < input.count
         else { return nil }

@@ -123,13 +123,15 @@ package final class KedisServer: Service {
             try lockSnapshot()
             try load()
             engine.warnAboutLimit()
+            startTicks()
             try await listen(ephemeralPort: ephemeralPort)
         } catch {
+            context.rhythm.stop()
             running.withLock { $0.snapshotLock = nil }
+            removeProcessFile()
             try? await group.shutdownGracefully()
             throw error
         }
-        startTicks()
         state.showTitle()
         log(.notice, "Ready to accept connections")
         state.process.supervisor.noteReady()
@@ -197,15 +199,12 @@ package final class KedisServer: Service {
     private func startTicks() {
         for loop in loops { loop.start() }
         guard let first = loops.first else { return }
-        let ticks = Ticks(engine: engine, state: state)
-        let period = TimeAmount.milliseconds(Ticks.periodMilliseconds)
-        let work = first.loop.scheduleRepeatedTask(initialDelay: period, delay: period) { _ in
-            ticks.run(on: first.turns)
-        }
+        let ticks = Ticks(engine: engine, state: state, rhythm: context.rhythm)
+        ticks.start(on: first.turns)
         let rules = first.loop.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(1)) { _ in
             ticks.applySaveRules()
         }
-        running.withLock { $0.tasks = [work, rules] }
+        running.withLock { $0.tasks = [rules] }
     }
 
     // MARK: Stop
@@ -218,15 +217,20 @@ package final class KedisServer: Service {
         }
         if !running.listeners.isEmpty { state.process.supervisor.noteStopping() }
         for task in running.tasks { task.cancel() }
+        context.rhythm.stop()
         for listener in running.listeners { try? await listener.close() }
         for loop in loops { try? await loop.stop().get() }
         let path = engine.configuration.text("unixsocket")
         if !path.isEmpty, !running.listeners.isEmpty { removeFile(path) }
         state.keeper.waitUntilIdle()
-        let processFile = processFilePath(engine.configuration)
-        if !processFile.isEmpty, !running.listeners.isEmpty { removeFile(processFile) }
+        if !running.listeners.isEmpty { removeProcessFile() }
         running.snapshotLock?.release()
         try? await group.shutdownGracefully()
+    }
+
+    private func removeProcessFile() {
+        let path = processFilePath(engine.configuration)
+        if !path.isEmpty { removeFile(path) }
     }
 
     private func log(_ level: KedisCommands.LogLevel, _ message: String) { state.log(level, message) }

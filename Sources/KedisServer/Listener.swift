@@ -96,7 +96,7 @@ struct Listener: Sendable {
         return ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: Int32(clamping: configuration.integer("tcp-backlog")))
             .childChannelOption(.maxMessagesPerRead, value: 1)
-            .childChannelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 64 << 10))
+            .childChannelOption(.recvAllocator, value: Self.readBuffers)
             .childChannelInitializer { channel in initialise(channel, isUnixSocket: isUnixSocket) }
     }
 
@@ -135,6 +135,11 @@ struct Listener: Sendable {
         var value = value
         _ = setsockopt(descriptor, level, option, &value, socklen_t(MemoryLayout<Int32>.size))
     }
+
+    /// A channel keeps the buffer that it reads into. It begins small, so that 10,000 clients that wait or say little
+    /// take little memory, and doubles with every read that fills it.
+    private static let readBuffers = AdaptiveRecvByteBufferAllocator(
+        minimum: 1024, initial: 2048, maximum: 64 << 10)
 
     /// More than a connection takes for itself: session, channel, and the buffer that it reads into.
     private static let connectionByteCount = 256 << 10

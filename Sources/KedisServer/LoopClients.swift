@@ -1,5 +1,6 @@
-// The connections of one event loop, and the check that goes over them: as often in a second as `hz` says, with so many
-// of them that each is checked once a second. `dynamic-hz` makes the checks more frequent rather than longer.
+// The connections of one event loop, and the check that goes over them, as often in a second as `hz` says: over those
+// that have output waiting, or over all while `timeout` or `maxmemory-clients` is set, each once a second. `dynamic-hz`
+// makes the checks more frequent rather than longer.
 //
 // Ownership: the server's, one for each loop. Threads: the loop's alone, `@unchecked Sendable` because it is made
 // elsewhere.
@@ -15,12 +16,15 @@ final class LoopClients: @unchecked Sendable {
     let loop: any EventLoop
     let turns: LoopTurns
     let deadlines: WaitDeadlines
+    let roundEnd: RoundEnd
     /// Mail for the clients of this loop. It is delivered when the loop comes to it, or a client is heard.
     let postbox: Postbox
     private let server: ServerContext
     /// Clients whose messages are to be sent.
     private var receivers: [SessionHandler] = []
     private var handlers: [SessionHandler] = []
+    /// Those of them whose output waits, or did at their last check.
+    private var watched: [SessionHandler] = []
     private var cursor = 0
     private var task: Scheduled<Void>?
     private var checksPerSecond = 10
@@ -33,6 +37,7 @@ final class LoopClients: @unchecked Sendable {
         self.loop = loop
         turns = LoopTurns(loop: loop)
         deadlines = WaitDeadlines(loop: loop)
+        roundEnd = RoundEnd(loop: loop)
         self.server = server
         let bell = Bell()
         postbox = Postbox(isShared: true) { loop.execute { bell.clients?.deliverMail() } }
@@ -73,6 +78,7 @@ final class LoopClients: @unchecked Sendable {
 
     func remove(_ handler: SessionHandler) {
         loop.preconditionInEventLoop()
+        unwatch(handler)
         let index = handler.loopIndex
         guard index >= 0, index < handlers.count, handlers[index] === handler else { return }
         let last = handlers.removeLast()
@@ -81,6 +87,24 @@ final class LoopClients: @unchecked Sendable {
             last.loopIndex = index
         }
         handler.loopIndex = -1
+    }
+
+    /// From now on a handler is checked, until it has nothing that is worth it.
+    func watch(_ handler: SessionHandler) {
+        guard handler.watchIndex < 0 else { return }
+        handler.watchIndex = watched.count
+        watched.append(handler)
+    }
+
+    private func unwatch(_ handler: SessionHandler) {
+        let index = handler.watchIndex
+        guard index >= 0 else { return }
+        let last = watched.removeLast()
+        if last !== handler {
+            watched[index] = last
+            last.watchIndex = index
+        }
+        handler.watchIndex = -1
     }
 
     func start() {
@@ -107,22 +131,29 @@ final class LoopClients: @unchecked Sendable {
             task?.cancel()
             task = nil
             deadlines.removeAll()
+            roundEnd.sendAll()
             for handler in handlers { handler.context?.close(promise: nil) }
         }
     }
 
     private func checkSome() {
-        guard !handlers.isEmpty else { return }
+        let configuration = server.engine.configuration
+        let isEverybody =
+            configuration.idleTimeoutSeconds.load(ordering: .relaxed) > 0
+            || configuration.clientMemoryByteCountMax.load(ordering: .relaxed) > 0
+        let total = isEverybody ? handlers.count : watched.count
+        guard total > 0 else { return }
         let now = Int64(truncatingIfNeeded: monotonicNanoseconds() / 1_000_000)
         let wall = server.engine.clock.wallMilliseconds
-        let count = min(handlers.count, max(5, (handlers.count + checksPerSecond - 1) / checksPerSecond))
-        for _ in 0..<count {
+        for _ in 0..<min(total, max(5, (total + checksPerSecond - 1) / checksPerSecond)) {
             // A check may close its connection, and another one takes the place.
-            guard !handlers.isEmpty else { return }
-            if cursor >= handlers.count { cursor = 0 }
-            let handler = handlers[cursor]
+            let count = isEverybody ? handlers.count : watched.count
+            guard count > 0 else { return }
+            if cursor >= count { cursor = 0 }
+            let handler = isEverybody ? handlers[cursor] : watched[cursor]
             cursor += 1
             handler.check(nowMilliseconds: now, wallMilliseconds: wall)
+            if handler.isUnwatched { unwatch(handler) }
         }
     }
 }

@@ -12,7 +12,7 @@ import NIOCore
 final class LoopTurns: @unchecked Sendable {
     // Sendable: everything but `loop` is touched only on the event loop.
 
-    private let loop: any EventLoop
+    let loop: any EventLoop
     private var waiting: [() -> Void] = []
     private var isRunning = false
     private var isScheduled = false

@@ -13,6 +13,7 @@ final class ServerContext: Sendable {
     let connectionCount = Atomic<Int>(0)
     /// After the last save no reply leaves: nobody may be told of a change that is not in it.
     let isStopped = Atomic<Bool>(false)
+    let rhythm = TickRhythm()
 
     init(engine: Engine, logger: Logger) {
         self.engine = engine

@@ -1,5 +1,6 @@
 // What a connection may cost: output that waits, peers that take nothing, peers that say nothing. Checked once a second
-// for each connection, the hard limit also after each large reply.
+// for each connection that has output waiting, or for all while `timeout` is set; the hard limit also after each large
+// reply.
 
 import KedisCommands
 import NIOCore
@@ -24,6 +25,12 @@ extension SessionHandler {
     }
 
     private var record: ClientRecord { session.pointee.client.pointee.record }
+
+    /// Nothing waits, and nothing that is measured over time goes on.
+    var isUnwatched: Bool {
+        waitingByteCount == 0 && watch.overSoftLimitSince == nil && watch.stalledSince == nil
+            && record.memory.output.load(ordering: .relaxed) == 0
+    }
 
     private var isSubscriber: Bool { session.pointee.client.pointee.isSubscriber }
 

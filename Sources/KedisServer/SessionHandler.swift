@@ -1,10 +1,9 @@
 // The one handler of a connection: bytes that were read go into the session where they lie, all replies of a read leave
 // with one system call from where the session wrote them.
 //
-//   read ─▶ channelRead ─▶ session.receive ─▶ channelReadComplete ─▶ send(2)
-//                                                └ the socket is full: the rest goes through the channel, which waits
-//                                                for
-//                                                  the peer; when too much waits, nothing is read
+//   read ─▶ channelRead ─▶ session.receive ─▶ channelReadComplete ─▶ the loop has read all its connections ─▶ send(2)
+//                                                                             the socket is full: the rest goes ┘
+//                                  through the channel, which waits for the peer; when too much waits, nothing is read
 //
 // Ownership: the channel's pipeline owns the handler, the handler owns the session; both live on the channel's event
 // loop. Invariants: bytes go past the channel only when it holds none, so their order stands; the descriptor is used
@@ -45,13 +44,19 @@ final class SessionHandler: ChannelInboundHandler {
     private var isPumping = false
     private var isSending = false
     private var isFinishing = false
+    /// Something was read since the last time that reading was complete.
+    private var hasRead = false
+    /// What the session has written waits for the end of the loop's round.
+    private var isAwaitingRoundEnd = false
     /// Messages were delivered and not sent yet.
     var hasMessages = false
     /// Bytes of replies that were given to the channel.
     private(set) var queuedByteCount: UInt64 = 0
     var watch = OutputWatch()
-    /// Where `loop` keeps this handler, and where its deadlines do while the client waits until one.
+    /// Where `loop` keeps this handler, and where while output waits; where its deadlines do while the client waits
+    /// until one.
     var loopIndex = -1
+    var watchIndex = -1
     var deadlineIndex = -1
     /// The client waits in a blocking command, and the deadline has been entered.
     private var isWaiting = false
@@ -93,15 +98,30 @@ final class SessionHandler: ChannelInboundHandler {
         // What happened before the client has sent this comes first.
         if !loop.postbox.isEmpty { loop.deliverMail() }
         guard !isFinishing, descriptor >= 0 || context.channel.isActive else { return }
+        hasRead = true
         let buffer = unwrapInboundIn(data)
         server.engine.statistics.inputByteCount.wrappingAdd(UInt64(buffer.readableBytes), ordering: .relaxed)
+        server.rhythm.noteInput()
         buffer.withUnsafeReadableBytes { session.pointee.receive($0) }
     }
 
+    /// Replies wait for the end of the loop's round when they are short. Complete without anything read means that the
+    /// peer has ended its side, and the channel is closed right after this.
     func channelReadComplete(context: ChannelHandlerContext) {
         guard !isFinishing else { return }
-        send(context)
-        if isPaused || isReadingOff || waitingByteCount > 0 { pump(context) }
+        if hasRead, session.pointee.output.count <= RoundEnd.outputByteCountMax {
+            if !isAwaitingRoundEnd { loop.roundEnd.add(self) }
+            isAwaitingRoundEnd = true
+        } else {
+            sendAndGoOn(context)
+        }
+        hasRead = false
+    }
+
+    /// The loop's round is over.
+    func roundHasEnded() {
+        guard isAwaitingRoundEnd, let context, !isFinishing else { return }
+        sendAndGoOn(context)
     }
 
     func channelInactive(context: ChannelHandlerContext) {
@@ -117,10 +137,17 @@ final class SessionHandler: ChannelInboundHandler {
 
     // MARK: Sending
 
+    @inline(__always)
+    private func sendAndGoOn(_ context: ChannelHandlerContext) {
+        send(context)
+        if isPaused || isReadingOff || waitingByteCount > 0 { pump(context) }
+    }
+
     /// Sends what the session has written.
     private func send(_ context: ChannelHandlerContext) {
         // The channel may have sent what it gets before it returns: nothing may be executed until the output is empty.
         isSending = true
+        isAwaitingRoundEnd = false
         defer { isSending = false }
         let byteCount = session.pointee.output.count
         if byteCount > 0 {
@@ -152,6 +179,7 @@ final class SessionHandler: ChannelInboundHandler {
         let byteCount = output.count - start
         queuedByteCount &+= UInt64(truncatingIfNeeded: byteCount)
         waitingByteCount += byteCount
+        loop.watch(self)
         let promise = context.eventLoop.makePromise(of: Void.self)
         promise.futureResult.assumeIsolated().whenSuccess { [weak self] in self?.wasSent(byteCount) }
         var position = start
@@ -261,6 +289,8 @@ final class SessionHandler: ChannelInboundHandler {
         case .wake:
             if session.pointee.finishWaiting() { goOn() }
         case .close:
+            // A client may kill itself, and its reply goes out first.
+            roundHasEnded()
             context?.close(promise: nil)
         }
     }
@@ -268,8 +298,7 @@ final class SessionHandler: ChannelInboundHandler {
     /// Sends what was delivered.
     func sendMessages() {
         guard let context, !isFinishing else { return }
-        send(context)
-        if isPaused || isReadingOff || waitingByteCount > 0 { pump(context) }
+        sendAndGoOn(context)
     }
 
     // MARK: Reading

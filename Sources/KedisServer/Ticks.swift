@@ -1,5 +1,6 @@
 // Work in the background: expiry, eviction and maintenance of memory every 10 ms, save rules every second. On the first
-// event loop, in slices of about half a millisecond, so that its connections never wait long.
+// event loop, in slices of about half a millisecond, so that its connections never wait long. While nobody asks
+// anything and nothing is due soon, it looks ten times a second only; the next request ends that.
 //
 // Expiry and eviction go on, slice by slice, until they are done: memory is short or promised. Maintenance (giving back
 // memory, defragmentation, shrinking tables) takes at most the part of the loop's time that
@@ -19,13 +20,32 @@ final class Ticks: Sendable {
     /// What maintenance may still take before the next tick; only the loop changes it.
     private let maintenanceNanosecondsLeft = Atomic<UInt64>(0)
     private let tickCount = Atomic<UInt64>(0)
+    private let rhythm: TickRhythm
 
-    init(engine: Engine, state: ServerState) {
+    init(engine: Engine, state: ServerState, rhythm: TickRhythm) {
         self.engine = engine
         self.state = state
+        self.rhythm = rhythm
     }
 
-    static let periodMilliseconds: Int64 = 10
+    /// Begins to tick on a loop, until `rhythm` is stopped.
+    func start(on turns: LoopTurns) {
+        rhythm.start(on: turns.loop) { [self] in
+            run(on: turns)
+            return isIdle
+        }
+    }
+
+    /// Whether there is nothing to do in the next tenth of a second, unless somebody asks for something.
+    private var isIdle: Bool {
+        !expiry.isGoingOn && !eviction.isGoingOn && !maintenance.isGoingOn
+            && !engine.memory.isMaintaining.load(ordering: .relaxed)
+            && !engine.memory.isEvictionRequested.load(ordering: .relaxed)
+            && engine.store.earliestDeadlineMilliseconds
+                > engine.clock.wallMilliseconds + TickRhythm.idlePeriodMilliseconds
+    }
+
+    static let periodMilliseconds: Int64 = TickRhythm.periodMilliseconds
     /// Keys of a stripe that one slice of expiry removes.
     private static let sliceKeyCount = 16
     private static let sliceNanoseconds: UInt64 = 500_000
@@ -34,8 +54,9 @@ final class Ticks: Sendable {
     private static let idleTickCount: UInt64 = 5
 
     /// Every 10 ms.
-    func run(on turns: LoopTurns) {
-        let isTurn = tickCount.wrappingAdd(1, ordering: .relaxed).newValue % Self.idleTickCount == 0
+    private func run(on turns: LoopTurns) {
+        let count = tickCount.wrappingAdd(1, ordering: .relaxed).newValue
+        let isTurn = rhythm.isSlow || count % Self.idleTickCount == 0
         if isTurn { engine.memory.note(usedByteCount: engine.store.usedByteCount) }
         engine.noteRates()
         engine.pause.endWhenDue(nowNanoseconds: monotonicNanoseconds())
@@ -74,14 +95,16 @@ final class Ticks: Sendable {
 /// Work that goes on in slices, in turns with the loop's connections. One run at a time: a new one with every tick
 /// would add up, and their slices with them.
 private final class SlicedWork: Sendable {
-    private let isGoingOn = Atomic<Bool>(false)
+    private let state = Atomic<Bool>(false)
+
+    var isGoingOn: Bool { state.load(ordering: .relaxed) }
 
     /// Runs `slice` now, and again in turns for as long as it answers that there is more.
     func start(on turns: LoopTurns, _ slice: @escaping @Sendable () -> Bool) {
-        guard !isGoingOn.load(ordering: .relaxed), slice() else { return }
-        isGoingOn.store(true, ordering: .relaxed)
+        guard !isGoingOn, slice() else { return }
+        state.store(true, ordering: .relaxed)
         turns.next { [self] in
-            isGoingOn.store(false, ordering: .relaxed)
+            state.store(false, ordering: .relaxed)
             start(on: turns, slice)
         }
     }

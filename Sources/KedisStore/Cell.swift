@@ -125,6 +125,9 @@ struct CellHeader {
             | UInt64(truncatingIfNeeded: keyFieldByteCount) << CellHeader.keyShift
     }
 
+    @inline(__always)
+    func hasType(_ type: ValueType) -> Bool { UInt8(truncatingIfNeeded: bits & 0xF) == type.rawValue }
+
     var type: ValueType {
         get { ValueType(rawValue: UInt8(truncatingIfNeeded: bits & 0xF)) ?? .string }
         set { bits = bits & ~0xF | UInt64(newValue.rawValue) }
@@ -194,6 +197,7 @@ struct CellHeader {
     @inline(__always)
     var keyOffset: Int { CellHeader.byteCount &+ (hasDeadline ? 8 : 0) }
 
+    @inline(__always)
     var valueOffset: Int { keyOffset &+ keyFieldByteCount }
 
     /// What the cell needs, in units of 8 bytes.
@@ -265,17 +269,21 @@ struct Cell {
 
     var valueBlob: Blob? {
         let header = header
-        return header.isValueOutside && header.type == .string ? Cell.blob(at: valueAddress) : nil
+        return header.isValueOutside && header.hasType(.string) ? Cell.blob(at: valueAddress) : nil
     }
 
     /// The entries of a list that does not lie in the cell; only for lists.
-    var deque: PackedDeque? { collection.map { PackedDeque($0.address) } }
+    var deque: PackedDeque? {
+        @inline(__always) get { collection.map { PackedDeque($0.address) } }
+    }
 
     /// The collection that does not lie in the cell.
     var collection: Collection? {
-        let header = header
-        guard header.isValueOutside, header.type != .string else { return nil }
-        return Collection(Cell.address(at: valueAddress))
+        @inline(__always) get {
+            let header = header
+            guard header.isValueOutside, !header.hasType(.string) else { return nil }
+            return Collection(Cell.address(at: address + header.valueOffset))
+        }
     }
 
     /// No member is due before; `Int64.max` when none has a deadline.
@@ -296,6 +304,7 @@ struct Cell {
 
     static func blob(at field: UnsafeMutableRawPointer) -> Blob { Blob(address(at: field)) }
 
+    @inline(__always)
     private static func address(at field: UnsafeMutableRawPointer) -> UnsafeMutableRawPointer {
         guard let address = field.loadUnaligned(as: UnsafeMutableRawPointer?.self) else {
             preconditionFailure("an outside field holds an address")

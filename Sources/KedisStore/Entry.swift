@@ -1,8 +1,10 @@
 // An entry of the keyspace as handlers see it, and the values that it gives out.
 
-package import KedisUtilities
+public import KedisUtilities
 
 /// The value of a string key: handlers that only copy it need not know how it is stored.
+@frozen
+@usableFromInline
 package enum StringValue: Sendable, BitwiseCopyable {
     case integer(Int64)
     case bytes(ByteView)

@@ -155,10 +155,16 @@ package struct HashValue {
 
     // MARK: For files
 
-    /// The run of packed entries, field and value in turn, and their number; nil of a table.
-    package var packedRun: (run: ByteView, count: Int)? {
+    /// How many packed entries it is, field and value in turn, and the bytes of their run; nil of a table.
+    package var packedRun: (count: Int, byteCount: Int)? {
         guard case .packed(let hash) = form else { return nil }
-        return (hash.list.run, hash.list.count)
+        return (hash.entryCount, PackedEntry.completedByteCount(hash.run))
+    }
+
+    /// Writes the run of packed entries, if it is one, to memory of as many bytes as ``packedRun`` says.
+    package func writePackedRun(to address: UnsafeMutableRawPointer) {
+        guard case .packed(let hash) = form else { return }
+        PackedEntry.complete(hash.run, to: address)
     }
 
     /// How many fields have a deadline. O(1).

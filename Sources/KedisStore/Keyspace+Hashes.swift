@@ -8,23 +8,20 @@ package import KedisUtilities
 
 /// A hash that is being changed: valid while its stripe is locked, and until the keyspace is changed otherwise.
 package struct HashEditor {
-    private let keyspace: Keyspace
-    private let key: Key
-    private let limits: HashLimits
     private var target: CellBytes
+    private let limits: HashLimits
+    private let nowMilliseconds: Int64
     /// The last field was removed, and the key with it: the editor must not be used any more.
     package private(set) var isGone = false
 
-    fileprivate init(
-        _ keyspace: Keyspace, _ key: Key, _ table: UnsafeMutablePointer<Table>, _ place: Place, _ limits: HashLimits
-    ) {
-        self.keyspace = keyspace
-        self.key = key
+    @inline(__always)
+    fileprivate init(_ target: CellBytes, _ limits: HashLimits, nowMilliseconds: Int64) {
+        self.target = target
         self.limits = limits
-        target = CellBytes(table, place)
+        self.nowMilliseconds = nowMilliseconds
     }
 
-    package var value: HashValue { HashValue(target.cell, nowMilliseconds: keyspace.nowMilliseconds) }
+    package var value: HashValue { HashValue(target.cell, nowMilliseconds: nowMilliseconds) }
 
     // MARK: Setting
 
@@ -47,42 +44,31 @@ package struct HashEditor {
     @inline(__always)
     private mutating func setInCell(_ field: ByteView, _ value: StringValue) throws(StoreError) -> Bool? {
         let hash = SmallHash(target.bytes)
-        let valueByteCount = PackedEntry.byteCount(of: value)
+        let valueByteCount = PackedEntry.bareByteCount(of: value)
         if let pair = hash.find(field) {
-            let oldByteCount = PackedEntry.byteCount(at: pair.valueAddress)
+            let oldByteCount = PackedEntry.bareByteCount(at: pair.valueAddress)
             guard fits(growingBy: valueByteCount - oldByteCount) else { return nil }
             let offset = hash.offset(of: pair.valueAddress)
-            PackedEntry.write(value, at: try splice(at: offset, removing: oldByteCount, inserting: valueByteCount))
+            let gap = try target.splice(
+                at: offset, removing: oldByteCount, inserting: valueByteCount, countChange: 0)
+            PackedEntry.writeBare(value, at: gap)
             return false
         }
         let name = packedValue(field)
-        let fieldByteCount = PackedEntry.byteCount(of: name)
-        guard hash.fieldCount < limits.fieldCountMax, hash.list.count <= Int(UInt16.max) - 2,
+        let fieldByteCount = PackedEntry.bareByteCount(of: name)
+        guard hash.fieldCount < limits.fieldCountMax, hash.entryCount <= Int(UInt16.max) - 2,
             fits(growingBy: fieldByteCount + valueByteCount)
         else { return nil }
-        let gap = try splice(
-            at: hash.list.bytes.count, removing: 0, inserting: fieldByteCount + valueByteCount, countChange: 2)
-        PackedEntry.write(name, at: gap)
-        PackedEntry.write(value, at: gap + fieldByteCount)
+        let gap = try target.splice(
+            at: hash.bytes.count, removing: 0, inserting: fieldByteCount + valueByteCount, countChange: 2)
+        PackedEntry.writeBare(name, at: gap)
+        PackedEntry.writeBare(value, at: gap + fieldByteCount)
         return true
     }
 
     @inline(__always)
     private func fits(growingBy byteCount: Int) -> Bool {
         target.bytes.count + byteCount <= CellHeader.inlineByteCountMax
-    }
-
-    @inline(__always)
-    private mutating func splice(
-        at offset: Int, removing removed: Int, inserting inserted: Int, countChange: Int = 0
-    ) throws(StoreError) -> UnsafeMutableRawPointer {
-        guard let gap = target.splice(at: offset, removing: removed, inserting: inserted) else { throw .outOfMemory }
-        if countChange != 0 {
-            let base = target.cell.valueAddress
-            let count = Int(base.loadUnaligned(as: UInt16.self)) &+ countChange
-            base.storeBytes(of: UInt16(truncatingIfNeeded: count), as: UInt16.self)
-        }
-        return gap
     }
 
     @inline(never)
@@ -104,7 +90,7 @@ package struct HashEditor {
         var (milliseconds, wasDue) = (noDeadline, false)
         if case .set(let given) = deadline { milliseconds = given }
         if table.deadlineCount > 0, let old = table.find(field, hash), old.hasDeadline {
-            wasDue = old.isDue(keyspace.nowMilliseconds)
+            wasDue = old.isDue(nowMilliseconds)
             if case .keep = deadline, !wasDue { milliseconds = old.deadlineMilliseconds }
         }
         let change = table.set(field, hash, value: value, deadlineMilliseconds: milliseconds)
@@ -137,25 +123,17 @@ package struct HashEditor {
     }
 
     private func noteDeadline(_ deadlineMilliseconds: Int64, before: Int64) {
-        keyspace.noteMemberDeadline(
-            deadlineMilliseconds, before: before, of: target.cell, hash: key.hash, in: target.table)
+        target.noteMemberDeadline(deadlineMilliseconds, before: before, nowMilliseconds: nowMilliseconds)
     }
 
     private mutating func moveToTable() throws(StoreError) -> MemberTable {
-        let made = MemberTable.make(
-            isValued: true, seed: keyspace.handle.seed, from: keyspace.shared.pointee.source)
-        guard let made else { throw .outOfMemory }
-        var header = target.cell.header
-        header.encoding = .hashTable
-        header.valueFieldByteCount = MemoryLayout<UInt>.size
-        guard made.addAll(of: SmallHash(target.bytes)),
-            target.table.pointee.reshape(&target.place, to: header, keepingValue: false)
-        else {
+        guard let made = MemberTable.make(isValued: true, seed: target.seed, from: target.source) else {
+            throw .outOfMemory
+        }
+        guard made.addAll(of: SmallHash(target.bytes)), target.moveOutside(Collection(made.address), .hashTable) else {
             made.release()
             throw .outOfMemory
         }
-        target.cell.setCollection(Collection(made.address))
-        target.table.pointee.noteOutside(1, byteCount: made.allocatedByteCount)
         return made
     }
 
@@ -171,7 +149,7 @@ package struct HashEditor {
             removeKey()
             return true
         }
-        _ = try splice(
+        _ = try target.splice(
             at: hash.offset(of: pair.fieldAddress), removing: pair.end - pair.fieldAddress, inserting: 0,
             countChange: -2)
         return true
@@ -179,18 +157,17 @@ package struct HashEditor {
 
     private mutating func removeFromTable(_ field: ByteView, _ table: MemberTable) -> Bool {
         let before = table.allocatedByteCount
-        let hash = table.hash(field)
-        let place = table.locate(field, hash)
+        let place = table.locate(field, table.hash(field))
         guard place.isFound else { return false }
-        let wasThere = !table.element(place).isDue(keyspace.nowMilliseconds)
-        table.remove(at: place, hash)
+        let wasThere = !table.element(place).isDue(nowMilliseconds)
+        table.remove(at: place)
         noteChange(of: table, from: before)
         if table.count == 0 { removeKey() }
         return wasThere
     }
 
     private mutating func removeKey() {
-        target.table.pointee.remove(target.place, hash: key.hash, to: keyspace.shared.pointee.reclaimer)
+        target.removeKey()
         isGone = true
     }
 
@@ -204,8 +181,8 @@ package struct HashEditor {
     private func noteChange(of table: MemberTable, from before: Int) {
         let change = table.allocatedByteCount - before
         guard change != 0 else { return }
-        target.table.pointee.noteOutside(0, byteCount: change)
-        while let blob = table.takeRetired() { keyspace.shared.pointee.reclaimer.add(.blob(blob, discardedUpTo: 0)) }
+        target.noteGrowth(change)
+        while let blob = table.takeRetired() { target.reclaim(blob) }
     }
 }
 
@@ -234,12 +211,11 @@ extension Keyspace {
     /// The hash at `key` for a change: sets the access clock. O(1).
     @inline(__always)
     package func editHash(_ key: Key, limits: HashLimits) -> HashLookup {
-        let stripe = stripe(of: key)
-        guard let table = stripe.pointee.table(databaseIndex), let place = table.pointee.find(key) else { return .none }
-        guard isLive(place, hash: key.hash, in: table, of: stripe) else { return .none }
-        touch(place.cell, in: stripe)
-        guard place.cell.header.type == .hash else { return .wrongType }
-        return .hash(HashEditor(self, key, table, place, limits))
+        switch editCell(key, .hash) {
+        case .none: .none
+        case .wrongType: .wrongType
+        case .cell(let target): .hash(HashEditor(target, limits, nowMilliseconds: nowMilliseconds))
+        }
     }
 
     /// Makes a hash of one field; there is no such key. O(bytes).
@@ -247,8 +223,8 @@ extension Keyspace {
         _ key: Key, limits: HashLimits, _ field: ByteView, _ value: ByteView, deadline: DeadlineUpdate = .clear
     ) throws(StoreError) {
         let (name, content) = (packedValue(field), packedValue(value))
-        let fieldByteCount = PackedEntry.byteCount(of: name)
-        let byteCount = PackedList.countByteCount + fieldByteCount + PackedEntry.byteCount(of: content)
+        let fieldByteCount = PackedEntry.bareByteCount(of: name)
+        let byteCount = SmallHash.countByteCount + fieldByteCount + PackedEntry.bareByteCount(of: content)
         var isSmall = limits.allow(field, value) && limits.fieldCountMax > 0
         if case .set = deadline { isSmall = false }
         guard isSmall, byteCount <= CellHeader.inlineByteCountMax else {
@@ -257,15 +233,60 @@ extension Keyspace {
         let cell = try put(key, type: .hash, valueFieldByteCount: byteCount, encoding: .listpack, deadline: .clear)
         let base = cell.valueAddress
         base.storeBytes(of: 2, as: UInt16.self)
-        PackedEntry.write(name, at: base + PackedList.countByteCount)
-        PackedEntry.write(content, at: base + PackedList.countByteCount + fieldByteCount)
+        PackedEntry.writeBare(name, at: base + SmallHash.countByteCount)
+        PackedEntry.writeBare(content, at: base + SmallHash.countByteCount + fieldByteCount)
+    }
+
+    /// Makes a hash of several fields in a cell of its final size: growing field by field would leave a hole in each size
+    /// class on the way. Returns how many of them it has: those before one that comes again, or 0, and nothing done, when
+    /// it is too large for its cell. There is no such key. O(bytes · fields).
+    package func makeHash(
+        _ key: Key, limits: HashLimits, fieldCount: Int, _ pair: (Int) -> (field: ByteView, value: ByteView)
+    ) throws(StoreError) -> Int {
+        guard fieldCount <= min(limits.fieldCountMax, Int(UInt16.max) / 2) else { return 0 }
+        var byteCount = SmallHash.countByteCount
+        for index in 0..<fieldCount {
+            let (field, value) = pair(index)
+            guard limits.allow(field, value) else { return 0 }
+            byteCount += PackedEntry.bareByteCount(of: packedValue(field))
+            byteCount += PackedEntry.bareByteCount(of: packedValue(value))
+        }
+        guard byteCount <= CellHeader.inlineByteCountMax else { return 0 }
+        let cell = try put(key, type: .hash, valueFieldByteCount: byteCount, encoding: .listpack, deadline: .clear)
+        let base = cell.valueAddress
+        base.storeBytes(of: UInt16(truncatingIfNeeded: 2 * fieldCount), as: UInt16.self)
+        var end = base + SmallHash.countByteCount
+        for index in 0..<fieldCount {
+            let (field, value) = pair(index)
+            let written = ByteView(base: base.assumingMemoryBound(to: UInt8.self), count: end - base)
+            guard SmallHash(written).find(field) == nil else {
+                try cut(key, to: end - base, fieldCount: index)
+                return index
+            }
+            PackedEntry.writeBare(packedValue(field), at: end)
+            end += PackedEntry.bareByteCount(at: end)
+            PackedEntry.writeBare(packedValue(value), at: end)
+            end += PackedEntry.bareByteCount(at: end)
+        }
+        return fieldCount
+    }
+
+    /// Leaves the first bytes of a small hash, which are so many fields.
+    private func cut(_ key: Key, to byteCount: Int, fieldCount: Int) throws(StoreError) {
+        guard var target = cellToEdit(key, .hash) else { return }
+        target.cell.valueAddress.storeBytes(of: UInt16(truncatingIfNeeded: 2 * fieldCount), as: UInt16.self)
+        let rest = target.bytes.count - byteCount
+        guard target.splice(at: byteCount, removing: rest, inserting: 0) != nil else {
+            _ = remove(key)
+            throw .outOfMemory
+        }
     }
 
     private func makeTable(
         _ key: Key, _ limits: HashLimits, _ field: ByteView, _ value: ByteView, _ deadline: DeadlineUpdate
     ) throws(StoreError) {
         let cell = try put(
-            key, type: .hash, valueFieldByteCount: PackedList.countByteCount, encoding: .listpack, deadline: .clear)
+            key, type: .hash, valueFieldByteCount: SmallHash.countByteCount, encoding: .listpack, deadline: .clear)
         cell.valueAddress.storeBytes(of: 0, as: UInt16.self)
         do throws(StoreError) {
             guard case .hash(var editor) = editHash(key, limits: HashLimits(fieldCountMax: 0, byteCountMax: 0)) else {
@@ -284,11 +305,10 @@ extension Keyspace {
         _ key: Key, limits: HashLimits, run: ByteView, count: Int
     ) throws(StoreError) -> Bool {
         guard count > 0, count % 2 == 0, SmallHash.isSound(run, count: count, limits: limits) else { return false }
-        let cell = try put(
-            key, type: .hash, valueFieldByteCount: PackedList.countByteCount + run.count, encoding: .listpack,
-            deadline: .clear)
+        let byteCount = SmallHash.countByteCount + PackedEntry.strippedByteCount(run)
+        let cell = try put(key, type: .hash, valueFieldByteCount: byteCount, encoding: .listpack, deadline: .clear)
         cell.valueAddress.storeBytes(of: UInt16(truncatingIfNeeded: count), as: UInt16.self)
-        (cell.valueAddress + PackedList.countByteCount).copyMemory(from: run.base, byteCount: run.count)
+        PackedEntry.strip(run, to: cell.valueAddress + SmallHash.countByteCount)
         return true
     }
 }

@@ -93,12 +93,15 @@ extension Keyspace {
         stripe.pointee.statistics.expired &+= 1
         stripe.pointee.statistics.changes &+= 1
     }
+}
 
+extension Stripe {
     /// A member of a collection has got a deadline: sees to it that the wheel looks at the key in time.
     ///
     /// - Parameter before: the collection's earliest deadline before, or `Int64.max`.
-    func noteMemberDeadline(
-        _ deadlineMilliseconds: Int64, before: Int64, of cell: Cell, hash: UInt64, in table: UnsafeMutablePointer<Table>
+    mutating func noteMemberDeadline(
+        _ deadlineMilliseconds: Int64, before: Int64, of cell: Cell, hash: UInt64,
+        in table: UnsafeMutablePointer<Table>, nowMilliseconds: Int64
     ) {
         var before = before
         if !cell.header.hasMemberDeadlines {
@@ -109,6 +112,6 @@ extension Keyspace {
         guard deadlineMilliseconds < before else { return }
         table.pointee.schedule(
             deadlineMilliseconds, fingerprint: Table.fingerprint(of: hash), nowMilliseconds: nowMilliseconds)
-        stripes[Int(truncatingIfNeeded: hash >> 58)].noteDeadline(table.pointee.expiry.nextDueMilliseconds)
+        noteDeadline(table.pointee.expiry.nextDueMilliseconds)
     }
 }

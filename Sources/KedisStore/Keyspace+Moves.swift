@@ -52,8 +52,9 @@ extension Keyspace {
             cell.setCollection(passed)
             table.pointee.noteOutside(1, byteCount: passed.allocatedByteCount)
             if passed.earliestMemberDeadline < .max {
-                target.noteMemberDeadline(
-                    passed.earliestMemberDeadline, before: .max, of: cell, hash: key.hash, in: table)
+                stripe.pointee.noteMemberDeadline(
+                    passed.earliestMemberDeadline, before: .max, of: cell, hash: key.hash, in: table,
+                    nowMilliseconds: target.nowMilliseconds)
             }
         } catch {
             if !isMove { passed.release() }

@@ -7,23 +7,20 @@ package import KedisUtilities
 
 /// A set that is being changed: valid while its stripe is locked, and until the keyspace is changed otherwise.
 package struct SetEditor {
-    private let keyspace: Keyspace
-    private let key: Key
-    private let limits: SetLimits
     private var target: CellBytes
+    private let limits: SetLimits
+    private let nowMilliseconds: Int64
     /// The last member was removed, and the key with it: the editor must not be used any more.
     package private(set) var isGone = false
 
-    fileprivate init(
-        _ keyspace: Keyspace, _ key: Key, _ table: UnsafeMutablePointer<Table>, _ place: Place, _ limits: SetLimits
-    ) {
-        self.keyspace = keyspace
-        self.key = key
+    @inline(__always)
+    fileprivate init(_ target: CellBytes, _ limits: SetLimits, nowMilliseconds: Int64) {
+        self.target = target
         self.limits = limits
-        target = CellBytes(table, place)
+        self.nowMilliseconds = nowMilliseconds
     }
 
-    package var value: SetValue { SetValue(target.cell, nowMilliseconds: keyspace.nowMilliseconds) }
+    package var value: SetValue { SetValue(target.cell, nowMilliseconds: nowMilliseconds) }
 
     // MARK: Adding
 
@@ -62,22 +59,16 @@ package struct SetEditor {
         defer { noteChange(of: table, from: before) }
         guard table.setDeadline(member, deadlineMilliseconds) else { throw .outOfMemory }
         guard deadlineMilliseconds != noDeadline else { return }
-        keyspace.noteMemberDeadline(
-            deadlineMilliseconds, before: earliest, of: target.cell, hash: key.hash, in: target.table)
+        target.noteMemberDeadline(deadlineMilliseconds, before: earliest, nowMilliseconds: nowMilliseconds)
     }
 
     private mutating func moveToTable() throws(StoreError) {
-        guard let table = SetTable.make(in: keyspace) else { throw .outOfMemory }
-        var header = target.cell.header
-        header.encoding = .hashTable
-        header.valueFieldByteCount = MemoryLayout<UInt>.size
-        guard table.addAll(of: value), target.table.pointee.reshape(&target.place, to: header, keepingValue: false)
-        else {
+        let made = SetTable.make(seed: target.seed, from: target.source, nowMilliseconds: nowMilliseconds)
+        guard let table = made else { throw .outOfMemory }
+        guard table.addAll(of: value), target.moveOutside(table.collection, .hashTable) else {
             table.collection.release()
             throw .outOfMemory
         }
-        target.cell.setCollection(table.collection)
-        target.table.pointee.noteOutside(1, byteCount: table.allocatedByteCount)
     }
 
     // MARK: Removing
@@ -128,7 +119,7 @@ package struct SetEditor {
     }
 
     private mutating func removeKey() {
-        target.table.pointee.remove(target.place, hash: key.hash, to: keyspace.shared.pointee.reclaimer)
+        target.removeKey()
         isGone = true
     }
 
@@ -136,7 +127,7 @@ package struct SetEditor {
 
     private var table: SetTable? {
         @inline(__always) get {
-            target.cell.collection.map { SetTable($0, nowMilliseconds: keyspace.nowMilliseconds) }
+            target.cell.collection.map { SetTable($0, nowMilliseconds: nowMilliseconds) }
         }
     }
 
@@ -144,8 +135,8 @@ package struct SetEditor {
     private func noteChange(of table: SetTable, from before: Int) {
         let change = table.allocatedByteCount - before
         guard change != 0 else { return }
-        target.table.pointee.noteOutside(0, byteCount: change)
-        while let blob = table.takeRetired() { keyspace.shared.pointee.reclaimer.add(.blob(blob, discardedUpTo: 0)) }
+        target.noteGrowth(change)
+        while let blob = table.takeRetired() { target.reclaim(blob) }
     }
 }
 
@@ -160,12 +151,11 @@ extension Keyspace {
     /// The set at `key` for a change: sets the access clock. O(1).
     @inline(__always)
     package func editSet(_ key: Key, limits: SetLimits) -> SetLookup {
-        let stripe = stripe(of: key)
-        guard let table = stripe.pointee.table(databaseIndex), let place = table.pointee.find(key) else { return .none }
-        guard isLive(place, hash: key.hash, in: table, of: stripe) else { return .none }
-        touch(place.cell, in: stripe)
-        guard place.cell.header.type == .set else { return .wrongType }
-        return .set(SetEditor(self, key, table, place, limits))
+        switch editCell(key, .set) {
+        case .none: .none
+        case .wrongType: .wrongType
+        case .cell(let target): .set(SetEditor(target, limits, nowMilliseconds: nowMilliseconds))
+        }
     }
 
     /// Makes a set of one member; there is no such key. O(1).

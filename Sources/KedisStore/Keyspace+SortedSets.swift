@@ -22,30 +22,26 @@ package struct SortedSetLimits: Equatable, Sendable {
 
 /// A sorted set that is being changed: valid while its stripe is locked, and until the keyspace is changed otherwise.
 package struct SortedSetEditor {
-    private let keyspace: Keyspace
-    private let key: Key
-    private let table: UnsafeMutablePointer<Table>
+    private var target: CellBytes
     private let limits: SortedSetLimits
-    private var place: Place
+    private let nowMilliseconds: Int64
     /// The last member was removed, and the key with it: the editor must not be used any more.
     package private(set) var isGone = false
 
-    fileprivate init(
-        _ keyspace: Keyspace, _ key: Key, _ table: UnsafeMutablePointer<Table>, _ place: Place,
-        _ limits: SortedSetLimits
-    ) {
-        self.keyspace = keyspace
-        self.key = key
-        self.table = table
-        self.place = place
+    @inline(__always)
+    fileprivate init(_ target: CellBytes, _ limits: SortedSetLimits, nowMilliseconds: Int64) {
+        self.target = target
         self.limits = limits
+        self.nowMilliseconds = nowMilliseconds
     }
 
-    package var value: SortedSetValue { SortedSetValue(place.cell) }
+    package var value: SortedSetValue { SortedSetValue(target.cell) }
 
-    package var count: Int { value.count }
+    package var count: Int { tree?.count ?? PackedSortedSet(target.bytes).count }
 
-    private var tree: SortedTree? { place.cell.collection.map { SortedTree($0.address) } }
+    private var tree: SortedTree? {
+        @inline(__always) get { target.cell.collection.map { SortedTree($0.address) } }
+    }
 
     // MARK: Scores
 
@@ -89,18 +85,15 @@ package struct SortedSetEditor {
         defer { noteChange(of: tree, from: before) }
         guard tree.setDeadline(member, deadlineMilliseconds) else { throw .outOfMemory }
         guard deadlineMilliseconds != noDeadline else { return }
-        keyspace.noteMemberDeadline(
-            deadlineMilliseconds, before: earliest, of: place.cell, hash: key.hash, in: table)
+        target.noteMemberDeadline(deadlineMilliseconds, before: earliest, nowMilliseconds: nowMilliseconds)
     }
 
     @inline(__always)
     private func noteChange(of tree: SortedTree, from before: Int) {
         let change = tree.allocatedByteCount - before
         guard change != 0 else { return }
-        table.pointee.noteOutside(0, byteCount: change)
-        while let blob = Collection(tree.address).takeRetired() {
-            keyspace.shared.pointee.reclaimer.add(.blob(blob, discardedUpTo: 0))
-        }
+        target.noteGrowth(change)
+        while let blob = Collection(tree.address).takeRetired() { target.reclaim(blob) }
     }
 
     // MARK: Removal
@@ -108,7 +101,7 @@ package struct SortedSetEditor {
     /// Removes a member, the key with the last one; false when it is not there. O(log n).
     package mutating func remove(_ member: ByteView) throws(StoreError) -> Bool {
         guard let tree else {
-            guard let element = PackedSortedSet(place.cell.value).find(member) else { return false }
+            guard let element = PackedSortedSet(target.bytes).find(member) else { return false }
             try remove(element.index..<element.index + 1)
             return true
         }
@@ -133,10 +126,10 @@ package struct SortedSetEditor {
             tree.remove(range)
             noteChange(of: tree, from: before)
         } else {
-            let set = PackedSortedSet(place.cell.value)
+            let set = PackedSortedSet(target.bytes)
             let start = set.element(ofRank: range.lowerBound).offset
             let end = set.element(ofRank: range.upperBound).offset
-            _ = try splice(at: start, removing: end - start, inserting: 0, countChange: -range.count)
+            _ = try target.splice(at: start, removing: end - start, inserting: 0, countChange: -range.count)
         }
     }
 
@@ -146,7 +139,7 @@ package struct SortedSetEditor {
     }
 
     private mutating func removeKey() {
-        table.pointee.remove(place, hash: key.hash, to: keyspace.shared.pointee.reclaimer)
+        target.removeKey()
         isGone = true
     }
 
@@ -155,7 +148,7 @@ package struct SortedSetEditor {
     private mutating func updateInCell(
         _ member: ByteView, _ decide: (Double?) -> Double?
     ) throws(StoreError) -> (old: Double?, new: Double?) {
-        let set = PackedSortedSet(place.cell.value)
+        let set = PackedSortedSet(target.bytes)
         guard let element = set.find(member) else {
             guard let score = decide(nil) else { return (nil, nil) }
             try insertInCell(member, score)
@@ -169,7 +162,7 @@ package struct SortedSetEditor {
             try update(member) { _ in score }
             return (old, score)
         }
-        let gap = try splice(
+        let gap = try target.splice(
             at: element.scoreOffset, removing: element.end - element.scoreOffset, inserting: byteCount, countChange: 0)
         withPackedScore(score) { PackedEntry.write($0, at: gap) }
         moveElement(
@@ -179,7 +172,7 @@ package struct SortedSetEditor {
 
     /// Moves an element whose score has changed, at the bytes `range`, to where it belongs.
     private func moveElement(_ range: Range<Int>, index: Int, _ member: ByteView, _ score: Double, isUp: Bool) {
-        let set = PackedSortedSet(place.cell.value)
+        let set = PackedSortedSet(target.bytes)
         var element = set.element(at: range.lowerBound, index: index)
         func precedes(_ other: PackedSortedSet.Element) -> Bool {
             let own = set.score(other)
@@ -199,7 +192,7 @@ package struct SortedSetEditor {
                 target = element.offset
             }
         }
-        let base = place.cell.valueAddress
+        let base = self.target.cell.valueAddress
         withUnsafeTemporaryAllocation(byteCount: range.count, alignment: 1) { moved in
             guard let copy = moved.baseAddress else { return }
             copy.copyMemory(from: base + range.lowerBound, byteCount: range.count)
@@ -216,7 +209,7 @@ package struct SortedSetEditor {
     }
 
     private mutating func insertInCell(_ member: ByteView, _ score: Double) throws(StoreError) {
-        let set = PackedSortedSet(place.cell.value)
+        let set = PackedSortedSet(target.bytes)
         let value = packedValue(member)
         let memberByteCount = PackedEntry.byteCount(of: value)
         let byteCount = memberByteCount + withPackedScore(score) { PackedEntry.byteCount(of: $0) }
@@ -228,39 +221,19 @@ package struct SortedSetEditor {
             return
         }
         let offset = set.firstElement(after: score, member).offset
-        let gap = try splice(at: offset, removing: 0, inserting: byteCount, countChange: 1)
+        let gap = try target.splice(at: offset, removing: 0, inserting: byteCount, countChange: 1)
         PackedEntry.write(value, at: gap)
         withPackedScore(score) { PackedEntry.write($0, at: gap + memberByteCount) }
-    }
-
-    /// Changes the run in the cell and returns the address of the inserted bytes, which are undefined.
-    private mutating func splice(
-        at offset: Int, removing removed: Int, inserting inserted: Int, countChange: Int
-    ) throws(StoreError) -> UnsafeMutableRawPointer {
-        guard table.pointee.splice(&place, at: offset, removing: removed, inserting: inserted) else {
-            throw .outOfMemory
-        }
-        let base = place.cell.valueAddress
-        let count = Int(base.loadUnaligned(as: UInt16.self)) &+ countChange
-        base.storeBytes(of: UInt16(truncatingIfNeeded: count), as: UInt16.self)
-        return base + offset
     }
 
     // MARK: To a tree
 
     private mutating func moveToTree() throws(StoreError) {
-        guard let tree = SortedTree.make(seed: keyspace.handle.seed, from: keyspace.shared.pointee.source) else {
-            throw .outOfMemory
-        }
-        var header = place.cell.header
-        header.encoding = .skipList
-        header.valueFieldByteCount = MemoryLayout<UInt>.size
-        guard fill(tree), table.pointee.reshape(&place, to: header, keepingValue: false) else {
+        guard let tree = SortedTree.make(seed: target.seed, from: target.source) else { throw .outOfMemory }
+        guard fill(tree), target.moveOutside(Collection(tree.address), .skipList) else {
             tree.release()
             throw .outOfMemory
         }
-        place.cell.setCollection(Collection(tree.address))
-        table.pointee.noteOutside(1, byteCount: tree.allocatedByteCount)
     }
 
     private func fill(_ tree: SortedTree) -> Bool {
@@ -273,14 +246,27 @@ package struct SortedSetEditor {
     }
 }
 
+/// What a lookup for a change of a sorted set finds.
+package enum SortedSetLookup {
+    case none
+    case wrongType
+    case sortedSet(SortedSetEditor)
+}
+
 extension Keyspace {
+    /// The sorted set at `key` for a change: sets the access clock. O(1).
+    @inline(__always)
+    package func lookUpSortedSet(_ key: Key, limits: SortedSetLimits) -> SortedSetLookup {
+        switch editCell(key, .sortedSet) {
+        case .none: .none
+        case .wrongType: .wrongType
+        case .cell(let target): .sortedSet(SortedSetEditor(target, limits, nowMilliseconds: nowMilliseconds))
+        }
+    }
+
     /// The sorted set at `key` for a change; nil when there is none. The caller has made sure that it is no other type.
     package func editSortedSet(_ key: Key, limits: SortedSetLimits) -> SortedSetEditor? {
-        guard let table = stripe(of: key).pointee.table(databaseIndex), let place = table.pointee.find(key) else {
-            return nil
-        }
-        assert(place.cell.header.type == .sortedSet)
-        return SortedSetEditor(self, key, table, place, limits)
+        cellToEdit(key, .sortedSet).map { SortedSetEditor($0, limits, nowMilliseconds: nowMilliseconds) }
     }
 
     /// An empty sorted set; there is no such key. It gets a member, or goes with ``SortedSetEditor/removeIfEmpty()``.

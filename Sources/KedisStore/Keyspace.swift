@@ -106,6 +106,35 @@ package struct Keyspace {
         return Entry(cell: place.cell, hash: key.hash)
     }
 
+    /// What a lookup for a change finds.
+    enum CellLookup {
+        case none
+        case wrongType
+        case cell(CellBytes)
+    }
+
+    /// The cell of `key` for a change of a value of `type`: sets the access clock, counts nothing. O(1).
+    @inline(__always)
+    func editCell(_ key: Key, _ type: ValueType) -> CellLookup {
+        let stripe = stripe(of: key)
+        guard let table = stripe.pointee.table(databaseIndex), let place = table.pointee.find(key),
+            isLive(place, hash: key.hash, in: table, of: stripe)
+        else { return .none }
+        touch(place.cell, in: stripe)
+        guard place.cell.header.hasType(type) else { return .wrongType }
+        return .cell(CellBytes(self, key, table, place))
+    }
+
+    /// The same of a key whose type is known, without a trace; nil when it is not there.
+    @inline(__always)
+    func cellToEdit(_ key: Key, _ type: ValueType) -> CellBytes? {
+        guard let table = stripe(of: key).pointee.table(databaseIndex), let place = table.pointee.find(key) else {
+            return nil
+        }
+        assert(place.cell.header.type == type)
+        return CellBytes(self, key, table, place)
+    }
+
     // MARK: Access clock
 
     /// Marks an entry as just used.

@@ -83,6 +83,25 @@ package struct ListValue {
         return true
     }
 
+    /// Calls `body` with cursors at parts of a range, first to last, and the number of elements in each, until it
+    /// answers false. O(chunks), and the caller's walk.
+    package func forEachPart(of range: Range<Int>, _ body: (PackedEntryCursor, Int) -> Bool) {
+        guard !range.isEmpty else { return }
+        switch form {
+        case .packed(let chunk): _ = body(PackedEntryCursor(chunk.address(ofEntry: range.lowerBound)), range.count)
+        case .deque(let deque):
+            var (index, entry) = deque.locate(range.lowerBound)
+            var left = range.count
+            while left > 0 {
+                let chunk = deque.chunk(index)
+                let count = min(left, Int(chunk.count) &- entry)
+                guard body(PackedEntryCursor(chunk.address(ofEntry: entry)), count) else { return }
+                left &-= count
+                (index, entry) = (index &+ 1, 0)
+            }
+        }
+    }
+
     /// Calls `body` with the elements of a range, last to first, until it answers false. O(chunks + elements).
     package func forEachReversed(in range: Range<Int>, _ body: (StringValue) -> Bool) {
         guard !range.isEmpty else { return }

@@ -183,7 +183,7 @@ struct MemberDraft {
             address.storeBytes(of: blob.address, toByteOffset: offset, as: UnsafeMutableRawPointer.self)
             return offset &+ 8
         }
-        (address + offset).copyMemory(from: bytes.base, byteCount: bytes.count)
+        copyBytes(from: bytes, to: (address + offset).assumingMemoryBound(to: UInt8.self))
         return offset &+ bytes.count
     }
 }

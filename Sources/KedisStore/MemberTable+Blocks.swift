@@ -16,8 +16,7 @@ extension MemberTable {
 
     // MARK: Room
 
-    /// Gives the block of a hash `byteCount` free bytes; false when memory is exhausted. O(block), but for the doubling
-    /// of the directory.
+    /// Gives the block of a hash `byteCount` free bytes; false when memory is exhausted. O(block).
     @inline(never)
     func makeRoomSlowly(_ hash: UInt64, _ byteCount: Int) -> Bool {
         while true {
@@ -25,33 +24,26 @@ extension MemberTable {
             if block.freeByteCount >= byteCount { return true }
             let slack = block.header.pointee.garbageByteCount > 0 ? MemberTable.slackByteCount : 0
             let needed = block.liveByteCount + byteCount + slack
-            if needed <= MemberBlock.byteCountMax || staysWhole(block, needed) {
+            if needed <= MemberBlock.byteCountMax || staysWhole(block, hash, needed) {
                 return rebuild(block, hash, capacity: MemberBlock.capacity(atLeast: needed))
             }
             guard split(block, hash) else { return false }
         }
     }
 
-    /// Whether a full block had better grow: the directory would double for few large elements that fell together.
-    private func staysWhole(_ block: MemberBlock, _ byteCount: Int) -> Bool {
-        block.depth == header.pointee.depth && 1 << header.pointee.depth > 4 * header.pointee.blockCount
-            && byteCount <= MemberBlock.wideByteCountMax
+    /// Whether a full block had better grow: the directory would grow for few large elements that fell together.
+    private func staysWhole(_ block: MemberBlock, _ hash: UInt64, _ byteCount: Int) -> Bool {
+        1 << block.depth > 4 * header.pointee.blockCount && byteCount <= MemberBlock.wideByteCountMax
+            && !header.pointee.directory.tellsApart(block.depth + 1, hash)
     }
 
     /// Writes a block anew, without garbage.
     private func rebuild(_ block: MemberBlock, _ hash: UInt64, capacity: Int) -> Bool {
         guard let made = makeBlock(capacity: capacity, depth: block.depth) else { return false }
         made.fill(from: block, isValued: isValued)
-        setEntries(of: hash, depth: block.depth, to: made)
+        header.pointee.directory.enter(made.address, hash, bitCount: block.depth)
         freeBlock(block)
         return true
-    }
-
-    /// Makes the entries of the directory for all hashes that begin as `hash` does refer to a block.
-    private func setEntries(of hash: UInt64, depth: Int, to block: MemberBlock) {
-        let width = 1 << (header.pointee.depth - depth)
-        let first = directoryIndex(hash) & ~(width - 1)
-        for index in first..<first + width { header.pointee.directory[index] = block.address }
     }
 
     // MARK: Splitting
@@ -59,7 +51,7 @@ extension MemberTable {
     /// Makes two blocks of one, by the next bit of the hashes.
     private func split(_ block: MemberBlock, _ hash: UInt64) -> Bool {
         let depth = block.depth + 1
-        guard depth <= MemberTable.depthMax, depth <= header.pointee.depth || growDirectory() else { return false }
+        guard depth <= MemberTable.depthMax, changeDirectory({ $0.prepare(hash, bitCount: depth) }) else { return false }
         let middle = block.lowerBound(0x8000)
         guard let low = makeHalf(of: block, 0..<middle) else { return false }
         guard let high = makeHalf(of: block, middle..<block.count) else {
@@ -67,11 +59,10 @@ extension MemberTable {
             return false
         }
         header.pointee.blockCount += 1
-        if depth == header.pointee.depth { header.pointee.deepestBlockCount += 2 }
-        let bit = UInt64(1) << UInt64(64 - depth)
-        setEntries(of: hash & ~bit, depth: depth, to: low)
-        setEntries(of: hash | bit, depth: depth, to: high)
+        header.pointee.directory.enterHalves(low.address, high.address, hash, bitCount: depth)
         freeBlock(block)
+        noteElements(of: low)
+        noteElements(of: high)
         return true
     }
 
@@ -92,20 +83,12 @@ extension MemberTable {
         return half
     }
 
-    private func growDirectory() -> Bool {
-        let old = header.pointee
-        let count = 1 << old.depth
-        guard let grown = MemberTable.allocateBytes(2 * directoryByteCount, from: source) else { return false }
-        let directory = grown.bindMemory(to: UnsafeMutableRawPointer.self, capacity: 2 * count)
-        for index in 0..<count {
-            (directory + 2 * index).initialize(to: old.directory[index])
-            (directory + 2 * index + 1).initialize(to: old.directory[index])
-        }
-        if old.depth > 0 { MemberTable.freeBytes(old.directory, directoryByteCount, to: source) }
-        header.pointee.directory = directory
-        header.pointee.depth += 1
-        header.pointee.deepestBlockCount = 0
-        return true
+    /// Lets `body` change how many bits the directory tells apart, and what draws are made from with them.
+    private func changeDirectory<Result>(_ body: (inout BlockDirectory) -> Result) -> Result {
+        let before = header.pointee.directory.bitCountMax
+        let result = body(&header.pointee.directory)
+        noteBits(before: before)
+        return result
     }
 
     // MARK: Shrinking
@@ -127,41 +110,17 @@ extension MemberTable {
         guard low.depth == high.depth else { return false }
         let byteCount = low.liveByteCount + high.liveByteCount
         guard 2 * byteCount <= MemberBlock.byteCountMax,
+            header.pointee.directory.canJoin(hash, bitCount: block.depth),
             let joined = makeBlock(capacity: MemberBlock.capacity(atLeast: byteCount), depth: block.depth - 1)
         else { return false }
         joined.append(low, 0..<low.count, isValued: isValued) { index, _ in low.tags[index] >> 1 }
         joined.append(high, 0..<high.count, isValued: isValued) { index, _ in high.tags[index] >> 1 | 0x8000 }
         joined.header.pointee.earliestDeadline = min(
             low.header.pointee.earliestDeadline, high.header.pointee.earliestDeadline)
-        if joined.count > header.pointee.largestBlockCount { header.pointee.largestBlockCount = joined.count }
-        if block.depth == header.pointee.depth { header.pointee.deepestBlockCount -= 2 }
-        setEntries(of: hash, depth: block.depth - 1, to: joined)
+        changeDirectory { $0.enterJoined(joined.address, hash, bitCount: block.depth) }
         freeBlock(low)
         freeBlock(high)
         header.pointee.blockCount -= 1
-        while header.pointee.depth > 0, header.pointee.deepestBlockCount == 0, shrinkDirectory() {}
-        return true
-    }
-
-    /// Halves a directory whose entries are equal in pairs; false when memory is exhausted.
-    private func shrinkDirectory() -> Bool {
-        let old = header.pointee
-        let oldByteCount = directoryByteCount
-        let count = 1 << (old.depth - 1)
-        var directory = onlyEntry
-        if count > 1 {
-            guard let smaller = MemberTable.allocateBytes(oldByteCount / 2, from: source) else { return false }
-            directory = smaller.bindMemory(to: UnsafeMutableRawPointer.self, capacity: count)
-        }
-        var deepestCount = 0
-        for index in 0..<count {
-            (directory + index).initialize(to: old.directory[2 * index])
-            if MemberBlock(directory[index]).depth == old.depth - 1 { deepestCount += 1 }
-        }
-        MemberTable.freeBytes(old.directory, oldByteCount, to: source)
-        header.pointee.directory = directory
-        header.pointee.depth -= 1
-        header.pointee.deepestBlockCount = deepestCount
         return true
     }
 }

@@ -13,39 +13,73 @@ extension MemberTable {
         _ member: ByteView, _ hash: UInt64, value: ByteView = .empty, deadlineMilliseconds: Int64 = noDeadline
     ) -> MemberChange {
         let place = locate(member, hash)
-        let draft = MemberDraft(
-            member, value, isValued: isValued, deadlineMilliseconds: deadlineMilliseconds)
-        guard !place.isFound else { return replace(place, hash, with: draft) ? .replaced : .outOfMemory }
-        return insert(draft, hash, at: place) ? .added : .outOfMemory
+        guard place.isFound else {
+            return insert(member, value, hash, deadlineMilliseconds, at: place) ? .added : .outOfMemory
+        }
+        let draft = MemberDraft(member, value, isValued: isValued, deadlineMilliseconds: deadlineMilliseconds)
+        return replace(place, hash, with: draft) ? .replaced : .outOfMemory
     }
 
-    /// Adds an element whose member is not there, at the place that `locate` said.
+    /// Adds an element whose member is not there, at the place that `locate` said; false when memory is exhausted.
     @inline(__always)
-    func insert(_ given: MemberDraft, _ hash: UInt64, at found: MemberPlace) -> Bool {
-        var draft = given
-        if draft.member.count > MemberElement.inlineByteCountMax
-            || draft.value.count > MemberElement.inlineByteCountMax,
+    func insert(
+        _ member: ByteView, _ value: ByteView, _ hash: UInt64, _ deadlineMilliseconds: Int64, at found: MemberPlace
+    ) -> Bool {
+        let draft = MemberDraft(member, value, isValued: isValued, deadlineMilliseconds: noDeadline)
+        let byteCount = draft.byteCount
+        guard member.count <= MemberElement.inlineByteCountMax, value.count <= MemberElement.inlineByteCountMax,
+            found.block.freeByteCount >= byteCount &+ MemberBlock.slotByteCount, deadlineMilliseconds == noDeadline
+        else { return insertSlowly(member, value, hash, deadlineMilliseconds: deadlineMilliseconds) }
+        put(draft, byteCount, hash, in: found.block, at: found.index)
+        return true
+    }
+
+    /// The same with a deadline, blobs, or a block that has no room.
+    @inline(never)
+    private func insertSlowly(
+        _ member: ByteView, _ value: ByteView, _ hash: UInt64, deadlineMilliseconds: Int64
+    ) -> Bool {
+        var draft = MemberDraft(member, value, isValued: isValued, deadlineMilliseconds: deadlineMilliseconds)
+        if member.count > MemberElement.inlineByteCountMax || value.count > MemberElement.inlineByteCountMax,
             !makeBlobs(&draft, keeping: nil)
         {
             return false
         }
         let byteCount = draft.byteCount
-        var (block, index) = (found.block, found.index)
-        var tag = MemberBlock.tag(of: hash, depth: block.depth)
-        if block.freeByteCount < byteCount &+ MemberBlock.slotByteCount {
-            guard makeRoomSlowly(hash, byteCount &+ MemberBlock.slotByteCount) else {
-                dropBlobs(of: draft, keeping: nil)
-                return false
-            }
-            block = self.block(hash)
-            tag = MemberBlock.tag(of: hash, depth: block.depth)
-            index = block.lowerBound(tag)
+        guard makeRoomSlowly(hash, byteCount + MemberBlock.slotByteCount) else {
+            dropBlobs(of: draft, keeping: nil)
+            return false
         }
+        let block = block(hash)
+        put(draft, byteCount, hash, in: block, at: block.lowerBound(MemberBlock.tag(of: hash, depth: block.depth)))
+        if deadlineMilliseconds != noDeadline { noteDeadline(deadlineMilliseconds, hash, in: block) }
+        return true
+    }
+
+    /// Writes an element into a block that has room for it, before the one at `index`.
+    @inline(__always)
+    private func put(_ draft: MemberDraft, _ byteCount: Int, _ hash: UInt64, in block: MemberBlock, at index: Int) {
+        let tag = MemberBlock.tag(of: hash, depth: block.depth)
         draft.write(at: block.insert(at: index, tag: tag, byteCount: byteCount))
         header.pointee.count &+= 1
-        if block.count > header.pointee.largestBlockCount { header.pointee.largestBlockCount = block.count }
-        if draft.deadlineMilliseconds != noDeadline { noteDeadline(draft.deadlineMilliseconds, hash, in: block) }
-        return true
+        noteElements(of: block)
+    }
+
+    /// A block has more elements, or fewer entries in the directory.
+    @inline(__always)
+    func noteElements(of block: MemberBlock) {
+        let entryCount = entryCount(of: block)
+        guard block.count > header.pointee.elementsPerEntryMax &* entryCount else { return }
+        header.pointee.elementsPerEntryMax = (block.count &+ entryCount &- 1) / entryCount
+    }
+
+    /// The directory tells other bits apart than `before`, so that all blocks have more entries or fewer.
+    func noteBits(before: Int) {
+        let change = header.pointee.directory.bitCountMax - before
+        guard change != 0 else { return }
+        let most = header.pointee.elementsPerEntryMax
+        header.pointee.elementsPerEntryMax =
+            change > 0 ? (most + (1 << change) - 1) >> change : min(most << -change, Int(UInt16.max))
     }
 
     // MARK: Replacing
@@ -111,14 +145,15 @@ extension MemberTable {
     func remove(_ member: ByteView, _ hash: UInt64) -> Bool {
         let place = locate(member, hash)
         guard place.isFound else { return false }
-        remove(at: place, hash)
+        remove(at: place)
         return true
     }
 
     /// Removes an element that is there; its views, and all places, are invalid afterwards.
-    func remove(at place: MemberPlace, _ hash: UInt64) {
+    @inline(__always)
+    func remove(at place: MemberPlace) {
         dropElement(at: place)
-        shrinkIfThin(place.block, hash)
+        shrinkIfThin(place.block, place.hash)
     }
 
     /// Removes an element from its block, which stays as it is.

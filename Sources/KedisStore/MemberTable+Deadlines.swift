@@ -38,7 +38,8 @@ extension MemberTable {
 
     /// Gives the index parts of a good size for a table that has grown or shrunk.
     private func fitDeadlines() {
-        let wanted = min(max(0, header.pointee.depth - MemberTable.entriesPerPartLog2), DeadlineIndex.depthMax)
+        let bitCount = header.pointee.directory.bitCountMax - MemberTable.entriesPerPartLog2
+        let wanted = min(max(0, bitCount), DeadlineIndex.depthMax)
         let depth = header.pointee.deadlines.depth
         // Not each time a table goes to and fro.
         guard wanted > depth || wanted < depth - 1 else { return }
@@ -83,9 +84,13 @@ extension MemberTable {
             if !element(place).isDue(nowMilliseconds) { return place }
         }
         var (chosen, seen) = (MemberPlace?.none, 0)
+        var hash = UInt64(0)
         forEachBlock { block in
+            // The lowest hash behind those of the block; it wraps around behind the last one.
+            defer { if block.depth > 0 { hash &+= 1 << UInt64(64 - block.depth) } }
             for index in 0..<block.count {
-                let place = MemberPlace(block: block, index: index, isFound: true)
+                let place = MemberPlace(
+                    hash: hash, block: block, index: index, isFound: true)
                 guard !element(place).isDue(nowMilliseconds) else { continue }
                 seen += 1
                 if generator.next(below: seen) == 0 { chosen = place }
@@ -149,8 +154,9 @@ extension MemberTable {
                 continue
             }
             body(element)
-            hash = self.hash(element.member)
-            dropElement(at: MemberPlace(block: block, index: index, isFound: true))
+            let place = MemberPlace(hash: self.hash(element.member), block: block, index: index, isFound: true)
+            hash = place.hash
+            dropElement(at: place)
         }
         block.header.pointee.earliestDeadline = earliest
         if let hash { shrinkIfThin(block, hash) }

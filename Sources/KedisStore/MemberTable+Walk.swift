@@ -6,13 +6,7 @@ extension MemberTable {
     /// Calls `body` with every block, in order.
     @inline(__always)
     func forEachBlock(_ body: (MemberBlock) -> Bool) {
-        let (directory, depth) = (header.pointee.directory, header.pointee.depth)
-        var index = 0
-        while index < 1 << depth {
-            let block = MemberBlock(directory[index])
-            guard body(block) else { return }
-            index += 1 << (depth - block.depth)
-        }
+        header.pointee.directory.forEach { body(MemberBlock($0)) }
     }
 
     /// Calls `body` with every element until it answers false. `body` must not change the table. O(n).
@@ -58,39 +52,55 @@ extension MemberTable {
     private static let drawCountMax = 200
 
     /// An element, every one equally likely. The table is not empty. Expected O(1).
+    ///
+    /// Each entry of the directory stands for as many elements as the fullest has; a draw of one that is not there is
+    /// drawn again. Hashes are spread evenly, so entries are for about as many elements each, while blocks are not.
+    @inline(__always)
     func randomPlace(using generator: inout RandomGenerator) -> MemberPlace {
         assert(count > 0)
-        let (directory, depth) = (header.pointee.directory, header.pointee.depth)
         for _ in 0..<MemberTable.drawCountMax {
-            let index = generator.next(below: 1 << depth)
-            let block = MemberBlock(directory[index])
-            // A block with several entries in the directory counts for one of them only, one with fewer elements for
-            // as many draws less.
-            guard index & (1 << (depth - block.depth) - 1) == 0 else { continue }
-            let draw = generator.next(below: header.pointee.largestBlockCount)
-            if draw < block.count { return MemberPlace(block: block, index: draw, isFound: true) }
+            let draw = drawElement(using: &generator)
+            let block = block(draw.hash)
+            let index = index(of: draw, in: block)
+            if index < block.count { return MemberPlace(hash: draw.hash, block: block, index: index, isFound: true) }
         }
         return placeSlowly(ofRank: generator.next(below: count))
+    }
+
+    /// A hash, and one of the elements that each entry of the directory is taken to be for.
+    @inline(__always)
+    func drawElement(using generator: inout RandomGenerator) -> (hash: UInt64, number: Int) {
+        (generator.next(), generator.next(below: header.pointee.elementsPerEntryMax))
+    }
+
+    /// The index of a drawn element in its block: behind those of the block's entries before.
+    @inline(__always)
+    func index(of draw: (hash: UInt64, number: Int), in block: MemberBlock) -> Int {
+        // In two steps, as there may be no more bits.
+        let rest = draw.hash &<< UInt64(truncatingIfNeeded: block.depth)
+        let lacking = header.pointee.directory.bitCountMax &- block.depth
+        let entry = (rest &>> 1) &>> UInt64(truncatingIfNeeded: 63 &- lacking)
+        return Int(truncatingIfNeeded: entry) &* header.pointee.elementsPerEntryMax &+ draw.number
     }
 
     /// The element before which a walk meets `rank` others.
     @inline(never)
     private func placeSlowly(ofRank rank: Int) -> MemberPlace {
-        var (rest, largest) = (rank, 0)
+        var (rest, hash, most) = (rank, UInt64(0), 0)
         var found: MemberPlace?
         forEachBlock { block in
-            largest = max(largest, block.count)
+            let entryCount = entryCount(of: block)
+            most = max(most, (block.count + entryCount - 1) / entryCount)
             if found == nil, rest < block.count {
-                found = MemberPlace(block: block, index: rest, isFound: true)
+                found = MemberPlace(hash: hash, block: block, index: rest, isFound: true)
             }
             rest -= block.count
+            // The lowest hash behind those of the block; it wraps around behind the last one.
+            if block.depth > 0 { hash &+= 1 << UInt64(64 - block.depth) }
             return true
         }
-        header.pointee.largestBlockCount = largest
+        header.pointee.elementsPerEntryMax = most
         guard let found else { preconditionFailure("a rank is below the number of elements") }
         return found
     }
-
-    /// Removes an element that a place says.
-    func remove(at place: MemberPlace) { remove(at: place, hash(element(place).member)) }
 }

@@ -15,49 +15,40 @@ extension MemberTable {
         return copy
     }
 
-    /// Takes the blocks of another table in place of the own, empty one. What was copied before a refusal is in the
-    /// directory, so that it is freed with it.
+    /// Takes copies of the blocks of another table in place of the own, empty one. After a refusal there are those that
+    /// were made before it.
     private func copyBlocks(of other: MemberTable) -> Bool {
-        let depth = other.header.pointee.depth
-        if depth > 0 {
-            guard let memory = MemberTable.allocateBytes(other.directoryByteCount, from: source) else { return false }
-            let empty = onlyEntry.pointee
-            let directory = memory.bindMemory(to: UnsafeMutableRawPointer.self, capacity: 1 << depth)
-            directory.initialize(repeating: empty, count: 1 << depth)
-            header.pointee.directory = directory
-            header.pointee.depth = depth
-        }
-        let empty = MemberBlock(header.pointee.directory[0])
-        var (index, isComplete) = (0, true)
+        let empty = block(0)
+        var (hash, isComplete) = (UInt64(0), true)
         other.forEachBlock { block in
-            guard let made = makeBlock(capacity: block.capacity, depth: block.depth) else {
-                isComplete = false
-                return false
-            }
-            made.fill(from: block, isValued: isValued)
-            if other.header.pointee.outsideCount > 0 { retainBlobs(of: made) }
-            let width = 1 << (depth - block.depth)
-            for entry in index..<index + width { header.pointee.directory[entry] = made.address }
-            index += width
-            return true
+            isComplete = copy(block, hash, isSharing: other.header.pointee.outsideCount > 0)
+            // The lowest hash behind those of the block; it wraps around behind the last one.
+            if block.depth > 0 { hash &+= 1 << UInt64(64 - block.depth) }
+            return isComplete
         }
-        guard isComplete else {
-            // Only the blocks that were made are freed, and then the empty one.
-            releaseEntries(below: index)
-            (header.pointee.blockCount, header.pointee.count) = (1, 0)
-            header.pointee.releasingCount = 0
-            freeBlock(empty)
-            return false
-        }
+        guard isComplete else { return false }
+        header.pointee.directory.endCopy()
         freeBlock(empty)
+        header.pointee.blockCount -= 1
         let theirs = other.header.pointee
         header.pointee.count = theirs.count
-        header.pointee.blockCount = theirs.blockCount
-        header.pointee.deepestBlockCount = theirs.deepestBlockCount
-        header.pointee.largestBlockCount = theirs.largestBlockCount
+        header.pointee.elementsPerEntryMax = theirs.elementsPerEntryMax
+        noteBits(before: theirs.directory.bitCountMax)
         header.pointee.deadlineCount = theirs.deadlineCount
         header.pointee.deadlines = theirs.deadlines.copy(source: source)
         header.pointee.latestDeadline = theirs.latestDeadline
+        return true
+    }
+
+    private func copy(_ block: MemberBlock, _ hash: UInt64, isSharing: Bool) -> Bool {
+        guard let made = makeBlock(capacity: block.capacity, depth: block.depth) else { return false }
+        guard header.pointee.directory.enterCopy(made.address, hash, bitCount: block.depth) else {
+            freeBlock(made)
+            return false
+        }
+        header.pointee.blockCount += 1
+        made.fill(from: block, isValued: isValued)
+        if isSharing { retainBlobs(of: made) }
         return true
     }
 
@@ -75,45 +66,37 @@ extension MemberTable {
 
     // MARK: The end
 
-    private func releaseEntries(below end: Int) {
-        var index = 0
-        while index < end {
-            let block = MemberBlock(header.pointee.directory[index])
-            index += 1 << (header.pointee.depth - block.depth)
-            _ = releaseBlock(block)
+    /// Frees about `byteLimit` bytes from the end; true when the table itself is gone.
+    func releaseSome(byteLimit: Int) -> Bool {
+        var left = byteLimit
+        while left > 0 {
+            if header.pointee.releasing == nil {
+                guard let block = header.pointee.directory.takeLast() else { return releaseHeader() }
+                header.pointee.releasing = MemberBlock(block)
+            }
+            left -= releaseSome(ofBlock: left)
         }
+        return false
     }
 
-    /// Frees a block with the blobs of its elements; returns how many bytes that were.
-    private func releaseBlock(_ block: MemberBlock) -> Int {
-        var byteCount = block.capacity
-        if header.pointee.outsideCount > 0 {
-            let before = header.pointee.outsideByteCount
-            for index in 0..<block.count {
-                let element = MemberElement(at: block.elementAddress(index), isValued: isValued)
-                if let blob = element.memberBlob { drop(blob) }
-                if let blob = element.valueBlob { drop(blob) }
-            }
-            byteCount += before - header.pointee.outsideByteCount
+    /// Frees elements of the block that is being freed, and with the last one the block; returns how many bytes.
+    private func releaseSome(ofBlock byteLimit: Int) -> Int {
+        guard let block = header.pointee.releasing else { return 0 }
+        let before = header.pointee.outsideByteCount
+        while header.pointee.outsideCount > 0, block.count > 0 {
+            let freed = before - header.pointee.outsideByteCount
+            if freed >= byteLimit { return freed }
+            dropElement(at: MemberPlace(hash: 0, block: block, index: block.count - 1, isFound: true))
         }
+        header.pointee.releasing = nil
+        header.pointee.blockCount -= 1
+        // Freeing a small one is work too.
+        let byteCount = max(block.capacity, 1024) + before - header.pointee.outsideByteCount
         freeBlock(block)
         return byteCount
     }
 
-    /// Frees about `byteLimit` bytes from the end; true when the table itself is gone.
-    func releaseSome(byteLimit: Int) -> Bool {
-        var left = byteLimit
-        var end = header.pointee.releasingCount ?? 1 << header.pointee.depth
-        while end > 0 {
-            guard left > 0 else {
-                header.pointee.releasingCount = end
-                return false
-            }
-            let block = MemberBlock(header.pointee.directory[end - 1])
-            end -= 1 << (header.pointee.depth - block.depth)
-            left -= releaseBlock(block)
-            header.pointee.blockCount -= 1
-        }
+    private func releaseHeader() -> Bool {
         while let blob = takeRetired() { blob.deallocate(to: source) }
         freeHeader()
         return true
@@ -126,16 +109,11 @@ extension MemberTable {
     /// Walks the table and traps when something does not hold. O(n).
     func checkInvariants() {
         let header = header.pointee
-        var sums = (elements: 0, blocks: 0, deepest: 0, capacity: 0, deadlines: 0, outside: 0, outsideBytes: 0)
-        var index = 0
-        while index < 1 << header.depth {
-            let block = MemberBlock(header.directory[index])
-            let width = 1 << (header.depth - block.depth)
-            precondition(index & (width - 1) == 0, "a block has a whole part of the directory")
-            for entry in index..<index + width {
-                precondition(header.directory[entry] == block.address, "all entries of a block are equal")
-            }
-            checkBlock(block, prefix: UInt64(index) >> UInt64(header.depth - block.depth)) { element in
+        var sums = (elements: 0, blocks: 0, capacity: 0, deadlines: 0, outside: 0, outsideBytes: 0)
+        header.directory.checkInvariants { address, hash, bitCount in
+            let block = MemberBlock(address)
+            precondition(block.depth == bitCount, "a block has all entries of the hashes that begin alike")
+            checkBlock(block, prefix: bitCount == 0 ? 0 : hash >> UInt64(64 - bitCount)) { element in
                 if element.hasDeadline { sums.deadlines += 1 }
                 for blob in [element.memberBlob, element.valueBlob] {
                     guard let blob else { continue }
@@ -146,11 +124,9 @@ extension MemberTable {
             sums.elements += block.count
             sums.blocks += 1
             sums.capacity += block.capacity
-            if block.depth == header.depth { sums.deepest += 1 }
-            index += width
         }
         precondition(sums.elements == header.count && sums.blocks == header.blockCount)
-        precondition(sums.capacity == header.blockByteCount && sums.deepest == header.deepestBlockCount)
+        precondition(sums.capacity == header.blockByteCount)
         precondition(sums.deadlines == header.deadlineCount)
         precondition(sums.deadlines > 0 || header.deadlines.earliest == .max, "without deadlines none is near")
         header.deadlines.checkInvariants()
@@ -160,7 +136,8 @@ extension MemberTable {
     private func checkBlock(_ block: MemberBlock, prefix: UInt64, _ visit: (MemberElement) -> Void) {
         let own = block.header.pointee
         precondition(block.freeByteCount >= 0 && own.garbageByteCount <= own.heapByteCount)
-        precondition(block.count <= header.pointee.largestBlockCount && block.depth <= MemberTable.depthMax)
+        precondition(block.count <= header.pointee.elementsPerEntryMax * entryCount(of: block))
+        precondition(block.depth <= MemberTable.depthMax)
         var byteCount = 0
         for index in 0..<block.count {
             let element = MemberElement(at: block.elementAddress(index), isValued: isValued)

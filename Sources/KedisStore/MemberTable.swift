@@ -1,18 +1,17 @@
 // A large hash or set: its elements in the order of their hashes, in blocks (MemberBlock.swift) that a directory finds.
 //
 //      header ─▶ directory, by the first bits of the hash       blocks of up to 4 KiB
-//                ┌──────┐                                       ┌──────────────────────────┐
-//                │ 00   │──────────────────────────────────────▶│ hashes that begin 00     │
-//                │ 01   │────────────────────────────────────┐  ├──────────────────────────┤
-//                │ 10   │──┐                                 └─▶│ hashes that begin 01     │
-//                │ 11   │──┤                                    ├──────────────────────────┤
-//                └──────┘  └───────────────────────────────────▶│ hashes that begin 1      │
+//                (BlockDirectory.swift)                         ┌──────────────────────────┐
+//                  00 ─────────────────────────────────────────▶│ hashes that begin 00     │
+//                  01 ───────────────────────────────────────┐  ├──────────────────────────┤
+//                  10 ──┐                                    └─▶│ hashes that begin 01     │
+//                  11 ──┤                                       ├──────────────────────────┤
+//                       └──────────────────────────────────────▶│ hashes that begin 1      │
 //                                                               └──────────────────────────┘
 //
 // A block that is full is split by the next bit of the hashes; two thin neighbours become one. So no operation touches
-// more than two blocks, however large the table is; when a block shares as many bits as the directory has, that one
-// doubles, a copy of 8 bytes a block. The order of the hashes is the order of a walk: a scan's cursor is a threshold in
-// it, and two tables are walked together where both are needed.
+// more than two blocks and a part of the directory, however large the table is. The order of the hashes is the order of
+// a walk: a scan's cursor is a threshold in it, and two tables are walked together where both are needed.
 //
 // Ownership: the cell that holds its address, or the reclaimer; never shared. Guarded by the stripe's lock. Memory is
 // malloc's, counted by the `MemorySource`. When memory is exhausted a change says so and has changed nothing. Members
@@ -32,6 +31,8 @@ import Darwin
 
 /// Where an element lies, or where it would.
 struct MemberPlace {
+    /// Any hash that belongs to the block.
+    let hash: UInt64
     let block: MemberBlock
     let index: Int
     let isFound: Bool
@@ -51,17 +52,14 @@ struct MemberTable {
         let seed: HashSeed
         /// Of a hash, not a set.
         let isValued: Bool
-        /// 2^depth addresses of blocks; while depth is 0, one behind the header.
-        var directory: UnsafeMutablePointer<UnsafeMutableRawPointer>
-        var depth = 0
+        /// Its room is behind the header.
+        var directory: BlockDirectory
         var count = 0
         var blockCount = 1
-        /// Blocks that share as many bits as the directory has.
-        var deepestBlockCount = 1
         /// Capacity of all blocks.
         var blockByteCount = 0
-        /// No block has more elements: what random draws are made from.
-        var largestBlockCount = 0
+        /// No block has more elements for each entry of the directory that it has: what random draws are made from.
+        var elementsPerEntryMax = 0
         var outsideCount = 0
         var outsideByteCount = 0
         var deadlineCount = 0
@@ -71,8 +69,8 @@ struct MemberTable {
         var latestDeadline = Int64.min
         /// Large blobs that no element refers to any more, for the reclaimer.
         var retired: Blob?
-        /// While the table is being freed: the entries of the directory whose blocks are there.
-        var releasingCount: Int?
+        /// While the table is being freed: the block whose elements are.
+        var releasing: MemberBlock?
     }
 
     /// The first bits that blocks are told apart by; a directory that long is never reached by hashes that nobody can
@@ -91,29 +89,25 @@ struct MemberTable {
 
     // MARK: Making one
 
-    private static let headerByteCount = MemoryLayout<Header>.stride + MemoryLayout<UnsafeMutableRawPointer>.stride
-
-    /// The only block's place in a directory of one.
-    var onlyEntry: UnsafeMutablePointer<UnsafeMutableRawPointer> {
-        (address + MemoryLayout<Header>.stride).assumingMemoryBound(to: UnsafeMutableRawPointer.self)
-    }
+    private static let headerByteCount = MemoryLayout<Header>.stride + BlockDirectory.roomByteCount
 
     /// An empty table; nil when memory is exhausted.
     static func make(
         isValued: Bool, seed: HashSeed, from source: UnsafeMutablePointer<MemorySource>
     ) -> MemberTable? {
         guard let address = allocateBytes(headerByteCount, from: source) else { return nil }
-        let table = MemberTable(address)
-        let directory = table.onlyEntry
-        table.header.initialize(
-            to: Header(
-                frame: CollectionHeader(source: source, form: .members), seed: seed, isValued: isValued,
-                directory: directory))
-        guard let block = table.makeBlock(capacity: MemberBlock.byteCountMin, depth: 0) else {
+        guard let only = allocateBytes(MemberBlock.byteCountMin, from: source) else {
             freeBytes(address, headerByteCount, to: source)
             return nil
         }
-        directory.initialize(to: block.address)
+        let table = MemberTable(address)
+        let block = MemberBlock.initialize(only, capacity: MemberBlock.byteCountMin, depth: 0)
+        let directory = BlockDirectory(
+            block.address, room: address + MemoryLayout<Header>.stride, from: source)
+        table.header.initialize(
+            to: Header(
+                frame: CollectionHeader(source: source, form: .members), seed: seed, isValued: isValued,
+                directory: directory, blockByteCount: block.capacity))
         return table
     }
 
@@ -135,17 +129,12 @@ struct MemberTable {
         source.pointee.release(byteCount)
     }
 
-    /// Frees the header of a table without blocks, and its directory.
+    /// Frees the header of a table without blocks.
     func freeHeader() {
         let source = source
         header.pointee.deadlines.release(to: source)
-        if header.pointee.depth > 0 {
-            MemberTable.freeBytes(header.pointee.directory, directoryByteCount, to: source)
-        }
         MemberTable.freeBytes(address, MemberTable.headerByteCount, to: source)
     }
-
-    var directoryByteCount: Int { (1 << header.pointee.depth) * MemoryLayout<UnsafeMutableRawPointer>.stride }
 
     /// An empty block, counted; nil when memory is exhausted.
     func makeBlock(capacity: Int, depth: Int) -> MemberBlock? {
@@ -172,8 +161,8 @@ struct MemberTable {
     /// What it takes from the allocator, in bytes. O(1).
     var allocatedByteCount: Int {
         let header = header.pointee
-        return MemberTable.headerByteCount + 8 + (header.depth > 0 ? directoryByteCount + 8 : 0)
-            + header.blockByteCount + 8 * header.blockCount + header.outsideByteCount + header.deadlines.byteCount
+        return MemberTable.headerByteCount + 8 + header.directory.byteCount + header.blockByteCount
+            + 8 * header.blockCount + header.outsideByteCount + header.deadlines.byteCount
     }
 
     // MARK: Lookup
@@ -183,13 +172,11 @@ struct MemberTable {
     func hash(_ member: ByteView) -> UInt64 { hashBytes(member, seed: header.pointee.seed) }
 
     @inline(__always)
-    func directoryIndex(_ hash: UInt64) -> Int {
-        // In two steps, as the depth may be 0.
-        Int(truncatingIfNeeded: (hash &>> 1) &>> UInt64(truncatingIfNeeded: 63 &- header.pointee.depth))
-    }
+    func block(_ hash: UInt64) -> MemberBlock { MemberBlock(header.pointee.directory.block(hash)) }
 
+    /// How many entries a block would have in a directory of a single page.
     @inline(__always)
-    func block(_ hash: UInt64) -> MemberBlock { MemberBlock(header.pointee.directory[directoryIndex(hash)]) }
+    func entryCount(of block: MemberBlock) -> Int { 1 &<< (header.pointee.directory.bitCountMax &- block.depth) }
 
     @inline(__always)
     func element(_ place: MemberPlace) -> MemberElement {
@@ -206,10 +193,10 @@ struct MemberTable {
         let (tags, count) = (block.tags, block.count)
         while index < count, tags[index] == tag {
             let found = MemberElement(at: block.elementAddress(index), isValued: isValued).member
-            if found == member { return MemberPlace(block: block, index: index, isFound: true) }
+            if found == member { return MemberPlace(hash: hash, block: block, index: index, isFound: true) }
             index &+= 1
         }
-        return MemberPlace(block: block, index: lower, isFound: false)
+        return MemberPlace(hash: hash, block: block, index: lower, isFound: false)
     }
 
     /// The element of a member, deadline or not; nil when there is none. O(1).

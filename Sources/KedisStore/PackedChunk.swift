@@ -15,6 +15,7 @@ package struct PackLimit: Equatable, Sendable {
     private static let safeByteCountMax = 8192
 
     /// - Parameter setting: a number of entries if positive (of at most 8 KiB together); -1 to -5 are 4 to 64 KiB.
+    @inline(__always)
     package init(setting: Int) {
         if setting >= 0 {
             (entryCountMax, byteCountMax) = (max(1, setting), PackLimit.safeByteCountMax)
@@ -23,6 +24,7 @@ package struct PackLimit: Equatable, Sendable {
         }
     }
 
+    @inline(__always)
     func allows(byteCount: Int, entryCount: Int) -> Bool {
         byteCount + PackLimit.headerByteCount <= byteCountMax && entryCount <= entryCountMax
     }

@@ -29,7 +29,7 @@ import Darwin
 #endif
 
 struct PackedDeque {
-    private struct Header {
+    struct Header {
         var frame: CollectionHeader
         var ring: UnsafeMutablePointer<PackedChunk>
         var ringCapacity: Int
@@ -44,7 +44,8 @@ struct PackedDeque {
 
     init(_ address: UnsafeMutableRawPointer) { self.address = address }
 
-    private var header: UnsafeMutablePointer<Header> { address.assumingMemoryBound(to: Header.self) }
+    @inline(__always)
+    var header: UnsafeMutablePointer<Header> { address.assumingMemoryBound(to: Header.self) }
 
     private var source: UnsafeMutablePointer<MemorySource> { header.pointee.frame.source }
 
@@ -52,10 +53,17 @@ struct PackedDeque {
     static func make(from source: UnsafeMutablePointer<MemorySource>) -> PackedDeque? {
         guard let header = source.pointee.allocate(Header.self, count: 1) else { return nil }
         let ringCapacity = 4
-        guard let ring = source.pointee.allocate(PackedChunk.self, count: ringCapacity) else {
+        let byteCount = ringCapacity * MemoryLayout<PackedChunk>.stride
+        guard source.pointee.reserve(byteCount) else {
             source.pointee.deallocate(header, count: 1)
             return nil
         }
+        guard let memory = malloc(byteCount) else {
+            source.pointee.release(byteCount)
+            source.pointee.deallocate(header, count: 1)
+            return nil
+        }
+        let ring = memory.bindMemory(to: PackedChunk.self, capacity: ringCapacity)
         header.initialize(
             to: Header(
                 frame: CollectionHeader(source: source, form: .deque), ring: ring, ringCapacity: ringCapacity,
@@ -76,7 +84,8 @@ struct PackedDeque {
 
     // MARK: Chunks
 
-    private func slot(_ index: Int) -> UnsafeMutablePointer<PackedChunk> {
+    @inline(__always)
+    func slot(_ index: Int) -> UnsafeMutablePointer<PackedChunk> {
         header.pointee.ring + ((header.pointee.firstChunk &+ index) & (header.pointee.ringCapacity &- 1))
     }
 
@@ -101,25 +110,41 @@ struct PackedDeque {
         return true
     }
 
+    /// Gives the ring twice the room. A long one is moved by the system, page table by page table; what is copied here
+    /// is the shorter part where the ring is folded, and nothing in a list that grows at one end.
     private func growRing() -> Bool {
-        let old = header.pointee
-        guard let grown = source.pointee.allocate(PackedChunk.self, count: 2 * old.ringCapacity) else { return false }
-        for index in 0..<old.chunkCount { (grown + index).initialize(to: chunk(index)) }
-        source.pointee.deallocate(old.ring, count: old.ringCapacity)
-        header.pointee.ring = grown
-        header.pointee.ringCapacity = 2 * old.ringCapacity
-        header.pointee.firstChunk = 0
+        let (capacity, first) = (header.pointee.ringCapacity, header.pointee.firstChunk)
+        assert(chunkCount == capacity)
+        let byteCount = capacity * MemoryLayout<PackedChunk>.stride
+        guard source.pointee.reserve(byteCount) else { return false }
+        guard let memory = realloc(header.pointee.ring, 2 * byteCount) else {
+            source.pointee.release(byteCount)
+            return false
+        }
+        let ring = memory.bindMemory(to: PackedChunk.self, capacity: 2 * capacity)
+        header.pointee.ring = ring
+        header.pointee.ringCapacity = 2 * capacity
+        if first <= capacity / 2 {
+            (ring + capacity).initialize(from: ring, count: first)
+        } else {
+            (ring + (first + capacity)).initialize(from: ring + first, count: capacity - first)
+            header.pointee.firstChunk = first + capacity
+        }
         return true
     }
 
-    private func removeSlot(at index: Int) {
-        if index < chunkCount / 2 {
-            for position in stride(from: index, to: 0, by: -1) { slot(position).pointee = slot(position - 1).pointee }
-            header.pointee.firstChunk = (header.pointee.firstChunk &+ 1) & (header.pointee.ringCapacity &- 1)
+    /// Takes chunk records out, moving those on the shorter side.
+    func removeSlots(_ range: Range<Int>) {
+        let count = range.count
+        if range.lowerBound < chunkCount - range.upperBound {
+            for position in stride(from: range.lowerBound - 1, through: 0, by: -1) {
+                slot(position + count).pointee = slot(position).pointee
+            }
+            header.pointee.firstChunk = (header.pointee.firstChunk &+ count) & (header.pointee.ringCapacity &- 1)
         } else {
-            for position in index..<chunkCount - 1 { slot(position).pointee = slot(position + 1).pointee }
+            for position in range.upperBound..<chunkCount { slot(position - count).pointee = slot(position).pointee }
         }
-        header.pointee.chunkCount -= 1
+        header.pointee.chunkCount -= count
     }
 
     private func allocateChunk(capacity: Int) -> UnsafeMutableRawPointer? {
@@ -132,7 +157,7 @@ struct PackedDeque {
         return base
     }
 
-    private func freeChunk(_ chunk: PackedChunk) {
+    func freeChunk(_ chunk: PackedChunk) {
         header.pointee.capacity -= Int(chunk.capacity)
         source.pointee.release(Int(chunk.capacity))
         free(chunk.base)
@@ -151,10 +176,12 @@ struct PackedDeque {
         return true
     }
 
-    private func removeChunk(at index: Int) {
-        header.pointee.count -= Int(chunk(index).count)
-        freeChunk(chunk(index))
-        removeSlot(at: index)
+    func removeChunks(_ range: Range<Int>) {
+        for index in range {
+            header.pointee.count -= Int(chunk(index).count)
+            freeChunk(chunk(index))
+        }
+        removeSlots(range)
     }
 
     /// Opens a gap of `byteCount` in a chunk before the byte `offset` of its run and returns its address; nil when
@@ -208,7 +235,7 @@ struct PackedDeque {
     }
 
     /// Takes bytes out of a chunk's run, moving the smaller part.
-    private func closeGap(inChunk index: Int, at offset: Int, _ byteCount: Int) {
+    func closeGap(inChunk index: Int, at offset: Int, _ byteCount: Int) {
         let slot = slot(index)
         let old = slot.pointee
         let behind = old.byteCount - offset - byteCount
@@ -244,7 +271,10 @@ struct PackedDeque {
         return true
     }
 
-    private func noteEntries(_ change: Int, inChunk index: Int) {
+    /// Entries have gone that their chunks do not count any more.
+    func noteRemoved(_ count: Int) { header.pointee.count -= count }
+
+    func noteEntries(_ change: Int, inChunk index: Int) {
         slot(index).pointee.count = UInt32(Int(slot(index).pointee.count) + change)
         header.pointee.count += change
     }
@@ -328,47 +358,6 @@ struct PackedDeque {
         return true
     }
 
-    /// Removes entries. O(chunks + bytes of the two chunks at the ends of the range).
-    func remove(_ range: Range<Int>) {
-        var left = range.count
-        guard left > 0 else { return }
-        var (index, entry) = locate(range.lowerBound)
-        while left > 0 {
-            let chunk = chunk(index)
-            let removed = min(left, Int(chunk.count) - entry)
-            left -= removed
-            guard removed < Int(chunk.count) else {
-                removeChunk(at: index)
-                continue
-            }
-            let start = chunk.address(ofEntry: entry)
-            let end = entry + removed == Int(chunk.count) ? chunk.last : chunk.address(ofEntry: entry + removed)
-            closeGap(inChunk: index, at: start - chunk.first, end - start)
-            noteEntries(-removed, inChunk: index)
-            (index, entry) = (index + 1, 0)
-        }
-        mergeAround(min(index, chunkCount - 1))
-    }
-
-    /// Joins thin neighbours: a list that loses entries here and there does not keep a chunk for each few of them.
-    private func mergeAround(_ index: Int) {
-        for left in [index, index - 1] where left >= 0 && left + 1 < chunkCount {
-            let (low, high) = (chunk(left), chunk(left + 1))
-            let byteCount = low.byteCount + high.byteCount
-            guard byteCount <= Int(low.capacity) / 2 else { continue }
-            if Int(low.capacity - low.end) < high.byteCount {
-                memmove(low.base, low.first, low.byteCount)
-                slot(left).pointee.start = 0
-                slot(left).pointee.end = UInt32(low.byteCount)
-            }
-            memcpy(slot(left).pointee.last, high.first, high.byteCount)
-            slot(left).pointee.end += UInt32(high.byteCount)
-            slot(left).pointee.count += high.count
-            freeChunk(high)
-            removeSlot(at: left + 1)
-        }
-    }
-
     // MARK: Reading
 
     /// The chunk of a position below `count`, and the number of the entry in it. O(chunks), from the nearer end.
@@ -422,7 +411,7 @@ struct PackedDeque {
                 header.pointee.capacity -= byteLimit
                 source.pointee.release(byteLimit)
             } else {
-                removeChunk(at: chunkCount - 1)
+                removeChunks(chunkCount - 1..<chunkCount)
             }
         }
         let source = source

@@ -11,13 +11,14 @@
 //                1110xxxx  string up to 4095
 //
 // The last field makes a run of entries walkable from both ends. Small collections are one such run; large lists are
-// deques of them. The encoding is that of the files, so that saving and loading is copying.
+// deques of them. The encoding is that of the files, so that saving and loading is copying. An entry without its last
+// field is a bare one: small hashes, which nobody walks backwards, save a byte for each.
 //
 // Ownership: none, these are functions on memory of others. Numbers are little-endian. Decoding trusts its input:
 // what comes from outside goes through `packedEntryCount(_:)` first. Source of the format: the listpack specification.
 
 import CKedis
-package import KedisUtilities
+public import KedisUtilities
 
 /// A string as packed runs keep it: as a number where its digits are the only spelling of an Int64.
 package func packedValue(_ bytes: ByteView) -> StringValue {
@@ -110,6 +111,70 @@ enum PackedEntry {
         count <= 127 ? 1 : count < 16_383 ? 2 : count < 2_097_151 ? 3 : count < 268_435_455 ? 4 : 5
     }
 
+    // MARK: Bare entries
+
+    /// The bytes that a value takes as a bare entry.
+    @inline(__always)
+    static func bareByteCount(of value: StringValue) -> Int { contentByteCount(of: value) }
+
+    /// The bytes of the bare entry, or of an entry without its last field, at `address`.
+    @inline(__always)
+    static func bareByteCount(at address: UnsafeRawPointer) -> Int { contentByteCount(at: address) }
+
+    /// Writes a value as a bare entry; `address` has room for ``bareByteCount(of:)``.
+    @inline(__always)
+    static func writeBare(_ value: StringValue, at address: UnsafeMutableRawPointer) {
+        switch value {
+        case .bytes(let bytes): write(bytes, at: address)
+        case .integer(let integer): write(integer, at: address, contentByteCount: contentByteCount(of: value))
+        }
+    }
+
+    /// The bytes of a run of bare entries as a run of whole ones.
+    static func completedByteCount(_ run: ByteView) -> Int {
+        var (byteCount, offset) = (0, 0)
+        while offset < run.count {
+            let count = contentByteCount(at: run.base + offset)
+            byteCount += count + trailerByteCount(count)
+            offset += count
+        }
+        return byteCount
+    }
+
+    /// Writes a run of bare entries as whole ones to memory of ``completedByteCount(_:)``.
+    static func complete(_ run: ByteView, to address: UnsafeMutableRawPointer) {
+        var (target, offset) = (address, 0)
+        while offset < run.count {
+            let count = contentByteCount(at: run.base + offset)
+            target.copyMemory(from: run.base + offset, byteCount: count)
+            writeTrailer(of: count, at: target + count)
+            target += count + trailerByteCount(count)
+            offset += count
+        }
+    }
+
+    /// The bytes of a run of whole entries as a run of bare ones.
+    static func strippedByteCount(_ run: ByteView) -> Int {
+        var (byteCount, offset) = (0, 0)
+        while offset < run.count {
+            let count = contentByteCount(at: run.base + offset)
+            byteCount += count
+            offset += count + trailerByteCount(count)
+        }
+        return byteCount
+    }
+
+    /// Writes a run of whole entries as bare ones to memory of ``strippedByteCount(_:)``.
+    static func strip(_ run: ByteView, to address: UnsafeMutableRawPointer) {
+        var (target, offset) = (address, 0)
+        while offset < run.count {
+            let count = contentByteCount(at: run.base + offset)
+            target.copyMemory(from: run.base + offset, byteCount: count)
+            target += count
+            offset += count + trailerByteCount(count)
+        }
+    }
+
     // MARK: Values
 
     /// The value of the entry at `address`, a view of the run's memory.
@@ -152,8 +217,13 @@ enum PackedEntry {
         case .bytes(let bytes): write(bytes, at: address)
         case .integer(let integer): write(integer, at: address, contentByteCount: count)
         }
+        writeTrailer(of: count, at: address + count)
+    }
+
+    @inline(__always)
+    private static func writeTrailer(of count: Int, at address: UnsafeMutableRawPointer) {
         for position in 0..<trailerByteCount(count) {
-            address.storeBytes(of: trailerByte(position, of: count), toByteOffset: count + position, as: UInt8.self)
+            address.storeBytes(of: trailerByte(position, of: count), toByteOffset: position, as: UInt8.self)
         }
     }
 
@@ -190,7 +260,7 @@ enum PackedEntry {
             address.storeBytes(of: UInt32(truncatingIfNeeded: bytes.count), toByteOffset: 1, as: UInt32.self)
             offset = 5
         }
-        (address + offset).copyMemory(from: bytes.base, byteCount: bytes.count)
+        copyBytes(from: bytes, to: (address + offset).assumingMemoryBound(to: UInt8.self))
     }
 
     private static func write(_ integer: Int64, at address: UnsafeMutableRawPointer, contentByteCount: Int) {
@@ -235,6 +305,40 @@ package func forEachPackedEntry(_ run: ByteView, _ body: (StringValue) -> Void) 
         let address = UnsafeRawPointer(run.base) + offset
         body(PackedEntry.value(at: address))
         offset += PackedEntry.byteCount(at: address)
+    }
+}
+
+/// Goes from entry to entry of a well-formed run; who has one counts. Inlinable, for replies of many elements.
+@frozen
+@usableFromInline
+package struct PackedEntryCursor {
+    @usableFromInline var address: UnsafeRawPointer
+
+    @inlinable
+    init(_ address: UnsafeRawPointer) { self.address = address }
+
+    /// The value of the entry here; goes on to the next.
+    @inlinable
+    @inline(__always)
+    package mutating func next() -> StringValue {
+        let first = address.load(as: UInt8.self)
+        guard first < 0xC0 else { return nextLongEntry() }
+        let start = address
+        if first < 0x80 {
+            address = start + 2
+            return .integer(Int64(first))
+        }
+        let count = Int(first & 0x3F)
+        address = start + (count &+ 2)
+        return .bytes(ByteView(base: (start + 1).assumingMemoryBound(to: UInt8.self), count: count))
+    }
+
+    @usableFromInline
+    @inline(never)
+    mutating func nextLongEntry() -> StringValue {
+        let value = PackedEntry.value(at: address)
+        address += PackedEntry.byteCount(at: address)
+        return value
     }
 }
 

@@ -45,14 +45,12 @@ struct Reclaimer: ~Copyable {
         private var firstCollection: Collection?
         private var lastCollection: Collection?
         private var turn = 0
-        private(set) var count = 0
         var byteCount = 0
         /// That of blobs alone.
         var blobByteCount = 0
         var reclaimedCount: UInt64 = 0
 
         mutating func append(_ item: Item) {
-            count += 1
             byteCount += item.byteCount
             switch item {
             case .table(let detached):
@@ -90,7 +88,6 @@ struct Reclaimer: ~Copyable {
             guard let collection = firstCollection else { return nil }
             firstCollection = collection.nextWaiting
             if firstCollection == nil { lastCollection = nil }
-            count -= 1
             return .collection(collection)
         }
 
@@ -98,7 +95,6 @@ struct Reclaimer: ~Copyable {
             guard let table = firstTable, let (item, next) = table.pointee.waiting else { return nil }
             firstTable = next
             if next == nil { lastTable = nil }
-            count -= 1
             return .table(item)
         }
 
@@ -106,13 +102,11 @@ struct Reclaimer: ~Copyable {
             guard let blob = firstBlob else { return nil }
             firstBlob = blob.nextWaiting
             if firstBlob == nil { lastBlob = nil }
-            count -= 1
             return .blob(blob, discardedUpTo: blob.discardedByteCount)
         }
 
         /// The item that was taken last is the first of its list again.
         mutating func putBack(_ item: Item) {
-            count += 1
             switch item {
             case .table(let detached):
                 detached.table.pointee.waiting = (detached, firstTable)
@@ -154,7 +148,8 @@ struct Reclaimer: ~Copyable {
     var pendingCount: Int { pendingCounter.load(ordering: .relaxed) }
 
     var figures: (count: Int, byteCount: Int, reclaimedCount: UInt64) {
-        state.withLock { ($0.count, $0.byteCount, $0.reclaimedCount) }
+        // What is being freed just now waits still.
+        state.withLock { (pendingCount, $0.byteCount, $0.reclaimedCount) }
     }
 
     /// Takes over an item.

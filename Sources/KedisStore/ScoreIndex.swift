@@ -1,6 +1,6 @@
 // From a member to its score, without the member: what a sorted tree is asked with before it is searched.
 //
-//      hash of the member, 32 bits ─▶ directory, 2^depth addresses by the top bits
+//      hash of the member, 32 bits ─▶ directory, by the top bits (BlockDirectory.swift)
 //                                       └▶ block  ┌────────┬────────────────────┬──────────────────────────┐
 //                                                 │ header │ hashes, ascending  │ scores in the same order │
 //                                                 │ 16     │ 4 each             │ 8 each                   │
@@ -54,20 +54,20 @@ struct ScoreIndex {
     /// Hash bits of the directory at most: beyond that blocks grow.
     private static let depthMax = 24
 
-    private var directory: UnsafeMutablePointer<UnsafeMutableRawPointer>?
-    private var depth = 0
-    /// Blocks of the directory's depth: without any, it halves.
-    private var deepestCount = 0
-    /// The entries of the directory whose blocks are not freed yet, while the index is.
-    private var releaseCursor: Int?
+    /// Nil while there was no element.
+    private var directory: BlockDirectory?
+
+    /// What it takes from the allocator beside its blocks, in bytes.
+    var directoryByteCount: Int { directory?.byteCount ?? 0 }
 
     // MARK: Looking
 
+    /// Hashes as the directory wants them.
     @inline(__always)
-    private func position(_ hash: UInt32) -> Int { Int(truncatingIfNeeded: UInt64(hash) >> UInt64(32 &- depth)) }
+    private static func wide(_ hash: UInt32) -> UInt64 { UInt64(hash) << 32 }
 
     @inline(__always)
-    private func block(_ hash: UInt32) -> ScoreBlock? { directory.map { ScoreBlock($0[position(hash)]) } }
+    private func block(_ hash: UInt32) -> ScoreBlock? { directory.map { ScoreBlock($0.block(ScoreIndex.wide(hash))) } }
 
     /// Calls `body` with every score that is noted under `hash`, until it answers false.
     @inline(__always)
@@ -81,10 +81,44 @@ struct ScoreIndex {
         }
     }
 
+    // MARK: Loading ahead: see ElementPrefetch.swift, whose hashes have 64 bits
+
+    @inline(__always)
+    func prefetchEntry(_ hash: UInt64) {
+        directory?.prefetchEntry(hash)
+    }
+
+    @inline(__always)
+    func blockAddress(_ hash: UInt64) -> UnsafeMutableRawPointer? {
+        block(UInt32(truncatingIfNeeded: hash >> 32))?.base
+    }
+
+    /// Where the hash should be in its block, whose head is loaded.
+    @inline(__always)
+    func prefetchPlace(_ hash: UInt64, inBlock address: UnsafeMutableRawPointer) {
+        guard directory != nil else { return }
+        ScoreBlock(address).prefetchPlace(UInt32(truncatingIfNeeded: hash >> 32))
+    }
+
+    /// A score that is noted under the hash.
+    @inline(__always)
+    func firstScore(_ hash: UInt64, inBlock address: UnsafeMutableRawPointer) -> Double? {
+        guard directory != nil else { return nil }
+        let (block, wanted) = (ScoreBlock(address), UInt32(truncatingIfNeeded: hash >> 32))
+        let index = block.firstIndex(atLeast: wanted)
+        return index < block.count && block.hashes[index] == wanted ? block.scores[index] : nil
+    }
+
     // MARK: Changes
 
-    mutating func insert(_ hash: UInt32, _ score: Double, _ memory: BlockMemory) -> Bool {
-        if directory == nil, !makeDirectory(memory) { return false }
+    /// - Parameter room: ``BlockDirectory/roomByteCount`` bytes that live as long.
+    mutating func insert(
+        _ hash: UInt32, _ score: Double, room: UnsafeMutableRawPointer, _ memory: BlockMemory
+    ) -> Bool {
+        if directory == nil {
+            guard let block = ScoreBlock.make(count: 8, depth: 0, memory) else { return false }
+            directory = BlockDirectory(block.base, room: room, from: memory.source)
+        }
         while let block = block(hash) {
             if block.count < block.capacity {
                 block.insert(hash, score)
@@ -116,66 +150,29 @@ struct ScoreIndex {
 
     // MARK: Blocks
 
-    private mutating func makeDirectory(_ memory: BlockMemory) -> Bool {
-        guard let made = memory.allocate(MemoryLayout<UnsafeMutableRawPointer>.stride) else { return false }
-        guard let block = ScoreBlock.make(count: 8, depth: 0, memory) else {
-            memory.deallocate(made, MemoryLayout<UnsafeMutableRawPointer>.stride)
-            return false
-        }
-        directory = made.bindMemory(to: UnsafeMutableRawPointer.self, capacity: 1)
-        directory?.initialize(to: block.base)
-        (depth, deepestCount) = (0, 1)
-        return true
-    }
-
-    /// Makes the directory refer to `block` wherever hashes begin as `hash` does.
-    private func enter(_ block: ScoreBlock, _ hash: UInt32) {
-        let span = 1 << (depth - block.depth)
-        let first = position(hash) & ~(span - 1)
-        for position in first..<first + span { directory?[position] = block.base }
-    }
-
     /// Gives a block room for `count` entries and a few more.
     private func resize(_ block: ScoreBlock, _ hash: UInt32, count: Int, _ memory: BlockMemory) -> Bool {
         guard let made = ScoreBlock.make(count: count, depth: block.depth, memory) else { return false }
         made.append(block, 0..<block.count)
-        enter(made, hash)
+        directory?.enter(made.base, ScoreIndex.wide(hash), bitCount: block.depth)
         block.release(memory)
         return true
     }
 
     private mutating func split(_ block: ScoreBlock, _ hash: UInt32, _ memory: BlockMemory) -> Bool {
-        if block.depth == depth, !doubleDirectory(memory) { return false }
-        let bit: UInt32 = 1 << UInt32(31 - block.depth)
-        let prefix = block.depth == 0 ? 0 : hash & ~(.max >> UInt32(block.depth))
-        let middle = block.firstIndex(atLeast: prefix | bit)
-        let newDepth = block.depth + 1
-        guard let low = ScoreBlock.make(count: middle, depth: newDepth, memory) else { return false }
-        guard let high = ScoreBlock.make(count: block.count - middle, depth: newDepth, memory) else {
+        let depth = block.depth + 1
+        guard directory?.prepare(ScoreIndex.wide(hash), bitCount: depth) == true else { return false }
+        let bit: UInt32 = 1 << UInt32(32 - depth)
+        let middle = block.firstIndex(atLeast: hash & ~(bit - 1) | bit)
+        guard let low = ScoreBlock.make(count: middle, depth: depth, memory) else { return false }
+        guard let high = ScoreBlock.make(count: block.count - middle, depth: depth, memory) else {
             low.release(memory)
             return false
         }
         low.append(block, 0..<middle)
         high.append(block, middle..<block.count)
-        enter(low, prefix)
-        enter(high, prefix | bit)
-        if newDepth == depth { deepestCount += 2 }
+        directory?.enterHalves(low.base, high.base, ScoreIndex.wide(hash), bitCount: depth)
         block.release(memory)
-        return true
-    }
-
-    private mutating func doubleDirectory(_ memory: BlockMemory) -> Bool {
-        let stride = MemoryLayout<UnsafeMutableRawPointer>.stride
-        guard let directory, let memoryBlock = memory.allocate(stride << (depth + 1)) else { return false }
-        let made = memoryBlock.bindMemory(to: UnsafeMutableRawPointer.self, capacity: 2 << depth)
-        for index in 0..<1 << depth {
-            made[2 * index] = directory[index]
-            made[2 * index + 1] = directory[index]
-        }
-        memory.deallocate(directory, stride << depth)
-        self.directory = made
-        depth += 1
-        deepestCount = 0
         return true
     }
 
@@ -184,102 +181,83 @@ struct ScoreIndex {
         let bit: UInt32 = 1 << UInt32(32 - block.depth)
         guard let other = self.block(hash ^ bit), other.depth == block.depth,
             block.count + other.count <= ScoreBlock.countMax / 2,
+            directory?.canJoin(ScoreIndex.wide(hash), bitCount: block.depth) == true,
             let made = ScoreBlock.make(count: block.count + other.count, depth: block.depth - 1, memory)
         else { return false }
         let (low, high) = hash & bit == 0 ? (block, other) : (other, block)
         made.append(low, 0..<low.count)
         made.append(high, 0..<high.count)
-        if block.depth == depth { deepestCount -= 2 }
-        enter(made, hash)
+        directory?.enterJoined(made.base, ScoreIndex.wide(hash), bitCount: block.depth)
         low.release(memory)
         high.release(memory)
-        halveDirectory(memory)
         return true
-    }
-
-    private mutating func halveDirectory(_ memory: BlockMemory) {
-        while depth > 0, deepestCount == 0, let directory {
-            let stride = MemoryLayout<UnsafeMutableRawPointer>.stride
-            guard let memoryBlock = memory.allocate(stride << (depth - 1)) else { return }
-            let made = memoryBlock.bindMemory(to: UnsafeMutableRawPointer.self, capacity: 1 << (depth - 1))
-            for index in 0..<1 << (depth - 1) { made[index] = directory[2 * index] }
-            memory.deallocate(directory, stride << depth)
-            self.directory = made
-            depth -= 1
-            deepestCount = blockCount(ofDepth: depth)
-        }
-    }
-
-    private func blockCount(ofDepth wanted: Int) -> Int {
-        guard let directory else { return 0 }
-        var (position, count) = (0, 0)
-        while position < 1 << depth {
-            let block = ScoreBlock(directory[position])
-            if block.depth == wanted { count += 1 }
-            position += 1 << (depth - block.depth)
-        }
-        return count
     }
 
     // MARK: Copies and the end
 
     /// The same entries in new memory, in an index that is empty; false when memory is exhausted, and what was copied
     /// is to be released.
-    mutating func copy(_ other: ScoreIndex, _ memory: BlockMemory) -> Bool {
-        let stride = MemoryLayout<UnsafeMutableRawPointer>.stride
+    mutating func copy(_ other: ScoreIndex, room: UnsafeMutableRawPointer, _ memory: BlockMemory) -> Bool {
         guard let source = other.directory else { return true }
-        guard let memoryBlock = memory.allocate(stride << other.depth) else { return false }
-        let made = memoryBlock.bindMemory(to: UnsafeMutableRawPointer.self, capacity: 1 << other.depth)
-        (directory, depth, deepestCount) = (made, other.depth, other.deepestCount)
-        var position = 0
-        while position < 1 << depth {
-            let block = ScoreBlock(source[position])
-            guard let copied = ScoreBlock.make(count: block.count, depth: block.depth, memory) else {
-                releaseCursor = position
-                return false
-            }
-            copied.append(block, 0..<block.count)
-            let span = 1 << (depth - block.depth)
-            for entry in position..<position + span { made[entry] = copied.base }
-            position += span
+        guard let empty = ScoreBlock.make(count: 0, depth: 0, memory) else { return false }
+        var made = BlockDirectory(empty.base, room: room, from: memory.source)
+        var (hash, isComplete) = (UInt64(0), true)
+        source.forEach { address in
+            let block = ScoreBlock(address)
+            isComplete = ScoreIndex.copy(block, hash, to: &made, memory)
+            // The lowest hash behind those of the block; it wraps around behind the last one.
+            if block.depth > 0 { hash &+= 1 << UInt64(64 - block.depth) }
+            return isComplete
         }
+        if isComplete {
+            made.endCopy()
+            empty.release(memory)
+        }
+        directory = made
+        return isComplete
+    }
+
+    private static func copy(
+        _ block: ScoreBlock, _ hash: UInt64, to directory: inout BlockDirectory, _ memory: BlockMemory
+    ) -> Bool {
+        guard let copied = ScoreBlock.make(count: block.count, depth: block.depth, memory) else { return false }
+        guard directory.enterCopy(copied.base, hash, bitCount: block.depth) else {
+            copied.release(memory)
+            return false
+        }
+        copied.append(block, 0..<block.count)
         return true
     }
 
-    /// Frees the last block, or the directory when there is none any more; false when that was done before.
+    /// Frees the last block; false when there is none any more.
     mutating func releaseLast(_ memory: BlockMemory) -> Bool {
-        guard let directory else { return false }
-        let end = releaseCursor ?? 1 << depth
-        if end > 0 {
-            let block = ScoreBlock(directory[end - 1])
-            releaseCursor = end - 1 << (depth - block.depth)
-            block.release(memory)
-        } else {
-            memory.deallocate(directory, MemoryLayout<UnsafeMutableRawPointer>.stride << depth)
-            self.directory = nil
-        }
+        guard let block = directory?.takeLast() else { return false }
+        ScoreBlock(block).release(memory)
         return true
+    }
+
+    /// Calls `body` with what the entries of each block take, what they may, and how many bits they share. O(blocks).
+    func forEachBlock(_ body: (_ taken: Int, _ capacity: Int, _ depth: Int) -> Void) {
+        directory?.forEach { address in
+            let block = ScoreBlock(address)
+            body(block.count * ScoreBlock.entryByteCount, block.capacity * ScoreBlock.entryByteCount, block.depth)
+            return true
+        }
     }
 
     /// Traps when something does not hold; returns the number of entries.
     func checkInvariants() -> Int {
-        guard let directory else { return 0 }
-        var (position, entries, deepest) = (0, 0, 0)
-        while position < 1 << depth {
-            let block = ScoreBlock(directory[position])
-            precondition(block.depth <= depth && block.count <= block.capacity)
-            let span = 1 << (depth - block.depth)
-            precondition(position & (span - 1) == 0)
-            for entry in position..<position + span { precondition(directory[entry] == block.base) }
+        var entries = 0
+        directory?.checkInvariants { address, lowest, bitCount in
+            let block = ScoreBlock(address)
+            precondition(block.depth == bitCount && block.count <= block.capacity)
             for index in 0..<block.count {
-                precondition(position..<position + span ~= self.position(block.hashes[index]))
+                let hash = ScoreIndex.wide(block.hashes[index])
+                precondition(bitCount == 0 || (hash ^ lowest) >> UInt64(64 - bitCount) == 0)
                 precondition(index == 0 || block.hashes[index - 1] <= block.hashes[index])
             }
-            if block.depth == depth { deepest += 1 }
             entries += block.count
-            position += span
         }
-        precondition(deepest == deepestCount)
         return entries
     }
 }
@@ -289,7 +267,7 @@ private struct ScoreBlock {
     /// With header and what malloc adds, about half a page; a multiple of the step.
     static let countMax = 168
     private static let headerByteCount = 16
-    private static let entryByteCount = 12
+    static let entryByteCount = 12
 
     let base: UnsafeMutableRawPointer
 
@@ -343,6 +321,13 @@ private struct ScoreBlock {
         while index > 0, hashes[index &- 1] >= hash { index &-= 1 }
         while index < count, hashes[index] < hash { index &+= 1 }
         return index
+    }
+
+    @inline(__always)
+    func prefetchPlace(_ hash: UInt32) {
+        let guess = Int(truncatingIfNeeded: (UInt64(hash &<< UInt32(depth)) &* UInt64(count)) >> 32)
+        kedis_prefetch(hashes + guess)
+        kedis_prefetch(scores + guess)
     }
 
     func index(of hash: UInt32, _ score: Double) -> Int? {

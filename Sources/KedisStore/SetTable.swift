@@ -16,8 +16,17 @@ struct SetTable {
 
     /// An empty one; nil when memory is exhausted.
     static func make(in keyspace: Keyspace) -> SetTable? {
-        MemberTable.make(isValued: false, seed: keyspace.handle.seed, from: keyspace.shared.pointee.source)
-            .map { SetTable(Collection($0.address), nowMilliseconds: keyspace.nowMilliseconds) }
+        make(
+            seed: keyspace.handle.seed, from: keyspace.shared.pointee.source,
+            nowMilliseconds: keyspace.nowMilliseconds)
+    }
+
+    /// The same for a key that is edited.
+    static func make(
+        seed: HashSeed, from source: UnsafeMutablePointer<MemorySource>, nowMilliseconds: Int64
+    ) -> SetTable? {
+        MemberTable.make(isValued: false, seed: seed, from: source)
+            .map { SetTable(Collection($0.address), nowMilliseconds: nowMilliseconds) }
     }
 
     var collection: Collection { Collection(members.address) }
@@ -90,8 +99,7 @@ struct SetTable {
     func add(_ member: ByteView, hash: UInt64, deadlineMilliseconds: Int64 = noDeadline) -> Bool? {
         let place = members.locate(member, hash)
         guard place.isFound else {
-            let draft = MemberDraft(member, .empty, isValued: false, deadlineMilliseconds: deadlineMilliseconds)
-            return members.insert(draft, hash, at: place) ? true : nil
+            return members.insert(member, .empty, hash, deadlineMilliseconds, at: place) ? true : nil
         }
         guard members.element(place).isDue(nowMilliseconds) else { return false }
         return members.setDeadline(member, hash, deadlineMilliseconds) ? true : nil
@@ -118,7 +126,7 @@ struct SetTable {
         let place = members.locate(member, hash)
         guard place.isFound else { return false }
         let wasThere = !members.element(place).isDue(nowMilliseconds)
-        members.remove(at: place, hash)
+        members.remove(at: place)
         return wasThere
     }
 

@@ -1,7 +1,7 @@
 // Hashes that fit their cells: packed entries in pairs, in the order in which the fields came.
 //
 //      ┌─────────────┬───────┬───────┬───────┬───────┬─ …
-//      │ entry count │ field │ value │ field │ value │       (PackedEntry.swift)
+//      │ entry count │ field │ value │ field │ value │       bare entries: PackedEntry.swift
 //      │ 2 bytes     │       │       │       │       │
 //      └─────────────┴───────┴───────┴───────┴───────┴─ …
 //
@@ -36,28 +36,36 @@ struct SmallHashPair {
     @inline(__always)
     init(at address: UnsafeRawPointer) {
         fieldAddress = address
-        valueAddress = address + PackedEntry.byteCount(at: address)
+        valueAddress = address + PackedEntry.bareByteCount(at: address)
     }
 
     var field: StringValue { PackedEntry.value(at: fieldAddress) }
     var value: StringValue { PackedEntry.value(at: valueAddress) }
 
     @inline(__always)
-    var end: UnsafeRawPointer { valueAddress + PackedEntry.byteCount(at: valueAddress) }
+    var end: UnsafeRawPointer { valueAddress + PackedEntry.bareByteCount(at: valueAddress) }
 }
 
 struct SmallHash {
-    let list: PackedList
+    static let countByteCount = 2
 
-    init(_ bytes: ByteView) { list = PackedList(bytes) }
+    let bytes: ByteView
 
-    var fieldCount: Int { list.count / 2 }
+    init(_ bytes: ByteView) { self.bytes = bytes }
 
-    private var start: UnsafeRawPointer { UnsafeRawPointer(list.bytes.base) + PackedList.countByteCount }
-    private var end: UnsafeRawPointer { UnsafeRawPointer(list.bytes.base) + list.bytes.count }
+    /// Two for each field.
+    var entryCount: Int { Int(UnsafeRawPointer(bytes.base).loadUnaligned(as: UInt16.self)) }
+
+    var fieldCount: Int { entryCount / 2 }
+
+    /// The bare entries.
+    var run: ByteView { bytes[SmallHash.countByteCount..<bytes.count] }
+
+    private var start: UnsafeRawPointer { UnsafeRawPointer(bytes.base) + SmallHash.countByteCount }
+    private var end: UnsafeRawPointer { UnsafeRawPointer(bytes.base) + bytes.count }
 
     /// From the beginning of the bytes.
-    func offset(of address: UnsafeRawPointer) -> Int { address - UnsafeRawPointer(list.bytes.base) }
+    func offset(of address: UnsafeRawPointer) -> Int { address - UnsafeRawPointer(bytes.base) }
 
     @inline(__always)
     func forEach(_ body: (SmallHashPair) -> Bool) {
@@ -99,7 +107,28 @@ struct SmallHash {
     }
 
     /// The pair at a position below ``fieldCount``.
-    func pair(at position: Int) -> SmallHashPair { SmallHashPair(at: list.chunk.address(ofEntry: 2 * position)) }
+    func pair(at position: Int) -> SmallHashPair {
+        var pair = SmallHashPair(at: start)
+        for _ in 0..<position { pair = SmallHashPair(at: pair.end) }
+        return pair
+    }
+
+    /// Walks the hash and traps when something does not hold.
+    func checkInvariants() {
+        var count = 0
+        var address = start
+        while address < end {
+            address += PackedEntry.bareByteCount(at: address)
+            count += 1
+        }
+        precondition(address == end && count == entryCount, "a hash has the entries that are counted")
+        precondition(count > 0 && count % 2 == 0, "fields have values")
+        let whole = [UInt8](unsafeUninitializedCapacity: PackedEntry.completedByteCount(run)) { buffer, byteCount in
+            byteCount = buffer.count
+            if let base = buffer.baseAddress { PackedEntry.complete(run, to: base) }
+        }
+        precondition(whole.withUnsafeBytes { packedEntryCount(ByteView($0)) } == count, "entries are well formed")
+    }
 
     // MARK: Foreign runs
 
@@ -107,7 +136,7 @@ struct SmallHash {
     /// long they are does not matter, as in Redis), fields spelled as Kedis does, none there twice. O(bytes).
     static func isSound(_ run: ByteView, count: Int, limits: HashLimits) -> Bool {
         guard count / 2 <= limits.fieldCountMax, count <= Int(UInt16.max),
-            run.count + PackedList.countByteCount <= CellHeader.inlineByteCountMax
+            PackedEntry.strippedByteCount(run) + countByteCount <= CellHeader.inlineByteCountMax
         else { return false }
         var isSound = true
         forEachPackedEntry(run) { value in

@@ -19,7 +19,7 @@ extension SortedTree {
     /// Puts a member that is not there; false when memory is exhausted.
     func insert(_ member: ByteView, _ hash: UInt32, score: Double) -> Bool {
         assert(!score.isNaN)
-        guard header.pointee.index.insert(hash, score, memory) else { return false }
+        guard header.pointee.index.insert(hash, score, room: indexRoom, memory) else { return false }
         guard insertElement(score, member) else {
             header.pointee.index.remove(hash, score, memory)
             return false

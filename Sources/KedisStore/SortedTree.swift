@@ -50,7 +50,8 @@ struct SortedTree {
     /// next, at least.
     static let heightMax = 14
     private static let headerByteCount = MemoryLayout<Header>.stride
-    private static let byteCount = headerByteCount + heightMax * MemoryLayout<Step>.stride
+    private static let roomOffset = headerByteCount + heightMax * MemoryLayout<Step>.stride
+    private static let byteCount = roomOffset + BlockDirectory.roomByteCount
 
     let address: UnsafeMutableRawPointer
 
@@ -65,6 +66,9 @@ struct SortedTree {
     func step(_ level: Int) -> UnsafeMutablePointer<Step> {
         (address + SortedTree.headerByteCount).assumingMemoryBound(to: Step.self) + (level &- 1)
     }
+
+    /// The room of the index's directory, behind the way.
+    var indexRoom: UnsafeMutableRawPointer { address + SortedTree.roomOffset }
 
     var memory: BlockMemory {
         BlockMemory(
@@ -126,7 +130,8 @@ struct SortedTree {
 
     /// What it takes from the allocator, in bytes.
     var allocatedByteCount: Int {
-        SortedTree.byteCount + 8 + header.pointee.byteCount + (deadlines?.allocatedByteCount ?? 0)
+        SortedTree.byteCount + 8 + header.pointee.byteCount + header.pointee.index.directoryByteCount
+            + (deadlines?.allocatedByteCount ?? 0)
     }
 
     @inline(__always)
@@ -168,7 +173,7 @@ struct SortedTree {
             }
             next = leaf.next
         }
-        guard copy.header.pointee.index.copy(header.pointee.index, copy.memory) else {
+        guard copy.header.pointee.index.copy(header.pointee.index, room: copy.indexRoom, copy.memory) else {
             copy.release()
             return nil
         }

@@ -45,13 +45,13 @@ package final class Store: @unchecked Sendable {
         precondition(databaseCount >= 1 && databaseCount <= 16_384)
         self.databaseCount = databaseCount
         self.seed = seed
-        shared = .allocate(capacity: 1)
-        shared.initialize(to: StoreShared())
         precondition(
             MemoryLayout<Stripe>.stride % MemorySource.lineByteCount == 0, "stride \(MemoryLayout<Stripe>.stride)")
         stripes = UnsafeMutableRawPointer.allocate(
             byteCount: Store.stripeCount * MemoryLayout<Stripe>.stride, alignment: MemorySource.lineByteCount
         ).bindMemory(to: Stripe.self, capacity: Store.stripeCount)
+        shared = .allocate(capacity: 1)
+        shared.initialize(to: StoreShared(stripes: stripes))
         for index in 0..<Store.stripeCount {
             (stripes + index).initialize(
                 to: Stripe(index: index, databaseCount: databaseCount, seed: seed, source: shared.pointee.source))

@@ -30,9 +30,28 @@ package struct StoreHandle: @unchecked Sendable {
     }
 
     /// Starts to load what a lookup of `keys` will touch, for all of them at once: first their buckets, then their
-    /// cells, so that the cache misses overlap. The caller holds their stripes. Best for 8 to 64 keys.
+    /// cells, so that the cache misses overlap; a key that follows itself is looked at once. The caller holds their
+    /// stripes. Best for 8 to 64 keys.
     package func prefetch(_ keys: UnsafeBufferPointer<Key>, databaseIndex: Int) {
-        for key in keys { stripes[key.stripeIndex].table(databaseIndex)?.pointee.prefetchBuckets(key.hash) }
-        for key in keys { stripes[key.stripeIndex].table(databaseIndex)?.pointee.prefetchCell(key.hash) }
+        prefetch(keys, databaseIndex: databaseIndex) { _, _ in }
+    }
+
+    /// The same; `body` is told each key's index and the cell that is most likely its.
+    @inline(__always)
+    func prefetch(_ keys: UnsafeBufferPointer<Key>, databaseIndex: Int, _ body: (Int, Cell?) -> Void) {
+        var last: UInt64?
+        for key in keys where key.hash != last {
+            last = key.hash
+            stripes[key.stripeIndex].table(databaseIndex)?.pointee.prefetchBuckets(key.hash)
+        }
+        last = nil
+        var cell: Cell?
+        for (index, key) in keys.enumerated() {
+            if key.hash != last {
+                last = key.hash
+                cell = stripes[key.stripeIndex].table(databaseIndex)?.pointee.prefetchCell(key.hash)
+            }
+            body(index, cell)
+        }
     }
 }

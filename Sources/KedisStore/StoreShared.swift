@@ -4,6 +4,7 @@
 import Synchronization
 
 struct StoreShared: ~Copyable {
+    let stripes: UnsafeMutablePointer<Stripe>
     let source: UnsafeMutablePointer<MemorySource>
     let reclaimer: Reclaimer
     /// `AccessTracking` in one word: the top bit counts frequencies, 31 bits of log factor, 32 of decay minutes.
@@ -17,7 +18,8 @@ struct StoreShared: ~Copyable {
     /// The stripe at which the next slice of maintenance begins.
     let nextStripe = Atomic<Int>(0)
 
-    init() {
+    init(stripes: UnsafeMutablePointer<Stripe>) {
+        self.stripes = stripes
         source = .allocate(capacity: 1)
         source.initialize(to: MemorySource())
         reclaimer = Reclaimer(source: source)

@@ -218,6 +218,15 @@ struct StreamIndex {
         }
         let grown = max(1, 2 * directoryCapacity)
         let slotByteCount = MemoryLayout<UnsafeMutableRawPointer>.stride
+        // A long one is moved by the system, page table by page table.
+        if let directory, firstChunk == 0 {
+            guard let moved = memory.resize(
+                directory, from: directoryCapacity * slotByteCount, to: grown * slotByteCount)
+            else { return false }
+            self.directory = moved.bindMemory(to: UnsafeMutableRawPointer.self, capacity: grown)
+            directoryCapacity = grown
+            return true
+        }
         guard let made = memory.allocate(grown * slotByteCount) else { return false }
         let slots = made.bindMemory(to: UnsafeMutableRawPointer.self, capacity: grown)
         if let directory {

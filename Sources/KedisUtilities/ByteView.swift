@@ -80,6 +80,31 @@ package struct ByteView: BitwiseCopyable, @unchecked Sendable {
     package var text: String { String(decoding: buffer, as: UTF8.self) }
 }
 
+/// Copies `bytes` to memory that may overlap them. Up to 16 bytes in two parts, both read before one is written: a call
+/// of the C library's function costs more than that.
+@inlinable
+@inline(__always)
+package func copyBytes(from bytes: ByteView, to target: UnsafeMutablePointer<UInt8>) {
+    let (source, destination) = (UnsafeRawPointer(bytes.base), UnsafeMutableRawPointer(target))
+    let count = bytes.count
+    if count > 16 {
+        destination.copyMemory(from: source, byteCount: count)
+    } else if count >= 8 {
+        let end = source.loadUnaligned(fromByteOffset: count &- 8, as: UInt64.self)
+        destination.storeBytes(of: source.loadUnaligned(as: UInt64.self), as: UInt64.self)
+        destination.storeBytes(of: end, toByteOffset: count &- 8, as: UInt64.self)
+    } else if count >= 4 {
+        let end = source.loadUnaligned(fromByteOffset: count &- 4, as: UInt32.self)
+        destination.storeBytes(of: source.loadUnaligned(as: UInt32.self), as: UInt32.self)
+        destination.storeBytes(of: end, toByteOffset: count &- 4, as: UInt32.self)
+    } else if count > 0 {
+        let (middle, last) = (bytes.base[count >> 1], bytes.base[count &- 1])
+        target[0] = bytes.base[0]
+        target[count >> 1] = middle
+        target[count &- 1] = last
+    }
+}
+
 extension ByteView: ExpressibleByStringLiteral {
     /// A view of a literal's bytes, so that functions over views can be called with text.
     @inlinable

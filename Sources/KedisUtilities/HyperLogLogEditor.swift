@@ -18,7 +18,7 @@ package struct HyperLogLogEditor {
     private let sparseByteCountMax: Int
     package private(set) var byteCount: Int
     package private(set) var isDense: Bool
-    private var resumption = Start()
+    private var resumption = SparseStart()
 
     /// Room that any sequence of changes to `byteCount` bytes needs.
     package static func capacity(for byteCount: Int, sparseByteCountMax: Int) -> Int {
@@ -94,40 +94,16 @@ package struct HyperLogLogEditor {
 
     // MARK: Runs
 
-    /// A run, where it stands and what it covers.
-    private struct Place {
-        var run: SparseRun
-        var offset: Int
-        /// Of the run before it; its own when it is the first.
-        var previousOffset: Int
-        /// Its first register.
-        var first: Int
-    }
-
-    /// Where a run begins. Of the run before the one found last it stays right whatever is done to that one, since runs
-    /// are joined into the place of the first of them.
-    private struct Start {
-        var offset = HyperLogLog.headerByteCount
-        var previousOffset = HyperLogLog.headerByteCount
-        var first = 0
-    }
-
-    /// The run that covers the register at `index`. Ascending registers are looked for where the last one was.
-    private mutating func find(_ index: Int) -> Place? {
-        var here = index >= resumption.first ? resumption : Start()
-        var before = Start()
-        while here.offset < byteCount {
-            let run = SparseRun.at(here.offset, in: memory, byteCount)
-            if index < here.first &+ run.length {
-                guard here.offset + run.byteCount <= byteCount else { return nil }
-                resumption = before
-                return Place(run: run, offset: here.offset, previousOffset: here.previousOffset, first: here.first)
-            }
-            before = here
-            here = Start(
-                offset: here.offset &+ run.byteCount, previousOffset: here.offset, first: here.first &+ run.length)
+    /// The run that covers the register at `index`. Ascending registers are looked for where the last one was: of the
+    /// run before the one found last it stays right whatever is done to that one, since runs are joined into the place
+    /// of the first of them.
+    private mutating func find(_ index: Int) -> SparsePlace? {
+        let start = index >= resumption.first ? resumption : SparseStart()
+        guard let (place, before) = HyperLogLog.findRun(of: index, in: memory, byteCount, from: start) else {
+            return nil
         }
-        return nil
+        resumption = before
+        return place
     }
 
     /// The bytes of up to three runs, the first one lowest.
@@ -146,7 +122,7 @@ package struct HyperLogLogEditor {
         }
     }
 
-    private mutating func replace(_ place: Place, with pieces: Pieces, growth: Int) {
+    private mutating func replace(_ place: SparsePlace, with pieces: Pieces, growth: Int) {
         let target = memory + place.offset
         if growth != 0 {
             let end = place.offset + place.run.byteCount

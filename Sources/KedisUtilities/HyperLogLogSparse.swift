@@ -57,7 +57,85 @@ package struct SparseRun: Equatable, Sendable {
     }
 }
 
+/// A run, where it stands and what it covers.
+struct SparsePlace {
+    var run: SparseRun
+    var offset: Int
+    /// Of the run before it; its own when it is the first.
+    var previousOffset: Int
+    /// Its first register.
+    var first: Int
+}
+
+/// Where a run begins, and the one before it.
+struct SparseStart {
+    var offset = HyperLogLog.headerByteCount
+    var previousOffset = HyperLogLog.headerByteCount
+    var first = 0
+}
+
 extension HyperLogLog {
+    /// The value of the register at `index` of a sparse one; nil when it is damaged. O(bytes), eight at a time.
+    package static func sparseRegister(_ index: Int, in bytes: ByteView) -> UInt8? {
+        findRun(of: index, in: bytes.base, bytes.count, from: SparseStart())?.place.run.value
+    }
+
+    /// The run that covers the register at `index`, and the start of the run before it, looked for from `start` on;
+    /// nil when no whole run does.
+    static func findRun(
+        of index: Int, in bytes: UnsafePointer<UInt8>, _ byteCount: Int, from start: SparseStart
+    ) -> (place: SparsePlace, before: SparseStart)? {
+        var here = start
+        var before = SparseStart()
+        while here.offset < byteCount {
+            let end = min(here.offset &+ 8, byteCount)
+            if end &- here.offset == 8, let word = ShortRuns(at: bytes + here.offset),
+                here.first &+ word.length <= index
+            {
+                before = SparseStart(
+                    offset: end &- 1, previousOffset: end &- 2, first: here.first &+ word.length &- word.lastLength)
+                here = SparseStart(offset: end, previousOffset: end &- 1, first: here.first &+ word.length)
+                continue
+            }
+            // It is here, or a run of two bytes is.
+            while here.offset < end {
+                let run = SparseRun.at(here.offset, in: bytes, byteCount)
+                if index < here.first &+ run.length {
+                    guard here.offset + run.byteCount <= byteCount else { return nil }
+                    let place = SparsePlace(
+                        run: run, offset: here.offset, previousOffset: here.previousOffset, first: here.first)
+                    return (place, before)
+                }
+                before = here
+                here = SparseStart(
+                    offset: here.offset &+ run.byteCount, previousOffset: here.offset, first: here.first &+ run.length)
+            }
+        }
+        return nil
+    }
+
+    /// Eight runs of a byte each, read as one word.
+    private struct ShortRuns {
+        /// The registers that they cover together.
+        let length: Int
+        /// Those of the last one.
+        let lastLength: Int
+
+        /// Nil when one of the bytes is a run of two.
+        @inline(__always)
+        init?(at bytes: UnsafePointer<UInt8>) {
+            let word = UInt64(littleEndian: UnsafeRawPointer(bytes).loadUnaligned(as: UInt64.self))
+            let ones: UInt64 = 0x0101_0101_0101_0101
+            let isValue = word >> 7 & ones
+            guard word >> 6 & ones & ~isValue == 0 else { return nil }
+            // 6 bits of length, of a value 2.
+            let lengths = word & (ones &* 0x3F &- isValue &* 0x3C) &+ ones
+            lastLength = Int(truncatingIfNeeded: lengths >> 56)
+            let pairs = lengths & 0x00FF_00FF_00FF_00FF &+ lengths >> 8 & 0x00FF_00FF_00FF_00FF
+            length = Int(truncatingIfNeeded: (pairs &* 0x0001_0001_0001_0001) >> 48)
+        }
+    }
+
     /// Calls `body` with each run of a sparse one and its first register; false when the runs do not cover the
     /// registers exactly. `body` sees only runs that lie among them.
     @inline(__always)

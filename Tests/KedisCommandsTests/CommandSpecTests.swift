@@ -33,7 +33,7 @@ extension ArgumentSpec {
     fileprivate var isElastic: Bool { isOptional || isMultiple || arguments.contains(where: \.isElastic) }
 
     /// The argument and those within it.
-    fileprivate var flattened: [ArgumentSpec] { [self] + arguments.flatMap(\.flattened) }
+    var flattened: [ArgumentSpec] { [self] + arguments.flatMap(\.flattened) }
 }
 
 @Suite("Specs of commands")

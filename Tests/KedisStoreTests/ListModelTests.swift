@@ -144,7 +144,7 @@ struct ListWalk {
                 return
             }
             #expect(editor.count == list.count)
-            switch generator.next(below: 12) {
+            switch generator.next(below: 13) {
             case 0...4:
                 let values = (0..<1 + generator.next(below: 5)).map { _ in randomValue() }
                 let atHead = generator.next(below: 2) == 0
@@ -169,6 +169,7 @@ struct ListWalk {
                 let range = isHead ? 0..<1 : list.count - 1..<list.count
                 try editor.remove(range)
                 list.removeSubrange(range)
+            case 11: try removeAll(from: &editor, &list)
             default:
                 try move(key, name)
                 list = model[name] ?? []
@@ -178,6 +179,19 @@ struct ListWalk {
         compare(name)
         store.unlock(.all)
         store.checkInvariants()
+    }
+
+    /// Removes elements by what they are: some of those of a few lengths, from either end, or all of them.
+    private mutating func removeAll(from editor: inout ListEditor, _ list: inout [[UInt8]]) throws {
+        let (divisor, rest) = (1 + generator.next(below: 5), generator.next(below: 3))
+        let limit = generator.next(below: 3) == 0 ? Int.max : 1 + generator.next(below: 8)
+        let fromTail = generator.next(below: 2) == 0
+        let isRemoved = { (value: [UInt8]) in value.count % divisor == rest }
+        let positions = list.indices.filter { isRemoved(list[$0]) }
+        let removed = Set(fromTail ? positions.suffix(limit) : positions.prefix(limit))
+        let count = try editor.removeAll(limit: limit, fromTail: fromTail) { isRemoved(bytes($0)) }
+        #expect(count == removed.count)
+        list = list.enumerated().filter { !removed.contains($0.offset) }.map(\.element)
     }
 
     /// Renames the key and back, or copies it to the other database and from there.

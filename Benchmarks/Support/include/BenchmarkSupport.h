@@ -13,6 +13,9 @@ int64_t benchmark_allocation_count(void);
 // The time that all threads of the process together have spent on processors.
 uint64_t benchmark_process_cpu_nanoseconds(void);
 
+// The time that the calling thread has spent on processors.
+int64_t benchmark_thread_cpu_nanoseconds(void);
+
 // How long the calling thread could have run but was not given a processor. Time asleep, on a lock for one, is not in
 // it.
 int64_t benchmark_thread_delay_nanoseconds(void);

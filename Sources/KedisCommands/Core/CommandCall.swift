@@ -9,13 +9,13 @@ import KedisUtilities
 
 package struct CommandCall: ~Copyable {
     /// The arguments, the command's name at index 0.
-    package let arguments: ArgumentList
+    package private(set) var arguments: ArgumentList
     /// The database that the client has selected, at the time of the batch.
     package var keyspace: Keyspace
     /// The keys in the order of the key specs, hashed.
-    private let keyBase: UnsafePointer<Key>
-    package let keyCount: Int
-    package let entry: UnsafePointer<CommandEntry>
+    private var keyBase: UnsafePointer<Key>
+    package private(set) var keyCount: Int
+    package private(set) var entry: UnsafePointer<CommandEntry>
     package let client: UnsafeMutablePointer<ClientState>
     /// Not counted: the session keeps the engine alive.
     private let engineReference: Unmanaged<Engine>
@@ -40,7 +40,26 @@ package struct CommandCall: ~Copyable {
         self.waiter = waiter
     }
 
+    /// The next command of the same batch, in the place of one that is done.
+    @inline(__always)
+    mutating func begin(
+        arguments: ArgumentList, keyBase: UnsafePointer<Key>, keyCount: Int, entry: UnsafePointer<CommandEntry>
+    ) {
+        self.arguments = arguments
+        self.keyBase = keyBase
+        self.keyCount = keyCount
+        self.entry = entry
+        effects.begin()
+        if blockRequest != nil { blockRequest = nil }
+    }
+
     package var engine: Engine { engineReference.takeUnretainedValue() }
+
+    /// What `read` says of the configuration: without counting references, which are atomic, and all threads'.
+    @inline(__always)
+    func setting<Value>(_ read: (borrowing Configuration) -> Value) -> Value {
+        engineReference._withUnsafeGuaranteedRef { read($0.configuration) }
+    }
 
     package var nowMilliseconds: Int64 { keyspace.nowMilliseconds }
 
@@ -87,20 +106,21 @@ package struct CommandCall: ~Copyable {
 package struct Effects {
     /// The number of changes, as `rdb_changes_since_last_save` counts them.
     package private(set) var changeCount = 0
-    /// Set by EXPLAIN ANALYZE: the events are kept.
-    var isRecording = false {
-        didSet { isObserved = isRecording || observer != nil }
-    }
-    /// Told of the keys that change, while anybody wants to know: see EffectObserver.swift.
-    var observer: Unmanaged<EffectObserver>?
     /// Somebody wants to know the keys.
     var isObserved = false
-    private(set) var events: [Event] = []
+    /// Told of the keys that change, while anybody wants to know: see EffectObserver.swift.
+    var observer: Unmanaged<EffectObserver>?
+    /// Keeps the events, for EXPLAIN ANALYZE.
+    private(set) var recorder: EventRecorder?
 
-    struct Event {
-        var name: StaticString
-        var key: [UInt8]
-        var databaseIndex: Int
+    /// Nothing has been done yet; who wants to know stays.
+    @inline(__always)
+    mutating func begin() { changeCount = 0 }
+
+    /// From now on the events are kept.
+    mutating func record() {
+        recorder = EventRecorder()
+        isObserved = true
     }
 
     mutating func note(_ name: StaticString, key: Key, databaseIndex: Int) {
@@ -118,7 +138,17 @@ package struct Effects {
     @inline(never)
     private mutating func observeSlowly(_ name: StaticString, _ key: Key, _ databaseIndex: Int) {
         observer?.takeUnretainedValue().note(name, key, databaseIndex: databaseIndex)
-        guard isRecording else { return }
-        events.append(Event(name: name, key: key.bytes.bytes, databaseIndex: databaseIndex))
+        recorder?.events.append(EventRecorder.Event(name: name, key: key.bytes.bytes, databaseIndex: databaseIndex))
     }
+}
+
+/// The events of a call, in their order.
+package final class EventRecorder {
+    struct Event {
+        var name: StaticString
+        var key: [UInt8]
+        var databaseIndex: Int
+    }
+
+    fileprivate(set) var events: [Event] = []
 }

@@ -51,6 +51,8 @@ package struct CommandSpec: Sendable {
     /// Since when it is deprecated, and what to use instead.
     package var deprecation: (since: String, replacement: String)?
     package var subcommands: [CommandSpec]
+    /// The elements that it looks for, where its arguments do not tell: see ``ElementPlan``.
+    package var elements: ElementPlan?
     /// Nil for a container, whose subcommands have them.
     package var handler: CommandHandler?
 
@@ -60,7 +62,7 @@ package struct CommandSpec: Sendable {
         tips: [String] = [], arguments: [ArgumentSpec] = [], replies: [ReplySpec] = [],
         history: [(version: String, change: String)] = [], differences: [String] = [],
         deprecation: (since: String, replacement: String)? = nil, subcommands: [CommandSpec] = [],
-        handler: CommandHandler? = nil
+        elements: ElementPlan? = nil, handler: CommandHandler? = nil
     ) {
         self.name = name
         self.summary = summary
@@ -79,6 +81,7 @@ package struct CommandSpec: Sendable {
         self.differences = differences
         self.deprecation = deprecation
         self.subcommands = subcommands
+        self.elements = elements
         self.handler = handler
     }
 }

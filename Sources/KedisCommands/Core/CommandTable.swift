@@ -1,7 +1,7 @@
 // The command table: from the bytes of a name to the entry that the data path works with.
 //
-// Built once from the specs, immutable afterwards, shared by all threads. Lookup: a hash over at most 32 bytes, ASCII
-// case aside, then one comparison; open addressing, at most half full.
+// Built once from the specs, immutable afterwards, shared by all threads. Lookup: the name in two words of lower case,
+// a hash of those, then one comparison; open addressing, at most half full.
 
 import KedisProtocol
 package import KedisUtilities
@@ -10,6 +10,14 @@ package import KedisUtilities
 package struct CommandEntry {
     /// The index of the entry: stable in one process, used for counters.
     package let identifier: Int
+    /// Has one key, at argument 1, and locks its stripe.
+    let isSingleKeyed: Bool
+    /// Has no key and locks nothing.
+    let isKeyless: Bool
+    let hasSubcommands: Bool
+    /// May share a plan with the pipelined commands beside it.
+    let isBatchable: Bool
+    let elements: ElementPlan
     /// Lower case, with its container: `config|get`.
     package let fullName: ByteView
     /// Upper case, without its container.
@@ -18,8 +26,6 @@ package struct CommandEntry {
     package let flags: CommandFlags
     let locks: LockPlan
     let keyPlan: KeyPlan
-    /// May share a plan with the pipelined commands beside it.
-    let isBatchable: Bool
     /// Locks stripes by itself, so that a transaction needs all of them.
     let walksKeyspace: Bool
     /// Executed in a transaction too, instead of being collected.
@@ -44,30 +50,69 @@ package struct CommandEntry {
 /// The hash table of command names: plain words, so that a lookup costs no reference counting. The command table owns
 /// the memory.
 struct CommandNames {
-    fileprivate let slots: UnsafeMutablePointer<UnsafePointer<CommandEntry>?>
+    fileprivate struct Slot {
+        var start: UInt64 = 0
+        var end: UInt64 = 0
+        var entry: UnsafePointer<CommandEntry>?
+    }
+
+    fileprivate let slots: UnsafeMutablePointer<Slot>
     fileprivate let mask: Int
 
-    private static let nameByteCountMax = 32
-
     /// The command of that name, ASCII case aside. O(1).
+    @inline(__always)
     func command(_ name: ByteView) -> UnsafePointer<CommandEntry>? {
-        guard name.count <= Self.nameByteCountMax else { return nil }
-        var index = Self.hash(name) & mask
-        while let entry = slots[index] {
-            if entry.pointee.name.equalsIgnoringCase(name) { return entry }
-            index = (index + 1) & mask
+        let (start, end) = Self.words(name)
+        var index = Self.hash(start, end) & mask
+        while let entry = slots[index].entry {
+            if slots[index].start == start, slots[index].end == end, entry.pointee.name.count == name.count,
+                name.count <= 16 || entry.pointee.name.equalsIgnoringCase(name)
+            {
+                return entry
+            }
+            index = (index &+ 1) & mask
         }
         return nil
     }
 
-    /// Setting bit 5 of every byte makes letters lower case and keeps names apart well enough for a hash.
+    /// The first and the last 8 bytes of a name in lower case, which overlap in one of less than 16: up to there they
+    /// and the length are the whole name.
     @inline(__always)
-    fileprivate static func hash(_ name: ByteView) -> Int {
-        var state = UInt32(truncatingIfNeeded: name.count) &* 0x9E37_79B1
-        for index in 0..<name.count {
-            state = (state ^ UInt32(name[index] | 0x20)) &* 0x0100_0193
+    fileprivate static func words(_ name: ByteView) -> (start: UInt64, end: UInt64) {
+        let base = UnsafeRawPointer(name.base)
+        let count = name.count
+        if count >= 8 {
+            return (
+                lowercased(base.loadUnaligned(as: UInt64.self)),
+                lowercased(base.loadUnaligned(fromByteOffset: count &- 8, as: UInt64.self))
+            )
         }
-        return Int(state ^ (state >> 15))
+        if count >= 4 {
+            let low = UInt64(base.loadUnaligned(as: UInt32.self))
+            let high = UInt64(base.loadUnaligned(fromByteOffset: count &- 4, as: UInt32.self))
+            return (lowercased(low << 32 | high), 0)
+        }
+        guard count > 0 else { return (0, 0) }
+        let bytes = UInt64(name[0]) << 16 | UInt64(name[count >> 1]) << 8 | UInt64(name[count &- 1])
+        return (lowercased(bytes), 0)
+    }
+
+    /// Eight bytes at once: those from A to Z, and only those, get bit 5. Added to 7 bits, a byte's eighth bit tells
+    /// whether it is at least A, and whether it is beyond Z.
+    @inline(__always)
+    private static func lowercased(_ word: UInt64) -> UInt64 {
+        let (ones, highBits): (UInt64, UInt64) = (0x0101_0101_0101_0101, 0x8080_8080_8080_8080)
+        let low = word & ~highBits
+        let isAtLeastA = low &+ ones &* (0x80 - 0x41)
+        let isBeyondZ = low &+ ones &* (0x80 - 0x5B)
+        let isUpper = isAtLeastA & ~isBeyondZ & ~word & highBits
+        return word | isUpper >> 2
+    }
+
+    @inline(__always)
+    fileprivate static func hash(_ start: UInt64, _ end: UInt64) -> Int {
+        let product = (start ^ end &* 0x9E37_79B9_7F4A_7C15) &* 0xC2B2_AE3D_27D4_EB4F
+        return Int(truncatingIfNeeded: product >> 40)
     }
 }
 
@@ -116,17 +161,18 @@ package final class CommandTable: @unchecked Sendable {
         self.entries = entries
         var slotCount = 16
         while slotCount < 2 * commands.count { slotCount *= 2 }
-        let slots = UnsafeMutablePointer<UnsafePointer<CommandEntry>?>.allocate(capacity: slotCount)
-        slots.initialize(repeating: nil, count: slotCount)
+        let slots = UnsafeMutablePointer<CommandNames.Slot>.allocate(capacity: slotCount)
+        slots.initialize(repeating: CommandNames.Slot(), count: slotCount)
         let mask = slotCount - 1
         names = CommandNames(slots: slots, mask: mask)
         for entry in commands {
-            var index = CommandNames.hash(entry.pointee.name) & mask
-            while let other = slots[index] {
+            let (start, end) = CommandNames.words(entry.pointee.name)
+            var index = CommandNames.hash(start, end) & mask
+            while let other = slots[index].entry {
                 precondition(other.pointee.name != entry.pointee.name, "a command is registered twice")
                 index = (index + 1) & mask
             }
-            slots[index] = entry
+            slots[index] = CommandNames.Slot(start: start, end: end, entry: entry)
         }
     }
 
@@ -162,17 +208,28 @@ package final class CommandTable: @unchecked Sendable {
         let fullName = permanentCopy(container.map { $0.text + "|" + lower } ?? lower)
         let subcommands = spec.subcommands.map { makeEntry($0, container: fullName, &entries) }
         let entry = UnsafeMutablePointer<CommandEntry>.allocate(capacity: 1)
-        let keyPlan = KeyPlan(spec.keys)
         entry.initialize(
             to: CommandEntry(
-                identifier: entries.count, fullName: fullName, name: permanentCopy(spec.name), arity: spec.arity,
-                flags: spec.flags, locks: spec.locks, keyPlan: keyPlan, isBatchable: isBatchable(spec),
-                walksKeyspace: walksKeyspace(spec), handlesTransaction: transactionNames.contains(fullName.text),
-                handler: spec.handler, spec: spec, containerName: container ?? .empty, subcommands: subcommands
+                identifier: entries.count, isSingleKeyed: isSingleKeyed(spec), isKeyless: isKeyless(spec),
+                hasSubcommands: !subcommands.isEmpty, isBatchable: isBatchable(spec), elements: ElementPlan(spec),
+                fullName: fullName, name: permanentCopy(spec.name), arity: spec.arity, flags: spec.flags,
+                locks: spec.locks, keyPlan: KeyPlan(spec.keys), walksKeyspace: walksKeyspace(spec),
+                handlesTransaction: transactionNames.contains(fullName.text), handler: spec.handler, spec: spec,
+                containerName: container ?? .empty, subcommands: subcommands
             )
         )
         entries.append(UnsafePointer(entry))
         return UnsafePointer(entry)
+    }
+
+    private static func isSingleKeyed(_ spec: CommandSpec) -> Bool {
+        guard case .keys = spec.locks, case .single = KeyPlan(spec.keys) else { return false }
+        return true
+    }
+
+    private static func isKeyless(_ spec: CommandSpec) -> Bool {
+        guard case .keys = spec.locks, case .none = KeyPlan(spec.keys) else { return false }
+        return true
     }
 
     /// Fast commands on keys go into batches, and those on one string; what changes the session or asks for other locks

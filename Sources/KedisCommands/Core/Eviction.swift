@@ -31,7 +31,7 @@ package final class MemoryGauge: Sendable {
     fileprivate let currentMaintenanceNanoseconds = Atomic<UInt64>(0)
     package let isMaintaining = Atomic<Bool>(false)
     /// Set at first: what was loaded may be too much.
-    fileprivate let isEvictionRequested = Atomic<Bool>(true)
+    package let isEvictionRequested = Atomic<Bool>(true)
     /// For evictions that no session makes.
     fileprivate let backgroundGenerator: Locked<RandomGenerator>
 

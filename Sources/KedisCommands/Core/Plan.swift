@@ -7,17 +7,25 @@ import KedisStore
 import KedisUtilities
 
 /// Finds the entry for a request, its subcommand resolved, and checks the number of arguments.
+@inline(__always)
 func resolve(_ arguments: ArgumentList, in names: CommandNames) throws(CommandError) -> UnsafePointer<CommandEntry> {
     guard var entry = names.command(arguments[0]) else { throw unknownCommand(arguments) }
-    if !entry.pointee.subcommands.isEmpty, arguments.count > 1 || entry.pointee.handler == nil {
-        guard arguments.count > 1 else { throw .wrongArity(entry) }
-        guard let subcommand = entry.pointee.subcommand(arguments[1]) else {
-            throw unknownSubcommand(arguments, of: entry)
-        }
-        entry = subcommand
-    }
+    if entry.pointee.hasSubcommands { entry = try resolveSubcommandSlowly(arguments, of: entry) }
     guard entry.pointee.accepts(argumentCount: arguments.count) else { throw .wrongArity(entry) }
     return entry
+}
+
+@inline(never)
+private func resolveSubcommandSlowly(
+    _ arguments: ArgumentList, of entry: UnsafePointer<CommandEntry>
+) throws(CommandError) -> UnsafePointer<CommandEntry> {
+    guard arguments.count > 1 else {
+        // Some do something by themselves.
+        guard entry.pointee.handler == nil else { return entry }
+        throw .wrongArity(entry)
+    }
+    guard let subcommand = entry.pointee.subcommand(arguments[1]) else { throw unknownSubcommand(arguments, of: entry) }
+    return subcommand
 }
 
 /// "ERR unknown command 'X', with args beginning with: 'a' 'b' ", the lengths bounded as in Redis.
@@ -94,15 +102,32 @@ struct KeyBuffer: ~Copyable {
 func plan(
     _ entry: UnsafePointer<CommandEntry>, _ arguments: ArgumentList, in store: StoreHandle, into keys: inout KeyBuffer
 ) throws(CommandError) -> StripeSet {
+    guard !entry.pointee.isSingleKeyed else { return try planKey(arguments[1], in: store, into: &keys) }
+    guard !entry.pointee.isKeyless else { return StripeSet() }
+    return try planSeveral(entry, arguments, in: store, into: &keys)
+}
+
+@inline(__always)
+private func planKey(
+    _ argument: ByteView, in store: StoreHandle, into keys: inout KeyBuffer
+) throws(CommandError) -> StripeSet {
+    guard keys.reserve(1) else { throw .outOfMemory }
+    let key = Key(argument, seed: store.seed)
+    keys.append(key)
+    var stripes = StripeSet()
+    stripes.insert(key.stripeIndex)
+    return stripes
+}
+
+private func planSeveral(
+    _ entry: UnsafePointer<CommandEntry>, _ arguments: ArgumentList, in store: StoreHandle, into keys: inout KeyBuffer
+) throws(CommandError) -> StripeSet {
     var stripes = StripeSet()
     switch entry.pointee.keyPlan {
     case .none:
         break
     case .single:
-        guard keys.reserve(1) else { throw .outOfMemory }
-        let key = Key(arguments[1], seed: store.seed)
-        keys.append(key)
-        stripes.insert(key.stripeIndex)
+        stripes = try planKey(arguments[1], in: store, into: &keys)
     case .range(let first, let last, let step):
         guard keys.reserve(arguments.count) else { throw .outOfMemory }
         let end = last >= 0 ? last : arguments.count + last

@@ -164,7 +164,7 @@ struct Explanation: ~Copyable {
             arguments: subject, keyspace: held, keyBase: UnsafePointer(keys.base), keyCount: keys.count, entry: entry,
             client: client, engine: Unmanaged.passUnretained(engine)
         )
-        call.effects.isRecording = true
+        call.effects.record()
         if let observer { call.effects.observe(observer) }
         // A command that would wait is explained as one that may not.
         let deniedBlocking = client.pointee.deniesBlocking

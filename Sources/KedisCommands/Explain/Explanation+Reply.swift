@@ -205,8 +205,9 @@ extension Explanation {
         writer.bulk("changes")
         writer.integer(effects.changeCount)
         writer.bulk("events")
-        writer.array(effects.events.count)
-        for event in effects.events {
+        let events = effects.recorder?.events ?? []
+        writer.array(events.count)
+        for event in events {
             writer.map(3)
             writer.bulk("event")
             writer.bulk(ByteView(event.name))

@@ -43,7 +43,7 @@ extension ArgumentSpec {
 extension CommandCall {
     /// When a hash is small: `hash-max-listpack-entries`, `hash-max-listpack-value`.
     var hashLimits: HashLimits {
-        @inline(__always) get { engine.configuration.hashLimits }
+        @inline(__always) get { setting { $0.hashLimits } }
     }
 
     /// The hash at the call's key for a read, counted as a hit or a miss; nil when there is none.

@@ -52,10 +52,25 @@ enum HashSetCommand {
                 call.notified(call.key, "hset")
             }
         }
+        if editor == nil, arguments.count > 4 {
+            newCount = try make(call)
+            index = 2 &* newCount &+ 2
+            if newCount > 0, index < arguments.count { editor = try call.hashToEdit() }
+        }
         while index < arguments.count {
             if try call.setField(arguments[index], arguments[index &+ 1], in: &editor) { newCount &+= 1 }
             index &+= 2
         }
         return newCount
+    }
+
+    /// Makes a small hash of all fields at once, or of the first of them, and returns how many.
+    private static func make(_ call: borrowing CommandCall) throws(CommandError) -> Int {
+        let (arguments, keyspace, key, limits) = (call.arguments, call.keyspace, call.key, call.hashLimits)
+        return try storing { () throws(StoreError) in
+            try keyspace.makeHash(key, limits: limits, fieldCount: arguments.count / 2 &- 1) { index in
+                (arguments[2 &* index &+ 2], arguments[2 &* index &+ 3])
+            }
+        }
     }
 }

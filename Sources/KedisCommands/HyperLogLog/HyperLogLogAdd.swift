@@ -48,11 +48,14 @@ enum HyperLogLogAddCommand {
         return changeCount
     }
 
+    /// Sparse registers are changed in a copy, from the first element on that changes any.
     private static func addSparse(_ call: borrowing CommandCall, _ bytes: ByteView?) throws(CommandError) -> Int {
         var changeCount = bytes == nil ? 1 : 0
         let arguments = call.arguments
+        let first = try bytes.map { (bytes) throws(CommandError) in try firstChange(arguments, bytes) } ?? 2
+        if bytes != nil, first >= arguments.count { return 0 }
         try call.editing(bytes, at: call.key) { editor throws(CommandError) in
-            for index in 2..<max(2, arguments.count) {
+            for index in first..<max(first, arguments.count) {
                 switch editor.raise(HyperLogLog.Observation(arguments[index])) {
                 case .changed: changeCount += 1
                 case .unchanged: break
@@ -63,5 +66,17 @@ enum HyperLogLogAddCommand {
             return changeCount > 0
         }
         return changeCount
+    }
+
+    /// The first argument whose element changes a sparse one; their number when none does.
+    private static func firstChange(_ arguments: ArgumentList, _ bytes: ByteView) throws(CommandError) -> Int {
+        for index in 2..<max(2, arguments.count) {
+            let observation = HyperLogLog.Observation(arguments[index])
+            guard let value = HyperLogLog.sparseRegister(observation.index, in: bytes) else {
+                throw .damagedHyperLogLog
+            }
+            if value < observation.rank { return index }
+        }
+        return arguments.count
     }
 }

@@ -116,9 +116,14 @@ extension ReplyWriter {
                 return !hasOverflowed
             }
         } else {
-            list.forEach(in: range) { element in
-                bulk(element)
-                return !hasOverflowed
+            list.forEachPart(of: range) { part, elementCount in
+                var cursor = part
+                var left = elementCount
+                while left > 0, !hasOverflowed {
+                    bulk(cursor.next())
+                    left &-= 1
+                }
+                return left == 0
             }
         }
     }
@@ -129,29 +134,31 @@ extension ReplyWriter {
 extension CommandCall {
     /// How long a run of packed entries may be: `list-max-listpack-size`.
     var listLimit: PackLimit {
-        PackLimit(setting: engine.configuration.listPackSetting.load(ordering: .relaxed))
+        @inline(__always) get { PackLimit(setting: setting { $0.listPackSetting.load(ordering: .relaxed) }) }
     }
 
     /// The list at `key`, looked up for a change; nil when there is none.
+    @inline(__always)
     func editableList(_ key: Key) throws(CommandError) -> ListEditor? {
-        guard let entry = keyspace.write(key) else { return nil }
-        guard entry.type == .list else { throw .wrongType }
-        return keyspace.editList(key, limit: listLimit)
+        switch keyspace.lookUpList(key, limit: listLimit) {
+        case .none: return nil
+        case .wrongType: throw .wrongType
+        case .list(let editor): return editor
+        }
     }
 
-    /// Puts `count` values at an end of the list at `key`, which is made if need be, and returns its length. The key
-    /// holds no other type. Notes nothing.
+    /// Puts `count` values at an end of the list at `key`, which is made if need be, and returns its length. Notes
+    /// nothing.
     func push(_ count: Int, at end: ListEnd, of key: Key, value: (Int) -> ByteView) throws(CommandError) -> Int {
-        let keyspace = keyspace
-        let limit = listLimit
-        return try storing { () throws(StoreError) in
-            guard var editor = keyspace.editList(key, limit: limit) else {
+        guard var editor = try editableList(key) else {
+            let (keyspace, limit) = (keyspace, listLimit)
+            try storing { () throws(StoreError) in
                 try keyspace.makeList(key, limit: limit, count: count, atHead: end == .head, value: value)
-                return count
             }
-            try editor.push(count, atHead: end == .head, value: value)
-            return editor.count
+            return count
         }
+        do { try editor.push(count, atHead: end == .head, value: value) } catch { throw .outOfMemory }
+        return editor.count
     }
 
     /// Replies the outermost `count` elements as an array, the outermost first, and removes them. The key is there.

@@ -34,9 +34,14 @@ enum ListPopCommand {
         guard call.arguments.count == 2 else { return try popSeveral(&call, &reply, at: end) }
         let key = call.key
         guard var editor = try call.editableList(key) else { return reply.null() }
-        let range = end.positions(1, of: editor.count)
-        reply.bulk(editor.value.element(at: range.lowerBound))
-        try call.removeElements(range, of: key, &editor, event: end.popEvent)
+        let isLast = editor.count == 1
+        let mark = reply.count
+        do { try editor.pop(atHead: end == .head) { reply.bulk($0) } } catch {
+            reply.truncate(to: mark)
+            throw .outOfMemory
+        }
+        call.changed(key, end.popEvent)
+        if isLast { call.notified(key, "del") }
     }
 
     private static func popSeveral(

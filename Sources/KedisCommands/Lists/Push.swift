@@ -42,11 +42,7 @@ enum ListPushCommand {
     ) throws(CommandError) {
         let key = call.key
         let arguments = call.arguments
-        if let entry = call.keyspace.write(key) {
-            guard entry.type == .list else { throw .wrongType }
-        } else if !makesList {
-            return reply.integer(0)
-        }
+        if !makesList, call.keyspace.peek(key) == nil { return reply.integer(0) }
         let count = arguments.count &- 2
         let length = try call.push(count, at: end, of: key) { arguments[$0 &+ 2] }
         call.effects.noteChanges(count)

@@ -182,42 +182,16 @@ enum ListRemoveCommand {
         let count = try call.integer(at: 2)
         let needle = ListNeedle(call.arguments[3])
         guard var editor = try call.editableList(key) else { return reply.integer(0) }
-        let ranges = matches(needle, in: editor.value, limit: count.magnitude, isReversed: count < 0)
-        guard !ranges.isEmpty else { return reply.integer(0) }
-        var leftCount = editor.count
-        // From the tail on, so that the positions before stay. What is removed counts even if memory is refused on the
-        // way.
-        for range in count < 0 ? ranges : ranges.reversed() {
-            try storing { () throws(StoreError) in try editor.remove(range) }
-            call.effects.noteChanges(range.count)
-            leftCount -= range.count
-        }
-        call.notified(key, "lrem")
-        if leftCount == 0 { call.notified(key, "del") }
-        reply.integer(call.effects.changeCount)
-    }
-
-    /// The runs of equal elements, in the order of the search; at most `limit` elements unless it is 0.
-    private static func matches(
-        _ needle: ListNeedle, in list: ListValue, limit: UInt64, isReversed: Bool
-    ) -> [Range<Int>] {
-        var ranges: [Range<Int>] = []
-        var matchCount: UInt64 = 0
-        var position = isReversed ? list.count - 1 : 0
-        let step = isReversed ? -1 : 1
-        let visit = { (element: StringValue) -> Bool in
-            defer { position &+= step }
-            guard needle.equals(element) else { return true }
-            if let last = ranges.last, isReversed ? last.lowerBound == position + 1 : last.upperBound == position {
-                ranges[ranges.count - 1] = min(last.lowerBound, position)..<max(last.upperBound, position + 1)
-            } else {
-                ranges.append(position..<position + 1)
+        let elementCount = editor.count
+        let removedCount = try storing { () throws(StoreError) in
+            try editor.removeAll(limit: count == 0 ? .max : Int(clamping: count.magnitude), fromTail: count < 0) {
+                needle.equals($0)
             }
-            matchCount &+= 1
-            return matchCount != limit
         }
-        let all = 0..<list.count
-        if isReversed { list.forEachReversed(in: all, visit) } else { list.forEach(in: all, visit) }
-        return ranges
+        guard removedCount > 0 else { return reply.integer(0) }
+        call.effects.noteChanges(removedCount)
+        call.notified(key, "lrem")
+        if removedCount == elementCount { call.notified(key, "del") }
+        reply.integer(removedCount)
     }
 }

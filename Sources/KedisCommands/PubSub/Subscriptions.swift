@@ -71,6 +71,7 @@ extension ClientState {
 
     /// Makes known what the client is subscribed to, after a change.
     mutating func noteSubscriptions() {
+        noteInterests()
         for kind in TopicKind.allCases {
             record.subscriptionCounts[kind] = subscriptions?.count(of: kind) ?? 0
         }

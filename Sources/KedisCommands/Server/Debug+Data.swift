@@ -86,36 +86,59 @@ extension DebugCommand {
 
     // MARK: What does not exist here
 
-    /// SET-SKIP-CHECKSUM-VALIDATION, PAUSE-CRON, REPLYBUFFER …: nothing to steer.
+    /// SET-SKIP-CHECKSUM-VALIDATION, PAUSE-CRON, REPLICATE …: nothing to steer.
     static func accept(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) { reply.ok() }
 
     /// QUICKLIST-PACKED-THRESHOLD size: elements of any size are packed here.
     static func packedThreshold(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        guard let byteCount = parseMemorySize(call.arguments[2]), byteCount >= 0, byteCount <= 4 << 30 else {
+        guard let byteCount = parseMemorySize(call.arguments[2]), byteCount >= 0, byteCount <= 4 << 30 - 1 << 20 else {
             throw .literal("ERR argument must be a memory value bigger than 1 and smaller than 4gb")
         }
         reply.ok()
     }
 
-    /// LISTPACK key and QUICKLIST key: the layout goes to the log.
-    static func describeListpack(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        let entry = try describedEntry(call)
-        guard entry.encoding == .listpack else { throw .literal("ERR Not a listpack encoded object.") }
-        reply.simple("Listpack structure printed on stdout")
+    /// REPLYBUFFER PEAK-RESET-TIME time, REPLYBUFFER RESIZING 0: nothing to steer, but what is no such thing is told.
+    static func replyBuffer(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        let (what, value) = (call.arguments[2], call.arguments[3])
+        if what.equalsIgnoringCase("PEAK-RESET-TIME") {
+            if !value.equalsIgnoringCase("NEVER"), !value.equalsIgnoringCase("RESET") { _ = try call.integer(at: 3) }
+        } else if !what.equalsIgnoringCase("RESIZING") {
+            throw unknown(call.arguments[1])
+        }
+        reply.ok()
     }
 
-    static func describeQuicklist(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        let entry = try describedEntry(call)
-        guard entry.type == .list else { throw .literal("ERR Not a quicklist encoded object.") }
-        reply.simple("Quicklist structure printed on stdout")
+    /// DROP-CLUSTER-PACKET-FILTER type.
+    static func acceptNumber(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        _ = try call.integer(at: 2)
+        reply.ok()
     }
 
-    private static func describedEntry(_ call: borrowing CommandCall) throws(CommandError) -> Entry {
-        guard let entry = call.keyspace.peek(call.keyspace.key(call.arguments[2])) else { throw .noSuchKey }
-        call.engine.host.log(
-            .notice,
-            "\(rdbKeyText(entry.key)): \(entry.type.name), \(entry.encoding.name), \(entry.memoryByteCount) bytes"
-        )
-        return entry
+    static func clusterLink(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        throw .literal("ERR Debug option only available for cluster mode enabled setup!")
+    }
+
+    /// MALLCTL and MALLCTL-STR: no name is known.
+    static func allocatorSetting(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        throw .literal("ERR No such file or directory")
+    }
+
+    static func clientEviction(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        throw .literal("ERR maxmemory-clients is disabled.")
+    }
+
+    /// The error is the one for a server without a file, as that of CONFIG REWRITE.
+    static func rewriteConfiguration(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        throw .literal("ERR CONFIG-REWRITE-FORCE-ALL failed: Bad address")
+    }
+
+    static func loadAppendOnlyFile(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        throw .literal("ERR DEBUG LOADAOF: there is no append-only file")
+    }
+
+    /// SEGFAULT, PANIC, OOM …: whoever may call DEBUG may still not end a program that has a store inside, and a server
+    /// ends with SHUTDOWN or by a signal.
+    static func refuse(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
+        throw .joined("ERR DEBUG ", call.arguments[1], " is refused: a store does not crash on purpose")
     }
 }

@@ -40,6 +40,8 @@ extension DebugCommand {
             reply.push(2)
             reply.bulk("server-cpu-usage")
             reply.integer(42)
+            // A push is no answer, so one follows.
+            reply.bulk("Some real reply following the push reply")
         default:
             throw .literal(
                 """

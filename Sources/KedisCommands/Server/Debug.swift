@@ -29,14 +29,17 @@ enum DebugCommand {
     static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         guard isAllowed(call) else { throw refusal }
         guard let subcommand = subcommands.first(where: { matches($0, call.arguments) }) else {
-            let name = call.arguments[1]
-            throw .joined(
-                "ERR unknown subcommand or wrong number of arguments for '",
-                name[0..<min(128, name.firstIndex(of: 0) ?? name.count)],
-                "'. Try DEBUG HELP."
-            )
+            throw unknown(call.arguments[1])
         }
         try subcommand.handler(&call, &reply)
+    }
+
+    static func unknown(_ name: ByteView) -> CommandError {
+        .joined(
+            "ERR unknown subcommand or wrong number of arguments for '",
+            name[0..<min(128, name.firstIndex(of: 0) ?? name.count)],
+            "'. Try DEBUG HELP."
+        )
     }
 
     private static func isAllowed(_ call: borrowing CommandCall) -> Bool {
@@ -56,6 +59,10 @@ enum DebugCommand {
 
     // MARK: Subcommands
 
+    /// Of those that would end the process.
+    private static let refused = "Refused: no command makes a store crash, which may be a part of a program."
+    private static let noAllocatorSettings = "An error: the allocator has no settings."
+
     private struct Subcommand: Sendable {
         var name: StaticString
         var usage: String
@@ -71,8 +78,39 @@ enum DebugCommand {
 
     private static let subcommands: [Subcommand] = [
         Subcommand(
+            name: "AOF-FLUSH-SLEEP", usage: "AOF-FLUSH-SLEEP <microsec>",
+            summary: "Accepted: there is no append-only file yet.", argumentCount: 3, handler: accept
+        ),
+        Subcommand(name: "ASSERT", usage: "ASSERT", summary: refused, argumentCount: 2, handler: refuse),
+        Subcommand(
             name: "CHANGE-REPL-ID", usage: "CHANGE-REPL-ID", summary: "Accepted: there is no replication yet.",
             argumentCount: 2, handler: accept
+        ),
+        Subcommand(
+            name: "CLIENT-EVICTION", usage: "CLIENT-EVICTION",
+            summary: "An error: clients are not evicted, their buffers have limits.", argumentCount: 2,
+            handler: clientEviction
+        ),
+        Subcommand(
+            name: "CLIENT-ENFORCE-REPLY-LIST", usage: "CLIENT-ENFORCE-REPLY-LIST <0|1>",
+            summary: "Accepted: replies have one kind of buffer.", argumentCount: 3, handler: accept
+        ),
+        Subcommand(
+            name: "CLUSTERLINK", usage: "CLUSTERLINK KILL <to|from|all> <node-id>",
+            summary: "An error: there is no cluster yet.", argumentCount: 5, handler: clusterLink
+        ),
+        Subcommand(
+            name: "CONFIG-REWRITE-FORCE-ALL", usage: "CONFIG-REWRITE-FORCE-ALL",
+            summary: "An error: the configuration file belongs to whoever wrote it.", argumentCount: 2,
+            handler: rewriteConfiguration
+        ),
+        Subcommand(
+            name: "CRASH-AND-RECOVER", usage: "CRASH-AND-RECOVER [<milliseconds>]", summary: refused, argumentCount: 2,
+            argumentCountMax: .max, handler: refuse
+        ),
+        Subcommand(
+            name: "DICT-RESIZING", usage: "DICT-RESIZING <0|1>",
+            summary: "Accepted: tables grow and shrink part by part.", argumentCount: 3, handler: accept
         ),
         Subcommand(
             name: "DIGEST", usage: "DIGEST",
@@ -85,6 +123,10 @@ enum DebugCommand {
             argumentCount: 2, argumentCountMax: .max, handler: valueDigests
         ),
         Subcommand(
+            name: "DROP-CLUSTER-PACKET-FILTER", usage: "DROP-CLUSTER-PACKET-FILTER <packet-type>",
+            summary: "Accepted: there is no cluster yet.", argumentCount: 3, handler: acceptNumber
+        ),
+        Subcommand(
             name: "ERROR", usage: "ERROR <text>", summary: "Replies with an error of this text.", argumentCount: 3,
             handler: error),
         Subcommand(
@@ -94,20 +136,39 @@ enum DebugCommand {
         ),
         Subcommand(
             name: "HTSTATS-KEY", usage: "HTSTATS-KEY <key> [FULL]",
-            summary: "Draws the table of the value at a key, when it has one.", argumentCount: 3, option: "FULL",
+            summary: "Draws the table of a large hash, set or sorted set; FULL adds the depths of its blocks.",
+            argumentCount: 3, option: "FULL",
             handler: keyTableStatistics
+        ),
+        Subcommand(
+            name: "LEAK", usage: "LEAK <string>", summary: "Accepted: nothing is leaked.", argumentCount: 3,
+            handler: accept
         ),
         Subcommand(
             name: "LISTPACK", usage: "LISTPACK <key>", summary: "Logs the layout of a packed value.", argumentCount: 3,
             handler: describeListpack
         ),
         Subcommand(
+            name: "LOADAOF", usage: "LOADAOF", summary: "An error: there is no append-only file yet.", argumentCount: 2,
+            argumentCountMax: .max, handler: loadAppendOnlyFile
+        ),
+        Subcommand(
             name: "LOG", usage: "LOG <message>", summary: "Writes a message to the log.", argumentCount: 3, handler: log
+        ),
+        Subcommand(
+            name: "MALLCTL", usage: "MALLCTL <key> [<val>]", summary: noAllocatorSettings, argumentCount: 3,
+            argumentCountMax: 4, handler: allocatorSetting
+        ),
+        Subcommand(
+            name: "MALLCTL-STR", usage: "MALLCTL-STR <key> [<val>]", summary: noAllocatorSettings, argumentCount: 3,
+            argumentCountMax: 4, handler: allocatorSetting
         ),
         Subcommand(
             name: "OBJECT", usage: "OBJECT <key>", summary: "Tells how the value at a key is stored.", argumentCount: 3,
             handler: object
         ),
+        Subcommand(name: "OOM", usage: "OOM", summary: refused, argumentCount: 2, handler: refuse),
+        Subcommand(name: "PANIC", usage: "PANIC", summary: refused, argumentCount: 2, handler: refuse),
         Subcommand(
             name: "PAUSE-CRON", usage: "PAUSE-CRON <0|1>", summary: "Accepted: there is no such job.", argumentCount: 3,
             handler: accept
@@ -135,9 +196,23 @@ enum DebugCommand {
             argumentCount: 2, argumentCountMax: .max, handler: reload
         ),
         Subcommand(
-            name: "REPLYBUFFER", usage: "REPLYBUFFER <what> <value>", summary: "Accepted: there is no such job.",
-            argumentCount: 4, handler: accept
+            name: "REPLICATE", usage: "REPLICATE <string> [<string> ...]",
+            summary: "Accepted: there are no replicas yet.", argumentCount: 3, argumentCountMax: .max, handler: accept
         ),
+        Subcommand(
+            name: "REPLYBUFFER", usage: "REPLYBUFFER <PEAK-RESET-TIME <NEVER|RESET|milliseconds> | RESIZING <0|1>>",
+            summary: "Accepted: buffers of replies shrink as soon as they are sent.", argumentCount: 4,
+            handler: replyBuffer
+        ),
+        Subcommand(
+            name: "RESTART", usage: "RESTART [<milliseconds>]", summary: refused, argumentCount: 2,
+            argumentCountMax: .max, handler: refuse
+        ),
+        Subcommand(
+            name: "SDSLEN", usage: "SDSLEN <key>",
+            summary: "Tells how long key and string are, and what they take.", argumentCount: 3, handler: stringLengths
+        ),
+        Subcommand(name: "SEGFAULT", usage: "SEGFAULT", summary: refused, argumentCount: 2, handler: refuse),
         Subcommand(
             name: "SET-ACTIVE-EXPIRE", usage: "SET-ACTIVE-EXPIRE <0|1>",
             summary: "Stops (0) or starts (1) the removal of expired keys that nobody asks for.", argumentCount: 3,
@@ -155,6 +230,18 @@ enum DebugCommand {
             name: "SLEEP", usage: "SLEEP <seconds>",
             summary: "Stops the whole server for this time; fractions are allowed.",
             argumentCount: 3, handler: sleep
+        ),
+        Subcommand(
+            name: "STRINGMATCH-LEN", usage: "STRINGMATCH-LEN <pattern> <string>",
+            summary: "Tells whether a string matches a pattern: 1 or 0.", argumentCount: 4, handler: matchPattern
+        ),
+        Subcommand(
+            name: "STRINGMATCH-TEST", usage: "STRINGMATCH-TEST",
+            summary: "Matches random strings with random patterns.", argumentCount: 2, handler: testPatterns
+        ),
+        Subcommand(
+            name: "STRUCTSIZE", usage: "STRUCTSIZE", summary: "Tells the sizes of what the store is made of.",
+            argumentCount: 2, handler: structureSizes
         ),
         Subcommand(name: "HELP", usage: "HELP", summary: "Prints this help.", argumentCount: 2, handler: help),
     ]
@@ -174,45 +261,6 @@ enum DebugCommand {
     private static func log(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         call.engine.host.log(.warning, "DEBUG LOG: \(call.arguments[2].text)")
         reply.ok()
-    }
-
-    private static func object(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        guard let entry = call.keyspace.peek(call.keyspace.key(call.arguments[2])) else { throw .noSuchKey }
-        let address = String(UInt(bitPattern: entry.key.base), radix: 16)
-        reply.simple(
-            text: """
-                Value at:0x\(address) refcount:\(ObjectCommand.referenceCount(of: entry)) \
-                encoding:\(entry.encoding.name) serializedlength:\(serializedByteCount(of: entry)) \
-                lru:\(entry.accessClock) \
-                lru_seconds_idle:\(ObjectCommand.idleSeconds(of: entry, nowMilliseconds: call.nowMilliseconds))\
-                \(entry.type == .list ? listFacts(entry.list, call) : "")
-                """
-        )
-    }
-
-    /// What the value takes in a snapshot.
-    private static func serializedByteCount(of entry: Entry) -> Int {
-        // Of collections what they are before compression, which is cheaper to find out.
-        let options = RDBOptions(compressesStrings: entry.type == .string, hasChecksum: false)
-        var writer = RDBWriter(options: options, chunkByteCount: 64) { _ in true }
-        writer.writeContent(of: entry)
-        return writer.byteCount
-    }
-
-    /// What files put around a packed run: its length, its count, an end mark.
-    private static let packedFrameByteCount = 7
-
-    /// The facts about a list, under Redis's names.
-    private static func listFacts(_ list: ListValue, _ call: borrowing CommandCall) -> String {
-        var byteCount = 0
-        list.forEachRun { run, _ in byteCount += run.count + packedFrameByteCount }
-        let hundredths = list.count * 100 / list.runCount
-        let fraction = hundredths % 100
-        return """
-             ql_nodes:\(list.runCount) ql_avg_node:\(hundredths / 100).\(fraction < 10 ? "0" : "")\(fraction) \
-            ql_listpack_max:\(call.engine.configuration.listPackSetting.load(ordering: .relaxed)) ql_compressed:0 \
-            ql_uncompressed_size:\(byteCount)
-            """
     }
 
     private static func setActiveExpire(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {

@@ -147,7 +147,7 @@ extension Session {
         record.memory.freeInput.store(pending.capacity - pending.count, ordering: .relaxed)
         record.memory.arguments.store(argumentByteCount, ordering: .relaxed)
         record.memory.transaction.store(client.pointee.transaction?.allocatedByteCount ?? 0, ordering: .relaxed)
-        record.memory.interests.store(interestByteCount, ordering: .relaxed)
+        client.pointee.noteInterests()
         record.memory.replyCapacity.store(output.capacity, ordering: .relaxed)
         engine.noteMemory(of: record)
     }
@@ -156,7 +156,12 @@ extension Session {
         (waiter?.allocatedByteCount ?? 0) + partialArgumentCount * MemoryLayout<ArgumentRange>.stride
     }
 
-    private var interestByteCount: Int {
-        (client.pointee.subscriptions?.allocatedByteCount ?? 0) + (client.pointee.watcher?.allocatedByteCount ?? 0)
+}
+
+extension ClientState {
+    /// Tells what channels, patterns and watched keys take.
+    func noteInterests() {
+        record.memory.interests.store(
+            (subscriptions?.allocatedByteCount ?? 0) + (watcher?.allocatedByteCount ?? 0), ordering: .relaxed)
     }
 }

@@ -34,6 +34,10 @@ struct Batch: ~Copyable {
     var executedCount = 0
     var errorCount = 0
     var lastCommand = -1
+    /// Some of its commands look for elements in collections.
+    var hasElements = false
+    /// What they look for.
+    var elements = ElementPrefetch()
     /// Somebody wants to know what this batch does, and the locks are wide enough to serve who waits for its keys.
     var isObserved = false
     /// Clients are paused: what is due stays in its place.
@@ -88,6 +92,7 @@ extension Session {
             keyCount: keys.count - firstKey
         )
         batch.count += 1
+        if entry.pointee.elements != .none { batch.hasElements = true }
         batch.stripes.formUnion(stripes)
         if batch.count == Batch.capacity || !entry.pointee.isBatchable || isInline { flush() }
     }
@@ -164,19 +169,22 @@ extension Session {
         // Under the locks: waiting for them, or the command before, may have taken longer than a key had to live.
         batch.nowMilliseconds = engine.clock.wallMilliseconds
         if batch.count > 1 {
-            let count = min(keys.count, Batch.prefetchCountMax)
-            store.prefetch(
-                UnsafeBufferPointer(start: keys.base, count: count), databaseIndex: client.pointee.databaseIndex
-            )
+            let first = UnsafeBufferPointer(start: keys.base, count: min(keys.count, Batch.prefetchCountMax))
+            if batch.hasElements {
+                prefetchElements(of: first)
+            } else {
+                store.prefetch(first, databaseIndex: client.pointee.databaseIndex)
+            }
         }
         let began = engine.clock.monotonicNanoseconds()
-        for index in 0..<batch.count { execute(batch.items[index], held: stripes) }
+        executeItems(held: stripes)
         let elapsed = engine.clock.monotonicNanoseconds() &- began
         store.unlock(stripes)
         if batch.isObserved { endServiceSlowly() }
         if batch.count > 0 { countCalls(nanoseconds: elapsed) }
         batch.count = 0
         batch.keepsDueKeys = false
+        batch.hasElements = false
         batch.stripes = StripeSet()
         keys.removeAll()
     }
@@ -197,12 +205,35 @@ extension Session {
         }
     }
 
+    /// One call after the other in the same place: most of it is the batch's.
     @inline(__always)
-    private mutating func execute(_ item: Batch.Item, held: StripeSet) {
+    private mutating func executeItems(held: StripeSet) {
+        var keyspace = store.keyspace(
+            client.pointee.databaseIndex, nowMilliseconds: batch.nowMilliseconds, held: held
+        )
+        keyspace.leavesAccessClock = client.pointee.leavesAccessClock
+        // Nothing that writes, and puts keys in the place of those that are due, is left in the batch then.
+        keyspace.keepsDueKeys = batch.keepsDueKeys
+        let first = batch.items[0]
+        var call = CommandCall(
+            arguments: arguments.list(from: first.firstArgument, count: first.argumentCount, base: first.base),
+            keyspace: keyspace, keyBase: UnsafePointer(keys.base + first.firstKey), keyCount: first.keyCount,
+            entry: first.entry, client: client, engine: engineReference
+        )
+        if batch.isObserved { observeSlowly(&call.effects) }
+        for index in 0..<batch.count {
+            let item = batch.items[index]
+            call.begin(
+                arguments: arguments.list(from: item.firstArgument, count: item.argumentCount, base: item.base),
+                keyBase: UnsafePointer(keys.base + item.firstKey), keyCount: item.keyCount, entry: item.entry)
+            execute(item, &call, held: held)
+        }
+    }
+
+    @inline(__always)
+    private mutating func execute(_ item: Batch.Item, _ call: inout CommandCall, held: StripeSet) {
         let mark = output.count
-        let hasBlocked = run(
-            item.entry, arguments.list(from: item.firstArgument, count: item.argumentCount, base: item.base),
-            keyRange: item.firstKey..<item.firstKey &+ item.keyCount, held: held)
+        let hasBlocked = run(&call)
         if batch.isObserved { serveSlowly(held: held) }
         // The reply of a client that waits comes later, and its mode is looked at then.
         if !client.pointee.followUp.isEmpty { followUpSlowly(item, from: mark, hasBlocked) }
@@ -210,28 +241,32 @@ extension Session {
         batch.lastCommand = item.entry.pointee.identifier
     }
 
-    /// Runs a command whose stripes are held, and applies its effects; true when the client waits.
-    @inline(__always)
+    /// Runs a command of a transaction, whose stripes are held.
     mutating func run(
         _ entry: UnsafePointer<CommandEntry>, _ list: ArgumentList, keyRange: Range<Int>, held: StripeSet
-    ) -> Bool {
+    ) {
         var keyspace = store.keyspace(
             client.pointee.databaseIndex, nowMilliseconds: batch.nowMilliseconds, held: held
         )
         keyspace.leavesAccessClock = client.pointee.leavesAccessClock
-        // Who writes puts keys in the place of those that are due.
-        if batch.keepsDueKeys { keyspace.keepsDueKeys = entry.pointee.flags.contains(.readOnly) }
+        keyspace.keepsDueKeys = batch.keepsDueKeys
         var call = CommandCall(
             arguments: list, keyspace: keyspace, keyBase: UnsafePointer(keys.base + keyRange.lowerBound),
             keyCount: keyRange.count, entry: entry, client: client, engine: engineReference
         )
         if batch.isObserved { observeSlowly(&call.effects) }
+        _ = run(&call)
+    }
+
+    /// Runs a command whose stripes are held, and applies its effects; true when the client waits.
+    @inline(__always)
+    private mutating func run(_ call: inout CommandCall) -> Bool {
         let mark = output.count
         var outcome = runHandler(&call, &output)
         applyEffects(&call)
         if outcome == .blocked, !startWaitingSlowly(call) { outcome = .failed }
         if outcome == .failed {
-            engine.commandStatistics.noteFailure(entry.pointee.identifier)
+            engine.commandStatistics.noteFailure(call.entry.pointee.identifier)
             countErrorSlowly(at: mark)
         }
         return outcome == .blocked

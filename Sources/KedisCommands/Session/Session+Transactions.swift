@@ -129,7 +129,7 @@ extension Session {
         output.array(transaction.items.count)
         for (index, item) in transaction.items.enumerated() {
             let began = engine.clock.monotonicNanoseconds()
-            _ = run(
+            run(
                 item.entry, transaction.arguments(of: item),
                 keyRange: firstKeys[index]..<firstKeys[index + 1], held: held)
             if client.pointee.followUp.contains(.tracking) {

@@ -30,6 +30,8 @@ package struct Session: ~Copyable {
     var keys = KeyBuffer()
     var pending = InputBuffer()
     var batch = Batch()
+    /// Keeps the session where it is, as a table's does: else each method that only reads copied all of it.
+    private let staysInPlace = Atomic<Bool>(true)
     /// What the parser said it still needs.
     private var missingByteCount = 0
     /// Set while the client waits in a blocking command: see Session+Blocking.swift.
@@ -242,6 +244,7 @@ package struct Session: ~Copyable {
         record.lastInteractionMilliseconds.store(batch.nowMilliseconds, ordering: .relaxed)
         record.lastCommand.store(batch.lastCommand, ordering: .relaxed)
         record.databaseIndex.store(client.pointee.databaseIndex, ordering: .relaxed)
+        record.memory.replyCapacity.store(output.capacity, ordering: .relaxed)
         engine.statistics.commandsProcessed.wrappingAdd(
             UInt64(truncatingIfNeeded: batch.executedCount), ordering: .relaxed)
         if batch.errorCount > 0 {

@@ -85,7 +85,7 @@ enum SetPopCommand {
         replies: [
             .bulk("the member"), .set("with a count: at most as many members"), .null("the key does not exist"),
         ],
-        history: [(version: "3.2.0", change: "Takes a count.")], handler: run
+        history: [(version: "3.2.0", change: "Takes a count.")], elements: .random, handler: run
     )
 
     private static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {

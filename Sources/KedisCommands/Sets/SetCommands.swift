@@ -50,10 +50,15 @@ extension Entry {
 }
 
 extension CommandCall {
+    /// When a set is small.
+    var setLimits: SetLimits {
+        @inline(__always) get { setting { $0.setLimits } }
+    }
+
     /// The set at `key`, looked up for a change; nil when there is none.
     @inline(__always)
     func editableSet(_ key: Key) throws(CommandError) -> SetEditor? {
-        switch keyspace.editSet(key, limits: engine.configuration.setLimits) {
+        switch keyspace.editSet(key, limits: setLimits) {
         case .none: return nil
         case .wrongType: throw .wrongType
         case .set(let editor): return editor
@@ -64,7 +69,7 @@ extension CommandCall {
     /// already. Notes nothing.
     func addMember(_ member: ByteView, to key: Key) throws(CommandError) -> Bool {
         guard var editor = try editableSet(key) else {
-            let (keyspace, limits) = (keyspace, engine.configuration.setLimits)
+            let (keyspace, limits) = (keyspace, setLimits)
             try storing { () throws(StoreError) in try keyspace.makeSet(key, limits: limits, member: member) }
             return true
         }

@@ -58,13 +58,18 @@ extension Entry {
 
 extension CommandCall {
     /// How large a sorted set in its cell may be: `zset-max-listpack-entries` and `-value`.
-    var sortedSetLimits: SortedSetLimits { engine.configuration.sortedSetLimits }
+    var sortedSetLimits: SortedSetLimits {
+        @inline(__always) get { setting { $0.sortedSetLimits } }
+    }
 
     /// The sorted set at `key`, looked up for a change; nil when there is none.
+    @inline(__always)
     func editableSortedSet(_ key: Key) throws(CommandError) -> SortedSetEditor? {
-        guard let entry = keyspace.write(key) else { return nil }
-        guard entry.type == .sortedSet else { throw .wrongType }
-        return keyspace.editSortedSet(key, limits: sortedSetLimits)
+        switch keyspace.lookUpSortedSet(key, limits: sortedSetLimits) {
+        case .none: return nil
+        case .wrongType: throw .wrongType
+        case .sortedSet(let editor): return editor
+        }
     }
 
     /// Removes the elements of a range of ranks, the key with the last of them: as many changes, one event, and `del`.

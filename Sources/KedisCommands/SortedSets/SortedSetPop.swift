@@ -5,15 +5,17 @@ import KedisStore
 import KedisUtilities
 
 enum SortedSetPopCommand {
-    static let lowestSpec = spec("ZPOPMIN", "lowest") { (call, reply) throws(CommandError) in
+    static let lowestSpec = spec("ZPOPMIN", "lowest", .lowest) { (call, reply) throws(CommandError) in
         try pop(&call, &reply, at: .lowest)
     }
 
-    static let highestSpec = spec("ZPOPMAX", "highest") { (call, reply) throws(CommandError) in
+    static let highestSpec = spec("ZPOPMAX", "highest", .highest) { (call, reply) throws(CommandError) in
         try pop(&call, &reply, at: .highest)
     }
 
-    private static func spec(_ name: String, _ end: String, _ handler: @escaping CommandHandler) -> CommandSpec {
+    private static func spec(
+        _ name: String, _ end: String, _ elements: ElementPlan, _ handler: @escaping CommandHandler
+    ) -> CommandSpec {
         CommandSpec(
             name, summary: "Takes the elements with the \(end) scores out of a sorted set and returns them.",
             since: "5.0.0", group: .sortedSet,
@@ -21,7 +23,7 @@ enum SortedSetPopCommand {
             flags: [.write, .fast], keys: [.one([.readWrite, .access, .delete])],
             arguments: [.key(), ArgumentSpec("count", .integer, isOptional: true)],
             replies: [.array("the members with their scores, the \(end) first (RESP3 with a count: in pairs)")],
-            handler: handler
+            elements: elements, handler: handler
         )
     }
 
