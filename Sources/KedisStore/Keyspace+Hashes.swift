@@ -237,9 +237,9 @@ extension Keyspace {
         PackedEntry.writeBare(content, at: base + SmallHash.countByteCount + fieldByteCount)
     }
 
-    /// Makes a hash of several fields in a cell of its final size: growing field by field would leave a hole in each size
-    /// class on the way. Returns how many of them it has: those before one that comes again, or 0, and nothing done, when
-    /// it is too large for its cell. There is no such key. O(bytes · fields).
+    /// Makes a hash of several fields in a cell of its final size: growing field by field would leave a hole in each
+    /// size class on the way. Returns how many of them it has: those before one that comes again, or 0, and nothing
+    /// done, when it is too large for its cell. There is no such key. O(bytes · fields).
     package func makeHash(
         _ key: Key, limits: HashLimits, fieldCount: Int, _ pair: (Int) -> (field: ByteView, value: ByteView)
     ) throws(StoreError) -> Int {

@@ -51,7 +51,9 @@ extension MemberTable {
     /// Makes two blocks of one, by the next bit of the hashes.
     private func split(_ block: MemberBlock, _ hash: UInt64) -> Bool {
         let depth = block.depth + 1
-        guard depth <= MemberTable.depthMax, changeDirectory({ $0.prepare(hash, bitCount: depth) }) else { return false }
+        guard depth <= MemberTable.depthMax, changeDirectory({ $0.prepare(hash, bitCount: depth) }) else {
+            return false
+        }
         let middle = block.lowerBound(0x8000)
         guard let low = makeHalf(of: block, 0..<middle) else { return false }
         guard let high = makeHalf(of: block, middle..<block.count) else {
