@@ -28,9 +28,10 @@ def measure(name, command, count):
             assert client.recv(64) == b"+PONG\r\n"
         time.sleep(2)
         after = server.resident_bytes()
-        cpu, began = server.cpu_seconds(), time.monotonic()
+        before_cpu, began = server.cpu(), time.monotonic()
         time.sleep(10)
-        share = (server.cpu_seconds() - cpu) / (time.monotonic() - began)
+        cpu = server.cpu().since(before_cpu)
+        share = (cpu.user + cpu.system) / (time.monotonic() - began)
         print(f"{name:10} {count} clients: {(after - before) / count / 1024:.1f} KiB each, {share * 100:.1f} % of a core")
         for client in clients:
             client.close()
