@@ -81,6 +81,7 @@ enum ConfigurationPage {
         switch kind {
         case .boolean: "yes or no"
         case .integer(let range): "number, \(bounds(range))"
+        case .clampedInteger(let range): "number, kept within \(bounds(range))"
         case .octal(let range):
             "octal number, \(String(range.lowerBound, radix: 8)) to \(String(range.upperBound, radix: 8))"
         case .memory(let range): "bytes, \(bounds(range))"

@@ -11,6 +11,8 @@ package enum DirectiveKind: Sendable {
     /// `yes` or `no`.
     case boolean
     case integer(ClosedRange<Int64>)
+    /// A number; what is beyond the range counts as its end.
+    case clampedInteger(ClosedRange<Int64>)
     /// File permissions, written in base 8.
     case octal(ClosedRange<Int64>)
     /// Bytes, or a number with a unit such as `64mb`.
@@ -126,6 +128,9 @@ extension DirectiveSpec {
         switch kind {
         case .boolean: try normaliseBoolean(text)
         case .integer(let range): try normaliseInteger(text, range)
+        case .clampedInteger(let range):
+            try normaliseInteger(text, anyCount).withBytes(parseInteger)
+                .map { String(min(max($0, range.lowerBound), range.upperBound)) } ?? text
         case .octal(let range): try normaliseOctal(text, range)
         case .memory(let range): try normaliseMemory(text, range)
         case .memoryLimit: try normaliseMemoryLimit(text)

@@ -66,7 +66,7 @@ let processDirectives: [DirectiveSpec] = [
         """
     ),
     DirectiveSpec(
-        "hz", .integer(anyCount), default: "10", .atRunTime,
+        "hz", .clampedInteger(1...500), default: "10", .atRunTime,
         """
         How often in a second some of the clients are looked at for timeouts and limits, 1 to 500; each of them is \
         looked at once in a second.
