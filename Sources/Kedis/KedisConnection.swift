@@ -110,6 +110,8 @@ public final class KedisConnection {
     private func waitForOutcome() {
         let engine = session.engine
         while true {
+            // The signal is given for the first mail only, so it is taken out before looking: what comes later rings.
+            session.client.pointee.record.postbox.deliver()
             let now = engine.clock.monotonicNanoseconds()
             if session.expireWaiting(nowNanoseconds: now) { return }
             // Who closes looks for those who wait after it has said so: whoever comes later sees it here.

@@ -130,6 +130,35 @@ struct BlockingThreadTests {
         #expect(seen.counts.allSatisfy { $0.value.load(ordering: .relaxed) == 1 })
     }
 
+    @Test("A connection that waits again and again is woken each time")
+    func wokenEachTime() throws {
+        let database = KedisDatabase()
+        let roundCount = 20
+        let (served, waited) = (Counter(), Counter())
+        let start = ContinuousClock.now
+        onThreads(2) { index in
+            let connection = database.connect()
+            for round in 0..<roundCount {
+                if index == 0 {
+                    let reply = connection.execute("BLPOP", "list", "5")
+                    if case .array(let pair) = reply, pair.last == .bulk(Array("\(round)".utf8)) {
+                        served.value.add(1, ordering: .relaxed)
+                    }
+                    waited.value.add(1, ordering: .relaxed)
+                } else {
+                    // Only when the other one waits, in this round.
+                    while waited.value.load(ordering: .relaxed) <= round {
+                        if waited.value.load(ordering: .relaxed) == round, blockedCount(database) > 0 { break }
+                    }
+                    _ = connection.execute("RPUSH", "list", "\(round)")
+                }
+            }
+        }
+        #expect(served.value.load(ordering: .relaxed) == roundCount)
+        // Who is not woken finds the element when its time is up.
+        #expect(start.duration(to: .now) < .seconds(5 * roundCount / 2))
+    }
+
     @Test("close() ends the waits of other threads")
     func close() throws {
         let database = KedisDatabase()
