@@ -68,10 +68,9 @@ final class BackgroundTicker: Sendable {
         let store = engine.store
         engine.memory.note(usedByteCount: store.usedByteCount)
         engine.observability.throughput.note(engine.statistics, nowNanoseconds: engine.clock.monotonicNanoseconds())
-        if engine.isActiveExpiryEnabled.load(ordering: .relaxed) {
-            // The time goes on meanwhile: what has just become due is not to wait for all that is looked at early.
-            while store.expireDue(nowMilliseconds: engine.clock.wallMilliseconds, limit: 64) >= 64 {}
-        }
+        engine.pause.endWhenDue(nowNanoseconds: engine.clock.monotonicNanoseconds())
+        // The time goes on meanwhile: what has just become due is not to wait for all that is looked at early.
+        while engine.expireDue(limit: 64) >= 64 {}
         let now = engine.clock.wallMilliseconds
         let mustEvict = engine.evictInBackground(nanosecondsMax: evictionNanosecondsMax)
         let mustMaintain = engine.maintain(nanosecondsMax: maintenanceNanosecondsMax)

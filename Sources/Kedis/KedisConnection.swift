@@ -80,7 +80,30 @@ public final class KedisConnection {
             return
         }
         bytes.withUnsafeBytes { session.execute(ByteView($0), ranges) }
+        while session.isPostponed {
+            guard waitForEndOfPause() else { return fail(KedisError.closedText) }
+            bytes.withUnsafeBytes { session.execute(ByteView($0), ranges) }
+        }
         if session.isBlocked { waitForOutcome() }
+    }
+
+    private func fail(_ text: String) {
+        Array(text.utf8).withUnsafeBytes { session.output.error(ByteView($0)) }
+    }
+
+    /// Sleeps until the command may go on that CLIENT PAUSE made wait; false when the database was closed.
+    private func waitForEndOfPause() -> Bool {
+        while true {
+            let now = session.engine.clock.monotonicNanoseconds()
+            if session.expireWaiting(nowNanoseconds: now) { return true }
+            if lifecycle.isClosed.load(ordering: .acquiring) {
+                session.leave()
+                return false
+            }
+            // Who closes does not wake those who wait here.
+            let left = session.waitDeadlineNanoseconds.map { $0 > now ? $0 - now : 0 } ?? .max
+            signal.wait(nanosecondsMax: min(left, 100_000_000))
+        }
     }
 
     /// Sleeps until the blocking command has an outcome, which is the reply then.

@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import KedisShell
+import KedisUtilities
 
 #if canImport(Glibc)
 import Glibc
@@ -15,6 +16,11 @@ struct ClientCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "cli",
         abstract: "Open a shell on a server (Kedis or Redis), or execute one command there.",
+        discussion: """
+            Linked as redis-cli, kedis-cli or valkey-cli the program is this command, and takes the flags of redis-cli \
+            that are listed here.
+            """,
+        version: "redis-cli \(redisVersion) (kedis \(kedisVersion))",
         helpNames: .long
     )
 
@@ -27,8 +33,11 @@ struct ClientCommand: ParsableCommand {
     @Option(name: .customShort("s"), help: "The server's Unix socket, instead of host and port.")
     var socket: String?
 
+    @Option(name: .customShort("u"), help: "The server as redis://[user:password@]host[:port][/database].")
+    var uri: String?
+
     @Option(
-        name: .customShort("a"),
+        name: [.customShort("a"), .customLong("pass")],
         help: "The password. The environment variable KEDISCLI_AUTH or REDISCLI_AUTH keeps it out of the process list.")
     var password: String?
 
@@ -41,6 +50,27 @@ struct ClientCommand: ParsableCommand {
     @Flag(name: .customShort("3"), help: "Speak RESP3.")
     var usesRESP3 = false
 
+    @Flag(name: .customShort("2"), help: "Speak RESP2, as without a flag.")
+    var usesRESP2 = false
+
+    @Option(name: .customShort("r"), parsing: .unconditional, help: "Execute the command so many times; -1 for ever.")
+    var repetitionCount = 1
+
+    @Option(name: .customShort("i"), help: "Seconds between them, also with a fraction.")
+    var intervalSeconds = 0.0
+
+    @Flag(name: .customShort("x"), help: "Take the last argument of the command from standard input.")
+    var takesInput = false
+
+    @Flag(name: .customShort("e"), help: "Return an exit code when the command failed, which is always done.")
+    var returnsErrors = false
+
+    @Flag(name: .customShort("c"), help: "Follow redirections of a cluster; a single server sends none.")
+    var followsRedirections = false
+
+    @Flag(name: .customLong("no-auth-warning"), help: "Do not warn about passwords on the command line: nobody does.")
+    var isWithoutWarning = false
+
     @Flag(help: "Print replies as they are, also on a terminal.")
     var raw = false
 
@@ -51,16 +81,27 @@ struct ClientCommand: ParsableCommand {
     var command: [String] = []
 
     func validate() throws {
+        if command.first == "--version" || command.first == "-v" { throw CleanExit.message(Self.configuration.version) }
         _ = try commandLength(command, of: Self.self, helpNames: ["--help"])
         if database < 0 { throw ValidationError("The database must not be negative.") }
+        if uri != nil, socket != nil { throw ValidationError("A server has a URI or a socket.") }
+        if intervalSeconds < 0 { throw ValidationError("The interval must not be negative.") }
+        if let uri, ServerAddress(uri) == nil { throw ValidationError("'\(uri)' is no redis:// address.") }
+    }
+
+    private var options: WireClient.Options {
+        let address = uri.flatMap(ServerAddress.init) ?? ServerAddress(host: host, port: port)
+        var options = WireClient.Options(
+            endpoint: socket.map { .unix(path: $0) } ?? .tcp(host: address.host, port: address.port))
+        options.username = (user ?? address.user).map { Array($0.utf8) }
+        options.password = (secret ?? address.password).map { Array($0.utf8) }
+        options.database = address.database ?? database
+        options.usesRESP3 = usesRESP3
+        return options
     }
 
     func run() throws {
-        var options = WireClient.Options(endpoint: socket.map { .unix(path: $0) } ?? .tcp(host: host, port: port))
-        options.username = user.map { Array($0.utf8) }
-        options.password = secret.map { Array($0.utf8) }
-        options.database = database
-        options.usesRESP3 = usesRESP3
+        let options = options
         let client = WireClient(options: options)
         let length = try commandLength(command, of: Self.self)
         let isInteractive = length == 0 && isatty(0) == 1
@@ -73,13 +114,38 @@ struct ClientCommand: ParsableCommand {
             guard isInteractive else { throw ExitCode.failure }
         }
         var shellOptions = Shell.Options()
-        shellOptions.database = database
+        shellOptions.database = options.database
         shellOptions.format = raw ? .raw : formatted ? .formatted : .automatic
         let shell = Shell(
             backend: ShellBackend(client: client, wantsCatalog: isInteractive && client.isConnected),
             options: shellOptions
         )
-        throw ExitCode(length == 0 ? shell.runInteractive() : shell.runOnce(rawArguments(last: length)))
+        guard length > 0 else { throw ExitCode(shell.runInteractive()) }
+        throw ExitCode(runRepeatedly(shell, rawArguments(last: length)))
+    }
+
+    /// Executes the command as often as it is wanted; ends at the first one that fails.
+    private func runRepeatedly(_ shell: Shell, _ command: [[UInt8]]) -> Int32 {
+        let arguments = takesInput ? command + [readInput()] : command
+        var count = 0
+        while repetitionCount < 0 || count < max(1, repetitionCount) {
+            if count > 0, intervalSeconds > 0 { usleep(UInt32(min(intervalSeconds, 3600) * 1e6)) }
+            count += 1
+            let status = shell.runOnce(arguments)
+            if status != 0 { return status }
+        }
+        return 0
+    }
+
+    private func readInput() -> [UInt8] {
+        var bytes: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 64 << 10)
+        while true {
+            let count = chunk.withUnsafeMutableBytes { read(0, $0.baseAddress, $0.count) }
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { return bytes }
+            bytes += chunk[0..<count]
+        }
     }
 
     private var secret: String? {

@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import KedisServer
+import KedisUtilities
 
 struct ServerCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -19,10 +20,16 @@ struct ServerCommand: AsyncParsableCommand {
     @Argument(parsing: .captureForPassthrough, help: "A configuration file, then directives.")
     var arguments: [String] = []
 
+    /// In the form of redis-server's, which tools take apart.
+    private var versionLine: String {
+        "Redis server v=\(redisVersion) sha=00000000:0 malloc=libc bits=\(Int.bitWidth) build=0 kedis=\(kedisVersion)"
+    }
+
     mutating func run() async throws {
-        if let first = arguments.first, first == "--help" || first == "-h" {
-            print(Self.helpMessage())
-            return
+        switch arguments.first {
+        case "--help", "-h": return print(Self.helpMessage())
+        case "--version", "-v": return print(versionLine)
+        default: break
         }
         let code = await runServer(arguments)
         if code != 0 { throw ExitCode(code) }

@@ -52,13 +52,18 @@ package final class ReplacementFile {
     private let targetPath: String
     private var file: FileHandle
     private var isOpen = true
+    private let syncsWhileWriting: Bool
+    private var unsyncedByteCount = 0
+    private static let syncByteCount = 4 << 20
     /// Why ``write(_:)`` answered false.
     package private(set) var failure: SystemError?
 
     /// Creates `temp-<pid>-<number>.rdb`, or with another suffix, in the directory of `targetPath`.
     package init(
-        replacing targetPath: String, suffix: String = "rdb", isPrivate: Bool = false, fileSystem: FileSystem
+        replacing targetPath: String, suffix: String = "rdb", isPrivate: Bool = false, fileSystem: FileSystem,
+        syncsWhileWriting: Bool = false
     ) throws(SystemError) {
+        self.syncsWhileWriting = syncsWhileWriting
         self.fileSystem = fileSystem
         self.targetPath = targetPath
         file = try Self.create(beside: targetPath, suffix, isPrivate ? .createPrivate : .create, fileSystem)
@@ -88,6 +93,11 @@ package final class ReplacementFile {
         if failure != nil { return false }
         do {
             try fileSystem.writeAll(file, bytes)
+            unsyncedByteCount += bytes.count
+            if syncsWhileWriting, unsyncedByteCount >= Self.syncByteCount {
+                unsyncedByteCount = 0
+                try fileSystem.retrying { () throws(SystemError) in try fileSystem.synchronize(file) }
+            }
             return true
         } catch {
             failure = error

@@ -15,9 +15,15 @@ package struct SnapshotOptions: Sendable, Equatable {
     /// The code of function libraries that the loaded snapshot had: they are written back.
     package var functions: [[UInt8]]
 
-    package init(compress: Bool = true, checksum: Bool = true, functions: [[UInt8]] = []) {
+    /// The file goes to disk while it is written, instead of all at once at its end (`rdb-save-incremental-fsync`).
+    package var syncsWhileWriting: Bool
+
+    package init(
+        compress: Bool = true, checksum: Bool = true, functions: [[UInt8]] = [], syncsWhileWriting: Bool = true
+    ) {
         format = RDBOptions(compressesStrings: compress, hasChecksum: checksum)
         self.functions = functions
+        self.syncsWhileWriting = syncsWhileWriting
     }
 }
 
@@ -54,7 +60,8 @@ package func saveSnapshot(
 ) throws(SnapshotError) -> SnapshotSummary {
     let start = monotonicNanoseconds()
     do {
-        let file = try ReplacementFile(replacing: path, fileSystem: fileSystem)
+        let file = try ReplacementFile(
+            replacing: path, fileSystem: fileSystem, syncsWhileWriting: options.syncsWhileWriting)
         var summary = withAllStripes(of: store, held: held) {
             encodeSnapshot(of: store, options: options, nowMilliseconds: nowMilliseconds) { file.write($0) }
         }
@@ -76,7 +83,8 @@ package func saveSnapshotInBackground(
     let chunks = MemoryChunks()
     do {
         // First the file: when it cannot be made, no lock is taken for nothing.
-        let file = try ReplacementFile(replacing: path, fileSystem: fileSystem)
+        let file = try ReplacementFile(
+            replacing: path, fileSystem: fileSystem, syncsWhileWriting: options.syncsWhileWriting)
         var summary = withAllStripes(of: store, held: StripeSet()) {
             encodeSnapshot(of: store, options: options, nowMilliseconds: nowMilliseconds) { chunks.append($0) }
         }

@@ -116,14 +116,16 @@ package final class SnapshotKeeper: Sendable {
     }
 
     /// Starts a save on a thread of its own and returns nil, or why it did not start: `.busy` while another one runs,
-    /// `.failed` when the system has no thread. `completion` is called on that thread when the save is over, with what
+    /// `.failed` when the system has no thread. `preparation` is called on the new thread first, `completion`
+    /// on that thread when the save is over, with what
     /// became of it. The caller may hold stripes: the save waits for them.
     package func saveInBackground(
         _ request: SnapshotRequest, nowMilliseconds: Int64,
-        completion: @escaping @Sendable (SaveOutcome) -> Void = { _ in }
+        completion: @escaping @Sendable (SaveOutcome) -> Void = { _ in }, preparation: (@Sendable () -> Void)? = nil
     ) -> SaveOutcome? {
         guard begin(inBackground: true, nowMilliseconds: nowMilliseconds) else { return .busy }
         let isStarted = startThread { [self] in
+            preparation?()
             let outcome = attempt { () throws(SnapshotError) in
                 try saveSnapshotInBackground(
                     of: store, to: request.path, options: request.options, nowMilliseconds: nowMilliseconds,

@@ -21,6 +21,8 @@ package struct ArgumentBuffer: ~Copyable {
 
     deinit { deallocateBuffer(ranges) }
 
+    package var allocatedByteCount: Int { capacity * MemoryLayout<ArgumentRange>.stride + inlineBytes.capacity }
+
     /// Appends a range; false when memory is exhausted.
     @inline(__always)
     package mutating func append(_ range: ArgumentRange) -> Bool {

@@ -28,7 +28,7 @@ package enum ProtocolVersion: UInt8, Sendable {
 package struct ReplyWriter: ~Copyable {
     @usableFromInline package var version: ProtocolVersion
     @usableFromInline var base: UnsafeMutablePointer<UInt8>
-    @usableFromInline var capacity: Int
+    @usableFromInline package var capacity: Int
     /// The number of bytes written so far.
     @usableFromInline package private(set) var count: Int
 

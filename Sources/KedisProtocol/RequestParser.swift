@@ -90,6 +90,14 @@ package struct RequestParser: ~Copyable {
     /// True between requests: nothing of the next one was seen.
     package var isIdle: Bool { position == 0 }
 
+    /// Forgets what it has seen of an incomplete request: the next call is with other bytes.
+    package mutating func forget() {
+        missingArgumentCount = 0
+        bulkByteCount = nil
+        position = 0
+        argumentCount = 0
+    }
+
     /// Parses the request at the start of `input` and appends its arguments to `arguments`.
     ///
     /// When the outcome is `.incomplete`, call again with the same bytes and more behind them, and with the same

@@ -44,7 +44,7 @@ struct ConfigurationFile {
             throw ConfigurationFileError(description: "\(path): too many files include each other")
         }
         fileCount += 1
-        let bytes = try readFile(path)
+        let bytes = try readConfigurationFile(path)
         var number = 0
         for line in bytes.split(separator: 0x0A, omittingEmptySubsequences: false) {
             number += 1
@@ -111,28 +111,30 @@ struct ConfigurationFile {
         for path in paths { try load(path, depth: depth + 1) }
     }
 
-    private func readFile(_ path: String) throws(ConfigurationFileError) -> [UInt8] {
-        let descriptor = path == "-" ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw unreadable(path) }
-        defer { close(descriptor) }
-        var bytes: [UInt8] = []
-        var chunk = [UInt8](repeating: 0, count: 64 << 10)
-        while true {
-            let count = chunk.withUnsafeMutableBytes { read(descriptor, $0.baseAddress, $0.count) }
-            if count < 0, errno == EINTR { continue }
-            guard count >= 0 else { throw unreadable(path) }
-            if count == 0 { return bytes }
-            bytes.append(contentsOf: chunk[0..<count])
-            guard bytes.count <= Self.byteCountMax else {
-                throw ConfigurationFileError(description: "\(path): the file is too long for a configuration")
-            }
+}
+
+/// The bytes of a file, or of standard input for `-`.
+func readConfigurationFile(_ path: String) throws(ConfigurationFileError) -> [UInt8] {
+    let descriptor = path == "-" ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw unreadable(path) }
+    defer { close(descriptor) }
+    var bytes: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 64 << 10)
+    while true {
+        let count = chunk.withUnsafeMutableBytes { read(descriptor, $0.baseAddress, $0.count) }
+        if count < 0, errno == EINTR { continue }
+        guard count >= 0 else { throw unreadable(path) }
+        if count == 0 { return bytes }
+        bytes.append(contentsOf: chunk[0..<count])
+        guard bytes.count <= ConfigurationFile.byteCountMax else {
+            throw ConfigurationFileError(description: "\(path): the file is too long for a configuration")
         }
     }
+}
 
-    private func unreadable(_ path: String) -> ConfigurationFileError {
-        ConfigurationFileError(
-            description: "cannot read the configuration file \(path): \(String(cString: strerror(errno)))")
-    }
+private func unreadable(_ path: String) -> ConfigurationFileError {
+    ConfigurationFileError(
+        description: "cannot read the configuration file \(path): \(String(cString: strerror(errno)))")
 }
 
 /// Declares a user, whose name and rules may be any bytes; nil, or why not.

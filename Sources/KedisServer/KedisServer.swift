@@ -33,12 +33,16 @@ package final class KedisServer: Service {
 
     /// Makes a server that does nothing yet. `configuration` gets what was left to the surroundings: threads, absolute
     /// paths.
-    package init(configuration: Configuration, configurationPath: String = "", logger: Logger) throws(StartError) {
+    package init(
+        configuration: Configuration, configurationPath: String = "", logger: Logger,
+        process: ServerProcess = ServerProcess()
+    ) throws(StartError) {
         try settle(configuration)
         let seed = HashSeed(systemEntropy(), systemEntropy())
         let store = Store(databaseCount: configuration.integer("databases"), seed: seed)
         let state = ServerState(
-            configuration: configuration, configurationPath: configurationPath, store: store, logger: logger
+            configuration: configuration, configurationPath: configurationPath, store: store, logger: logger,
+            process: process
         )
         let engine = Engine(store: store, configuration: configuration, host: state.makeHost(), seed: systemEntropy())
         let context = ServerContext(engine: engine, logger: logger)
@@ -91,19 +95,31 @@ package final class KedisServer: Service {
     package func serve() async {
         await withGracefulShutdownHandler {
             for await reason in stopRequests {
-                if reason == .command { break }
+                guard let options = shutdownOptions(for: reason) else { break }
                 log(.warning, "Received a signal to shut down...")
                 // When the data is not safe the server stays up until SHUTDOWN; a second signal leaves at once.
-                if state.prepareToLeave(.asConfigured, isForced: false) == nil { break }
+                if state.prepareToLeave(options.mode, isForced: options.isForced) == nil { break }
             }
         } onGracefulShutdown: { [requestStop] in
-            requestStop.yield(.signal)
+            requestStop.yield(.termination)
         }
         await stop()
         log(.warning, "Kedis is now ready to exit, bye bye...")
     }
 
-    private enum StopReason { case signal, command }
+    private enum StopReason { case termination, interrupt, command }
+
+    /// A signal came: the server saves and leaves as `shutdown-on-sigterm` or `shutdown-on-sigint` says.
+    func leave(isInterrupt: Bool) { requestStop.yield(isInterrupt ? .interrupt : .termination) }
+
+    /// How a signal ends the server; nil for a command, which has said that already.
+    private func shutdownOptions(for reason: StopReason) -> (mode: ShutdownMode, isForced: Bool)? {
+        guard reason != .command else { return nil }
+        let directive = reason == .interrupt ? "shutdown-on-sigint" : "shutdown-on-sigterm"
+        let words = engine.configuration.text(directive).split(separator: " ")
+        let mode: ShutdownMode = words.contains("save") ? .save : words.contains("nosave") ? .noSave : .asConfigured
+        return (mode, words.contains("force"))
+    }
 
     // MARK: Start
 
@@ -112,6 +128,7 @@ package final class KedisServer: Service {
     /// - Parameter ephemeralPort: listens on a port that the system chooses, whatever `port` says.
     package func start(ephemeralPort: Bool = false) async throws(StartError) {
         do throws(StartError) {
+            state.begin()
             limitClients()
             try await openMetrics(ephemeralPort: ephemeralPort)
             try loadUsers()
@@ -124,11 +141,14 @@ package final class KedisServer: Service {
             context.rhythm.stop()
             running.withLock { $0.snapshotLock = nil }
             await metrics?.stop()
+            removeProcessFile()
             try? await group.shutdownGracefully()
             throw error
         }
         health.enter(.serving)
+        state.showTitle()
         log(.notice, "Ready to accept connections")
+        state.process.supervisor.noteReady()
     }
 
     private func limitClients() {
@@ -175,6 +195,7 @@ package final class KedisServer: Service {
             return log(.notice, "There is no snapshot at \(state.snapshotPath): starting empty")
         }
         state.functions.withLock { $0 = summary.functions }
+        state.loaded.withLock { $0 = (summary.keyCount, summary.expiredCount) }
         log(
             .notice,
             "Loaded \(summary.keyCount) keys (\(summary.expiredCount) had expired) from \(state.snapshotPath) "
@@ -229,6 +250,7 @@ package final class KedisServer: Service {
             return state
         }
         health.enter(.stopping)
+        if !running.listeners.isEmpty { state.process.supervisor.noteStopping() }
         for task in running.tasks { task.cancel() }
         context.rhythm.stop()
         for listener in running.listeners { try? await listener.close() }
@@ -236,9 +258,15 @@ package final class KedisServer: Service {
         let path = engine.configuration.text("unixsocket")
         if !path.isEmpty, !running.listeners.isEmpty { removeFile(path) }
         state.keeper.waitUntilIdle()
+        if !running.listeners.isEmpty { removeProcessFile() }
         running.snapshotLock?.release()
         await metrics?.stop()
         try? await group.shutdownGracefully()
+    }
+
+    private func removeProcessFile() {
+        let path = processFilePath(engine.configuration)
+        if !path.isEmpty { removeFile(path) }
     }
 
     private func log(_ level: KedisCommands.LogLevel, _ message: String) { state.log(level, message) }

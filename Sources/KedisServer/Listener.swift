@@ -107,21 +107,33 @@ struct Listener: Sendable {
             result = result.serverChannelOption(
                 .socket(SocketOptionLevel(IPPROTO_IPV6), SocketOptionName(IPV6_V6ONLY)), value: 1)
         }
-        let seconds = server.engine.configuration.integer("tcp-keepalive")
-        guard seconds > 0 else { return result }
-        let tcp = SocketOptionLevel(IPPROTO_TCP)
-        result = result.childChannelOption(.socketOption(.so_keepalive), value: 1)
         #if os(Linux)
-        // As Redis spreads it: the first probe after the interval, two more a third of it apart.
-        result = result.childChannelOption(
-            .socket(tcp, SocketOptionName(TCP_KEEPIDLE)), value: SocketOptionValue(seconds)
-        )
-        .childChannelOption(
-            .socket(tcp, SocketOptionName(TCP_KEEPINTVL)), value: SocketOptionValue(max(1, seconds / 3))
-        )
-        .childChannelOption(.socket(tcp, SocketOptionName(TCP_KEEPCNT)), value: 3)
+        let mark = server.engine.configuration.integer("socket-mark-id")
+        if mark > 0 {
+            result = result.serverChannelOption(
+                .socket(SocketOptionLevel(SOL_SOCKET), SocketOptionName(SO_MARK)), value: SocketOptionValue(mark))
+        }
         #endif
         return result
+    }
+
+    /// `tcp-keepalive` as it is now: it may change while the server runs. A connection without it works as well.
+    private func keepAlive(_ descriptor: Int32) {
+        let seconds = server.engine.configuration.keepAliveSeconds.load(ordering: .relaxed)
+        guard seconds > 0, descriptor >= 0 else { return }
+        set(SOL_SOCKET, SO_KEEPALIVE, 1, of: descriptor)
+        #if os(Linux)
+        // As Redis spreads it: the first probe after the interval, two more a third of it apart.
+        let interval = Int32(clamping: seconds)
+        set(Int32(IPPROTO_TCP), TCP_KEEPIDLE, interval, of: descriptor)
+        set(Int32(IPPROTO_TCP), TCP_KEEPINTVL, max(1, interval / 3), of: descriptor)
+        set(Int32(IPPROTO_TCP), TCP_KEEPCNT, 3, of: descriptor)
+        #endif
+    }
+
+    private func set(_ level: Int32, _ option: Int32, _ value: Int32, of descriptor: Int32) {
+        var value = value
+        _ = setsockopt(descriptor, level, option, &value, socklen_t(MemoryLayout<Int32>.size))
     }
 
     /// A channel keeps the buffer that it reads into. It begins small, so that 10,000 clients that wait or say little
@@ -151,7 +163,9 @@ struct Listener: Sendable {
         }
         statistics.connectionsReceived.wrappingAdd(1, ordering: .relaxed)
         return channel.eventLoop.makeCompletedFuture {
-            let handler = SessionHandler(server: server, loop: loop, endpoint: endpoint(of: channel))
+            let endpoint = endpoint(of: channel)
+            if !isUnixSocket { keepAlive(endpoint.descriptor) }
+            let handler = SessionHandler(server: server, loop: loop, endpoint: endpoint)
             try channel.pipeline.syncOperations.addHandler(handler)
         }
     }

@@ -1,5 +1,6 @@
-// The connections of one event loop, and the check that goes over them: a tenth of them ten times a second, of those
-// that have output waiting, or of all while `timeout` is set.
+// The connections of one event loop, and the check that goes over them, as often in a second as `hz` says: over those
+// that have output waiting, or over all while `timeout` or `maxmemory-clients` is set, each once a second. `dynamic-hz`
+// makes the checks more frequent rather than longer.
 //
 // Ownership: the server's, one for each loop. Threads: the loop's alone, `@unchecked Sendable` because it is made
 // elsewhere.
@@ -29,11 +30,16 @@ final class LoopClients: @unchecked Sendable {
     /// Those of them whose output waits, or did at their last check.
     private var watched: [SessionHandler] = []
     private var cursor = 0
-    private var task: RepeatedTask?
-    /// When the last check was done, or the first one was ordered.
+    private var task: Scheduled<Void>?
+    private var checksPerSecond = 10
+    /// When the last check was done, or the first one was ordered, and when stages were last sampled.
     private var checkedNanoseconds: UInt64 = 0
+    private var sampledNanoseconds: UInt64 = 0
 
-    static let checksPerSecond = 10
+    private static let checksPerSecondMax = 500
+    /// The most that one check goes over, when it may be repeated more often instead.
+    private static let checkedCountMax = 200
+    private static let samplePauseNanoseconds: UInt64 = 90_000_000
 
     init(loop: any EventLoop, number: Int, server: ServerContext, health: Health) {
         self.loop = loop
@@ -113,18 +119,39 @@ final class LoopClients: @unchecked Sendable {
     }
 
     func start() {
-        let interval = TimeAmount.milliseconds(Int64(1000 / Self.checksPerSecond))
         loop.execute { [self] in
-            checkedNanoseconds = monotonicNanoseconds()
             health.noteBeat(ofLoop: number)
-            task = loop.scheduleRepeatedTask(initialDelay: interval, delay: interval) { [weak self] _ in
-                guard let self else { return }
-                self.noteLateness()
-                self.checkSome()
-                self.stages.take()
-                self.checkedNanoseconds = monotonicNanoseconds()
+            scheduleCheck()
+        }
+    }
+
+    private func scheduleCheck() {
+        let configuration = server.engine.configuration
+        checksPerSecond = configuration.checksPerSecond.load(ordering: .relaxed)
+        if configuration.raisesChecksPerSecond.load(ordering: .relaxed) {
+            while checksPerSecond < Self.checksPerSecondMax, handlers.count / checksPerSecond > Self.checkedCountMax {
+                checksPerSecond = min(2 * checksPerSecond, Self.checksPerSecondMax)
             }
         }
+        checkedNanoseconds = monotonicNanoseconds()
+        task = loop.assumeIsolated().scheduleTask(in: .milliseconds(pauseMilliseconds)) { [weak self] in
+            guard let self else { return }
+            noteLateness()
+            checkSome()
+            sampleStages()
+            scheduleCheck()
+        }
+    }
+
+    /// The time between two checks.
+    private var pauseMilliseconds: Int64 { Int64(1000 / checksPerSecond) }
+
+    /// At most ten times a second, however often there are checks.
+    private func sampleStages() {
+        let now = monotonicNanoseconds()
+        guard now &- sampledNanoseconds >= Self.samplePauseNanoseconds else { return }
+        sampledNanoseconds = now
+        stages.take()
     }
 
     /// Ends the checks and closes all connections; what was flushed before is sent as far as the peers take it now.
@@ -142,7 +169,7 @@ final class LoopClients: @unchecked Sendable {
     private func noteLateness() {
         let now = monotonicNanoseconds()
         health.noteBeat(ofLoop: number)
-        let pause = UInt64(1_000_000_000 / Self.checksPerSecond)
+        let pause = UInt64(pauseMilliseconds) * 1_000_000
         guard now > checkedNanoseconds &+ pause else { return }
         server.engine.observability.latency.note(
             .eventLoop, nanoseconds: now - checkedNanoseconds - pause,
@@ -150,12 +177,15 @@ final class LoopClients: @unchecked Sendable {
     }
 
     private func checkSome() {
-        let isEverybody = server.engine.configuration.idleTimeoutSeconds.load(ordering: .relaxed) > 0
+        let configuration = server.engine.configuration
+        let isEverybody =
+            configuration.idleTimeoutSeconds.load(ordering: .relaxed) > 0
+            || configuration.clientMemoryByteCountMax.load(ordering: .relaxed) > 0
         let total = isEverybody ? handlers.count : watched.count
         guard total > 0 else { return }
         let now = Int64(truncatingIfNeeded: monotonicNanoseconds() / 1_000_000)
         let wall = server.engine.clock.wallMilliseconds
-        for _ in 0..<min(total, max(5, (total + Self.checksPerSecond - 1) / Self.checksPerSecond)) {
+        for _ in 0..<min(total, max(5, (total + checksPerSecond - 1) / checksPerSecond)) {
             // A check may close its connection, and another one takes the place.
             let count = isEverybody ? handlers.count : watched.count
             guard count > 0 else { return }

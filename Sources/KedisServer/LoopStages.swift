@@ -1,4 +1,4 @@
-// Which rounds of an event loop are in the sample of stages: some rounds after each check, ten times a second.
+// Which rounds of an event loop are in the sample of stages: some rounds after a check, ten times a second.
 //
 //      round   the loop wakes up ─▶ reads one connection after the other ─▶ tasks, of which one ends the round here
 //
@@ -21,7 +21,7 @@ final class LoopStages: @unchecked Sendable {
     /// The tick at which the round began that is sampled now; 0 when none is.
     private var startTicks: UInt64 = 0
 
-    /// Rounds of the sample after each check.
+    /// Rounds of the sample after a check.
     private static let roundsPerCheck = 8
 
     init(loop: any EventLoop, engine: Engine) {

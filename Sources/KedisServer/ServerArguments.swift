@@ -23,7 +23,7 @@ package func parseServerArguments(_ arguments: [String]) -> Result<ServerOptions
             rest = rest.dropFirst()
             var file = ConfigurationFile(configuration)
             try file.load(first)
-            path = absolutePath(first) ?? first
+            path = first == "-" ? "" : absolutePath(first) ?? first
         }
         try applyOptions(rest, to: configuration)
     } catch {

@@ -29,6 +29,7 @@ extension ServerState {
             log: { [self] level, message in log(level, message) },
             information: { [self] section in information(section) },
             applyConfiguration: { [self] names in apply(names) },
+            rewriteConfiguration: { [self] in rewriteConfiguration() },
             releaseMemory: releaseFreeMemory,
             digest: { sha256($0) },
             readAccessFile: { [self] path in
@@ -43,17 +44,33 @@ extension ServerState {
     /// The path of a file of the configuration: relative ones lie in the folder of `dir` as it was at the start.
     private func absolute(_ path: String) -> String { path.hasPrefix("/") ? path : "\(startFolder)/\(path)" }
 
-    /// Applies what CONFIG SET changed; nil, or why it cannot be.
-    private func apply(_ names: [String]) -> String? {
+    private func rewriteConfiguration() -> ConfigurationRewriteOutcome {
+        guard !configurationPath.isEmpty else { return .noFile }
+        guard let problem = rewriteConfigurationFile(configuration, path: configurationPath) else { return .written }
+        log(.warning, "CONFIG REWRITE failed: \(problem)")
+        return .failed(problem)
+    }
+
+    /// Applies what CONFIG SET changed; nil, or what cannot be.
+    private func apply(_ names: [String]) -> ConfigurationProblem? {
         if names.contains("stop-writes-on-bgsave-error") || names.contains("save") { refreshSaveFailure() }
         if names.contains("maxclients") {
             let wanted = configuration.integer("maxclients")
             let possible = clientCountLimit(wanting: wanted)
             if possible < wanted {
-                return
-                    "The operating system is not able to handle the specified number of clients, try with \(possible)"
+                return ConfigurationProblem(
+                    name: "maxclients",
+                    reason: """
+                        The operating system is not able to handle the specified number of clients, try with \(possible)
+                        """)
             }
         }
+        if let name = names.first(where: { $0.hasPrefix("oom-score-adj") }), let problem = setMemoryScore() {
+            log(.warning, "oom-score-adj is not applied: \(problem)")
+            return ConfigurationProblem(
+                name: name, reason: "Failed to apply new \(name) configuration, check server logs.")
+        }
+        if names.contains("proc-title-template") { showTitle() }
         return nil
     }
 
@@ -87,14 +104,26 @@ extension ServerState {
         return [
             ("os", operatingSystem()), ("arch_bits", "64"), ("monotonic_clock", "POSIX clock_gettime"),
             ("multiplexing_api", multiplexingName), ("run_id", runIdentifier), ("process_id", String(getpid())),
-            ("process_supervised", "no"),
+            ("process_supervised", process.supervisor.rawValue),
             ("tcp_port", String(port.load(ordering: .relaxed))), ("server_time_usec", String(wallClockMicroseconds())),
             ("uptime_in_seconds", String(uptime)), ("uptime_in_days", String(uptime / 86_400)),
-            ("hz", configuration.text("hz")), ("configured_hz", configuration.text("hz")),
-            ("executable", CommandLine.arguments.first ?? ""), ("config_file", configurationPath),
+            ("executable", executablePath() ?? CommandLine.arguments.first ?? ""), ("config_file", configurationPath),
             ("io_threads_active", configuration.integer("threads") > 1 ? "1" : "0"),
             ("io_threads", configuration.text("threads")),
-        ]
+        ] + listeners
+    }
+
+    /// `listener0:name=tcp,bind=127.0.0.1,port=6379`
+    private var listeners: [(field: String, value: String)] {
+        var values: [String] = []
+        let port = port.load(ordering: .relaxed)
+        if port > 0 {
+            let addresses = configuration.text("bind").split(separator: " ").map { "bind=\($0)" }
+            values.append((["name=tcp"] + addresses + ["port=\(port)"]).joined(separator: ","))
+        }
+        let path = configuration.text("unixsocket")
+        if !path.isEmpty { values.append("name=unix,bind=\(path)") }
+        return values.enumerated().map { (field: "listener\($0.offset)", value: $0.element) }
     }
 
     private var multiplexingName: String {

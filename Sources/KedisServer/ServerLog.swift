@@ -24,19 +24,29 @@ package struct ServerLogHandler: LogHandler {
     package var metadataProvider: Logger.MetadataProvider?
     /// Takes whole lines, their line feed included.
     private let sink: @Sendable (String) -> Void
+    private let system: SystemLog?
 
-    package init(sink: @escaping @Sendable (String) -> Void) { self.sink = sink }
+    package init(sink: @escaping @Sendable (String) -> Void) { self.init(sink: sink, system: nil) }
+
+    init(sink: @escaping @Sendable (String) -> Void, system: SystemLog?) {
+        self.sink = sink
+        self.system = system
+    }
 
     /// - Parameter path: a file to append to; standard output when empty.
-    package init(path: String) throws(StartError) {
+    init(path: String, system: SystemLog? = nil) throws(StartError) {
         let descriptor = path.isEmpty ? STDOUT_FILENO : open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0o644)
         if descriptor < 0 { throw StartError("cannot open the log file \(path): \(String(cString: strerror(errno)))") }
-        self.init { line in
-            var line = line
-            // A log that cannot be written has nobody to tell.
-            _ = line.withUTF8 { write(descriptor, $0.baseAddress, $0.count) }
-        }
+        self.init(
+            sink: { line in
+                var line = line
+                // A log that cannot be written has nobody to tell.
+                _ = line.withUTF8 { write(descriptor, $0.baseAddress, $0.count) }
+            }, system: system)
     }
+
+    /// Writes `text` as it is.
+    func writeRaw(_ text: String) { sink(text) }
 
     package subscript(metadataKey key: String) -> Logger.Metadata.Value? {
         get { metadata[key] }
@@ -48,6 +58,7 @@ package struct ServerLogHandler: LogHandler {
         let all = metadata.merging(event.metadata ?? [:]) { $1 }
         for (key, value) in all.sorted(by: { $0.key < $1.key }) { line += " \(key)=\(value)" }
         sink(line + "\n")
+        system?.write(event.level, event.message.description)
     }
 
     private func sign(_ level: Logger.Level) -> String {

@@ -1,6 +1,7 @@
 // `kedis server` as a process: log, signals, exit code.
 
 import KedisCommands
+import KedisUtilities
 import Logging
 import ServiceLifecycle
 import UnixSignals
@@ -18,10 +19,21 @@ import Darwin
 package func runServer(_ arguments: [String]) async -> Int32 {
     do {
         let options = try parseServerArguments(arguments).get()
-        let log = try ServerLogHandler(path: logPath(of: options.configuration))
+        let configuration = options.configuration
+        if mustDaemonize(configuration) {
+            if let problem = startInBackground() { throw StartError("cannot go into the background: \(problem)") }
+            return 0
+        }
+        if let problem = bindThread(toProcessors: configuration.text("server_cpulist")) {
+            throw StartError("cannot use the processors of server_cpulist: \(problem)")
+        }
+        let log = try ServerLogHandler(
+            path: logPath(of: configuration), system: SystemLog(configuration))
+        showBanner(configuration, in: log)
         let logger = Logger(label: "kedis") { _ in log }
         let server = try KedisServer(
-            configuration: options.configuration, configurationPath: options.configurationPath, logger: logger
+            configuration: configuration, configurationPath: options.configurationPath, logger: logger,
+            process: ServerProcess(configuration)
         )
         // The group's own messages are of no interest to who runs a server.
         var quiet = logger
@@ -33,10 +45,12 @@ package func runServer(_ arguments: [String]) async -> Int32 {
                         service: server, successTerminationBehavior: .gracefullyShutdownGroup,
                         failureTerminationBehavior: .cancelGroup, serviceName: "kedis")
                 ],
-                gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet
+                gracefulShutdownSignals: [], logger: quiet
             )
         )
-        let watcher = Task { await leaveAtSecondSignal(logger) }
+        // Trapped before anybody can know that the server is there.
+        let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
+        let watcher = Task { await follow(signals, server, logger) }
         defer { watcher.cancel() }
         try await group.run()
         return 0
@@ -46,13 +60,33 @@ package func runServer(_ arguments: [String]) async -> Int32 {
     }
 }
 
-/// Who asks twice wants out, whatever is not saved. A SIGTERM that follows another within a second is the same wish:
-/// `timeout` and process managers send it to a process and then to its group.
-private func leaveAtSecondSignal(_ logger: Logger) async {
+/// Says who starts: a line that tells the process's number, and a picture on terminals and where it is wanted.
+private func showBanner(_ configuration: Configuration, in log: ServerLogHandler) {
+    let isTerminal = isatty(STDOUT_FILENO) == 1 && configuration.text("logfile").isEmpty
+    if configuration.boolean("always-show-logo") || (isTerminal && !configuration.boolean("syslog-enabled")) {
+        log.writeRaw(
+            """
+
+                 █  ▄▀    Kedis \(kedisVersion), to clients a Redis \(redisVersion), \(Int.bitWidth) bit
+                 █▄▀      Running in standalone mode
+                 █ ▀▄     Port: \(configuration.text("port"))
+                 █   ▀    PID: \(getpid())
+
+
+            """)
+    }
+    let text = "Kedis \(kedisVersion) (Redis \(redisVersion)) is starting, PID: \(getpid())"
+    Logger(label: "kedis") { _ in log }.log(.notice, text, under: configuration)
+}
+
+/// Passes signals on. Who asks twice wants out, whatever is not saved. A SIGTERM that follows another within a second
+/// is the same wish: `timeout` and process managers send it to a process and then to its group.
+private func follow(_ signals: UnixSignalsSequence, _ server: KedisServer, _ logger: Logger) async {
     var first: ContinuousClock.Instant?
-    for await received in await UnixSignalsSequence(trapping: .sigterm, .sigint) {
+    for await received in signals {
         guard let earlier = first else {
             first = .now
+            server.leave(isInterrupt: received == .sigint)
             continue
         }
         if received == .sigterm, ContinuousClock.now - earlier < .seconds(1) { continue }

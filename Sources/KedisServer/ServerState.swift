@@ -23,6 +23,8 @@ final class ServerState: Sendable {
     let metricsPort = Atomic<Int>(0)
     /// Function libraries that the snapshot had: they go into the next one as they are.
     let functions = Locked<[[UInt8]]>([])
+    /// Keys of the snapshot at the start, and those of it that had expired.
+    let loaded = Locked((keyCount: 0, expiredCount: 0))
     private let hooks = Locked(Hooks())
 
     /// What is only known when the engine exists.
@@ -38,7 +40,14 @@ final class ServerState: Sendable {
     /// `dir` as it was at the start.
     let startFolder: String
 
-    init(configuration: Configuration, configurationPath: String, store: Store, logger: Logger) {
+    let process: ServerProcess
+    /// `oom_score_adj` of the process at the start.
+    private let initialMemoryScore = currentMemoryScore()
+
+    init(
+        configuration: Configuration, configurationPath: String, store: Store, logger: Logger, process: ServerProcess
+    ) {
+        self.process = process
         self.configurationPath = configurationPath
         self.configuration = configuration
         startFolder = configuration.text("dir")
@@ -57,6 +66,28 @@ final class ServerState: Sendable {
         logger.log(level, message, under: configuration)
     }
 
+    // MARK: The process
+
+    /// Tells the system what the configuration says of the process.
+    func begin() {
+        if configuration.isGiven("oom-score-adj"), let problem = setMemoryScore() {
+            log(.warning, "oom-score-adj is not applied: \(problem)")
+        }
+        let path = processFilePath(configuration)
+        if !path.isEmpty, let problem = writeProcessFile(path) {
+            log(.warning, "The file \(path) of the process's number cannot be written: \(problem)")
+        }
+    }
+
+    /// Nil, or the system's words.
+    func setMemoryScore() -> String? { applyMemoryScore(configuration, initial: initialMemoryScore) }
+
+    func showTitle() {
+        guard let title = process.title else { return }
+        title.set(
+            processTitle(configuration, configurationPath: configurationPath, port: port.load(ordering: .relaxed)))
+    }
+
     var snapshotPath: String {
         let folder = configuration.text("dir")
         return (folder.hasSuffix("/") ? folder : folder + "/") + configuration.text("dbfilename")
@@ -65,7 +96,7 @@ final class ServerState: Sendable {
     private var request: SnapshotRequest {
         let options = SnapshotOptions(
             compress: configuration.boolean("rdbcompression"), checksum: configuration.boolean("rdbchecksum"),
-            functions: functions.withLock { $0 }
+            functions: functions.withLock { $0 }, syncsWhileWriting: configuration.boolean("rdb-save-incremental-fsync")
         )
         return SnapshotRequest(path: snapshotPath, options: options)
     }
@@ -81,15 +112,22 @@ final class ServerState: Sendable {
     }
 
     func saveInBackground() -> BackgroundSaveStart {
-        let problem = keeper.saveInBackground(request, nowMilliseconds: wallClockMilliseconds()) { [self] outcome in
-            _ = note(outcome, isInBackground: true)
-        }
+        let problem = keeper.saveInBackground(
+            request, nowMilliseconds: wallClockMilliseconds(),
+            completion: { [self] outcome in _ = note(outcome, isInBackground: true) },
+            preparation: { [self] in bindSavingThread() })
         switch problem {
         case .failed(let error): return .failed(error.description)
         case .some: return .busy
         case nil:
             log(.notice, "Background saving started")
             return .started
+        }
+    }
+
+    private func bindSavingThread() {
+        if let problem = bindThread(toProcessors: configuration.text("bgsave_cpulist")) {
+            log(.warning, "cannot use the processors of bgsave_cpulist: \(problem)")
         }
     }
 
@@ -181,6 +219,7 @@ final class ServerState: Sendable {
         if let start = status.currentSaveStartMilliseconds {
             result.currentSaveDurationSeconds = max(0, (wallClockMilliseconds() - start) / 1000)
         }
+        (result.loadedKeyCount, result.loadedExpiredCount) = loaded.withLock { $0 }
         result.saveCount = UInt64(clamping: status.saveCount)
         result.changesAtLastSave = status.changesAtLastSave
         return result

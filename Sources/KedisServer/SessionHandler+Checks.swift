@@ -29,7 +29,7 @@ extension SessionHandler {
     /// Nothing waits, and nothing that is measured over time goes on.
     var isUnwatched: Bool {
         waitingByteCount == 0 && watch.overSoftLimitSince == nil && watch.stalledSince == nil
-            && record.pendingOutputByteCount.load(ordering: .relaxed) == 0
+            && record.memory.output.load(ordering: .relaxed) == 0
     }
 
     private var isSubscriber: Bool { session.pointee.client.pointee.isSubscriber }
@@ -37,7 +37,8 @@ extension SessionHandler {
     func check(nowMilliseconds: Int64, wallMilliseconds: Int64) {
         guard let context, context.channel.isActive else { return }
         let waiting = exactWaitingByteCount(context)
-        record.pendingOutputByteCount.store(waiting, ordering: .relaxed)
+        record.memory.output.store(waiting, ordering: .relaxed)
+        session.pointee.noteMemorySlowly()
         if waiting > 0 || watch.overSoftLimitSince != nil || watch.stalledSince != nil {
             checkHardLimit(context)
             checkSoftLimit(context, waiting, nowMilliseconds)

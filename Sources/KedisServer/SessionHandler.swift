@@ -197,8 +197,10 @@ final class SessionHandler: ChannelInboundHandler {
         let promise = context.eventLoop.makePromise(of: Void.self)
         promise.futureResult.assumeIsolated().whenSuccess { [weak self] in self?.wasSent(byteCount) }
         var position = start
+        // A buffer of the channel cannot refuse: long replies go to it in pieces that are small beside the headroom,
+        // and each is freed when it was sent.
         while position < output.count {
-            let end = min(position + Self.pieceByteCount, output.count)
+            let end = min(position + ClientMemory.outputPieceByteCount, output.count)
             guard mayAllocate(byteCount: end - position) else {
                 promise.fail(ChannelError.ioOnClosedChannel)
                 return dropForMemory(context)
@@ -210,10 +212,6 @@ final class SessionHandler: ChannelInboundHandler {
         context.flush()
         checkHardLimit(context)
     }
-
-    /// A buffer of the channel cannot refuse: long replies go to it in pieces that are small beside the headroom, and
-    /// each is freed when it was sent.
-    private static let pieceByteCount = 1 << 20
 
     private func wasSent(_ byteCount: Int) {
         waitingByteCount -= byteCount

@@ -3,8 +3,8 @@
 // anything and nothing is due soon, it looks ten times a second only; the next request ends that.
 //
 // Expiry and eviction go on, slice by slice, until they are done: memory is short or promised. Maintenance (giving back
-// memory, defragmentation, shrinking tables) takes at most a quarter of the loop's time, and looks for work less often
-// when there was none.
+// memory, defragmentation, shrinking tables) takes at most the part of the loop's time that
+// `active-defrag-cycle-max` gives it, and looks for work less often when there was none.
 
 import KedisCommands
 import KedisStore
@@ -49,8 +49,7 @@ final class Ticks: Sendable {
     /// Keys of a stripe that one slice of expiry removes.
     private static let sliceKeyCount = 16
     private static let sliceNanoseconds: UInt64 = 500_000
-    /// A quarter of the time between two ticks.
-    private static let maintenanceNanosecondsMax = UInt64(periodMilliseconds) * 1_000_000 / 4
+    private static let periodNanoseconds = UInt64(periodMilliseconds) * 1_000_000
     /// Without work, maintenance looks for it every this many ticks, as the peak of used memory is looked at.
     private static let idleTickCount: UInt64 = 5
 
@@ -63,24 +62,23 @@ final class Ticks: Sendable {
             engine.observability.throughput.note(
                 engine.statistics, nowNanoseconds: engine.clock.monotonicNanoseconds())
         }
+        engine.pause.endWhenDue(nowNanoseconds: engine.clock.monotonicNanoseconds())
         turns.now {
             expiry.start(on: turns) { [self] in expire() }
             eviction.start(on: turns) { [self] in engine.evictInBackground(nanosecondsMax: Self.sliceNanoseconds) }
             guard isTurn || engine.memory.isMaintaining.load(ordering: .relaxed) else { return }
-            maintenanceNanosecondsLeft.store(Self.maintenanceNanosecondsMax, ordering: .relaxed)
+            let percentage = engine.configuration.maintenancePercentage.load(ordering: .relaxed)
+            maintenanceNanosecondsLeft.store(UInt64(percentage) * Self.periodNanoseconds / 100, ordering: .relaxed)
             maintenance.start(on: turns) { [self] in maintain() }
         }
     }
 
     /// Removes what is due, as far as a slice of time goes; true when more is due.
     private func expire() -> Bool {
-        guard engine.isActiveExpiryEnabled.load(ordering: .relaxed) else { return false }
         let start = monotonicNanoseconds()
         var hasMore = true
         repeat {
-            let removed = engine.store.expireDue(
-                nowMilliseconds: engine.clock.wallMilliseconds, limit: Self.sliceKeyCount)
-            hasMore = removed >= Self.sliceKeyCount
+            hasMore = engine.expireDue(limit: Self.sliceKeyCount) >= Self.sliceKeyCount
         } while hasMore && monotonicNanoseconds() &- start < Self.sliceNanoseconds
         engine.observability.latency.note(
             .expireCycle, nanoseconds: monotonicNanoseconds() &- start, wallMilliseconds: engine.clock.wallMilliseconds)

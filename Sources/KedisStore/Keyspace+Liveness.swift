@@ -45,6 +45,9 @@ extension Keyspace {
         _ place: Place, hash: UInt64, in table: UnsafeMutablePointer<Table>, of stripe: UnsafeMutablePointer<Stripe>
     ) -> Bool {
         guard place.cell.earliestMemberDeadline <= nowMilliseconds else { return true }
+        if keepsDueKeys, place.cell.header.type != .sortedSet {
+            return place.cell.collection?.hasLiveMember(nowMilliseconds) ?? true
+        }
         let limit = place.cell.header.type == .sortedSet ? .max : Keyspace.metMemberCountMax
         return expireMembers(at: place, hash: hash, in: table, of: stripe, limit: limit).isThere
     }
@@ -84,6 +87,7 @@ extension Keyspace {
     func expireSlowly(
         _ place: Place, hash: UInt64, in table: UnsafeMutablePointer<Table>, of stripe: UnsafeMutablePointer<Stripe>
     ) {
+        guard !keepsDueKeys else { return }
         store.note(.expired, databaseIndex, place.cell.key)
         table.pointee.remove(place, hash: hash, to: shared.pointee.reclaimer)
         stripe.pointee.statistics.expired &+= 1

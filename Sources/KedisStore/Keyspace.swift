@@ -15,6 +15,8 @@ package struct Keyspace {
     package let held: StripeSet
     /// Reads leave the access clock alone (CLIENT NO-TOUCH).
     package var leavesAccessClock = false
+    /// What is due is nobody's to see, but stays where it is: for commands that only read, while clients are paused.
+    package var keepsDueKeys = false
     /// Neither misses nor new keys are reported to observers.
     package var isQuiet = false
 
@@ -29,6 +31,7 @@ package struct Keyspace {
     package func selecting(_ databaseIndex: Int) -> Keyspace {
         var other = handle.keyspace(databaseIndex, nowMilliseconds: nowMilliseconds, held: held)
         other.leavesAccessClock = leavesAccessClock
+        other.keepsDueKeys = keepsDueKeys
         other.isQuiet = isQuiet
         return other
     }

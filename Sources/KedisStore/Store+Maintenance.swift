@@ -21,12 +21,14 @@ extension Store {
     package func maintain(nowMilliseconds: Int64) -> Bool {
         if shared.pointee.reclaimer.pendingCount > 0, reclaimSome() { return true }
         let first = shared.pointee.nextStripe.load(ordering: .relaxed)
+        let isDefragmenting = shared.pointee.isDefragmenting.load(ordering: .relaxed)
         for offset in 0..<Store.stripeCount {
             let index = (first + offset) & (Store.stripeCount - 1)
             var hasWorked = false
             var fullHalf: UnsafeMutableRawPointer?
             withStripe(index, held: StripeSet()) {
-                hasWorked = $0.pointee.maintain(nowMilliseconds: nowMilliseconds, to: shared.pointee.reclaimer)
+                hasWorked = $0.pointee.maintain(
+                    nowMilliseconds: nowMilliseconds, isDefragmenting: isDefragmenting, to: shared.pointee.reclaimer)
                 if !hasWorked { fullHalf = $0.pointee.arena?.pointee.takeFullHalf() }
             }
             if let fullHalf {
@@ -46,6 +48,9 @@ extension Store {
         }
         return shared.pointee.source.pointee.trimPages(limit: 64, keeping: Store.sparePageCount)
     }
+
+    /// Whether ``maintain(nowMilliseconds:)`` moves cells together; a walk that has begun is ended.
+    package func setDefragmenting(_ isOn: Bool) { shared.pointee.isDefragmenting.store(isOn, ordering: .relaxed) }
 
     /// Free pages that are kept for the next splits.
     private static let sparePageCount = 16
@@ -122,11 +127,13 @@ extension Store {
 
 extension Stripe {
     /// One slice of work on this stripe; false when there is none.
-    mutating func maintain(nowMilliseconds: Int64, to reclaimer: borrowing Reclaimer) -> Bool {
+    mutating func maintain(
+        nowMilliseconds: Int64, isDefragmenting: Bool, to reclaimer: borrowing Reclaimer
+    ) -> Bool {
         guard let arena else { return false }
         if evacuateSome(arena) || shrinkSome(nowMilliseconds) { return true }
         if arena.pointee.discardSpareSlab() { return true }
-        return planEvacuation(arena)
+        return isDefragmenting && planEvacuation(arena)
     }
 
     private mutating func shrinkSome(_ nowMilliseconds: Int64) -> Bool {

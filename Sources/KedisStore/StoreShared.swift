@@ -13,6 +13,8 @@ struct StoreShared: ~Copyable {
     private let reports = Atomic<UInt8>(0)
     /// Held by the one thread that frees what waits.
     let isReclaiming = Atomic<Bool>(false)
+    /// Cells are moved together in the background.
+    let isDefragmenting = Atomic<Bool>(true)
     /// The stripe at which the next slice of maintenance begins.
     let nextStripe = Atomic<Int>(0)
 

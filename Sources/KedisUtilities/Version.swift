@@ -4,4 +4,4 @@
 package let kedisVersion: StaticString = "0.1.0"
 
 /// The version of Redis that clients are told: commands, replies and errors are those of this one.
-package let redisVersion: StaticString = "7.0.15"
+package let redisVersion: StaticString = "7.2.4"

@@ -11,24 +11,56 @@ enum ConfigurationPage {
 
             `kedis server [FILE] [--directive value …]` reads a file in the form of `redis.conf`, then the options over it. Names are
             case-insensitive; sizes take units (`64mb`); `include` takes a path or a pattern. What is unknown or wrong is an error before
-            anything is loaded. `CONFIG GET` shows the values that hold, `CONFIG SET` changes those that may change at run time;
-            no command writes the file. Protected directives change only where `enable-protected-configs` lets them.
+            anything is loaded. `CONFIG GET` shows the values that hold, `CONFIG SET` changes those that may change at run time,
+            all that it is given or none, and `CONFIG REWRITE` writes what holds into the file, whose comments and order stay. Protected directives change only where `enable-protected-configs` lets them.
 
             | directive | value | default | changes | |
             |---|---|---|---|---|
 
             """
         for spec in specs {
-            let names = ([spec.name] + spec.otherNames).map { "`\($0)`" }.joined(separator: ", also ")
+            guard case .full = spec.effect else { continue }
             let standard = spec.defaultValue.isEmpty ? "empty" : "`\(spec.defaultValue)`"
-            text += "| \(names) | \(value(spec.kind)) | \(standard) | \(change(spec.mutability)) | \(spec.summary) |\n"
+            text += "| \(names(of: spec)) | \(value(spec.kind)) | \(standard) | \(change(spec.mutability)) | \(spec.summary) |\n"
         }
-        text += limitOfMemory
-        text += "\n## Not there yet\n\nDirectives of Redis that many files have, and what to do instead: leave the line out.\n\n"
-        text += "| directive | |\n|---|---|\n"
-        for (names, meaning) in missing {
-            text += "| \(names.map { "`\($0)`" }.joined(separator: ", ")) | \(meaning) |\n"
+        return text + withoutEffect(specs) + fixed(specs) + limitOfMemory
+    }
+
+    private static func names(of spec: DirectiveSpec) -> String {
+        ([spec.name] + spec.otherNames).map { "`\($0)`" }.joined(separator: ", also ")
+    }
+
+    /// What is accepted and does nothing: why.
+    private static func withoutEffect(_ specs: [DirectiveSpec]) -> String {
+        var text = "\n## Without effect\n\nAccepted, because files and tools set them; nothing here needs them.\n\n"
+        text += "| directive | default | why |\n|---|---|---|\n"
+        for spec in specs {
+            guard case .nothing(let reason) = spec.effect else { continue }
+            text += "| \(names(of: spec)) | `\(spec.defaultValue)` | \(reason) |\n"
         }
+        return text
+    }
+
+    /// What has one value, because what it is about is missing: by what is missing.
+    private static func fixed(_ specs: [DirectiveSpec]) -> String {
+        var text = """
+
+            ## Not there yet
+
+            Directives of Redis about what Kedis does not have. Their defaults are accepted, every other value is refused with the reason.
+
+            | what is missing | directives |
+            |---|---|
+
+            """
+        var reasons: [String] = []
+        var directives: [String: [String]] = [:]
+        for spec in specs {
+            guard case .only(_, let reason) = spec.effect else { continue }
+            if directives[reason] == nil { reasons.append(reason) }
+            directives[reason, default: []].append(names(of: spec))
+        }
+        for reason in reasons { text += "| \(reason) | \((directives[reason] ?? []).joined(separator: ", ")) |\n" }
         return text
     }
 
@@ -45,25 +77,11 @@ enum ConfigurationPage {
 
         """
 
-    /// What Redis has and Kedis refuses, by subject.
-    static let missing: [(names: [String], meaning: String)] = [
-        (["appendonly yes", "appendfsync"], "There is no journal: what was changed since the last snapshot dies with the process."),
-        (["replicaof", "repl-backlog-size"], "There is no replication."),
-        (["cluster-enabled"], "There is no cluster."),
-        (["tls-port", "tls-cert-file"], "There is no TLS: put a proxy in front."),
-        (["loadmodule"], "There are no modules."),
-        (["pidfile", "supervised", "syslog-enabled"], "Kedis stays in the foreground and logs to standard output or `logfile`."),
-        (["maxmemory-clients"], "Each client's buffers have limits: `client-query-buffer-limit` and `client-output-buffer-limit`."),
-        (
-            ["activerehashing", "active-defrag-cycle-max", "jemalloc-bg-thread"],
-            "Tables and memory are tended in the background, without settings."
-        ),
-    ]
-
     private static func value(_ kind: DirectiveKind) -> String {
         switch kind {
         case .boolean: "yes or no"
         case .integer(let range): "number, \(bounds(range))"
+        case .clampedInteger(let range): "number, kept within \(bounds(range))"
         case .octal(let range):
             "octal number, \(String(range.lowerBound, radix: 8)) to \(String(range.upperBound, radix: 8))"
         case .memory(let range): "bytes, \(bounds(range))"
@@ -75,6 +93,11 @@ enum ConfigurationPage {
         case .percentiles: "percentages"
         case .outputLimits: "groups of class, hard limit, soft limit, seconds"
         case .keyspaceEvents: "letters"
+        case .memoryOrPercentage: "bytes, or a percentage"
+        case .integers(let count, let range): "\(count) numbers, \(bounds(range))"
+        case .processors: "processors such as `0-3,8`"
+        case .titleTemplate: "text with variables"
+        case .flags(let names): "words of \(names.joined(separator: ", "))"
         }
     }
 
@@ -87,6 +110,7 @@ enum ConfigurationPage {
         case .atRunTime: "at run time"
         case .atStart: "at the start only"
         case .protected: "at run time, protected"
+        case .inFiles: "in files only"
         }
     }
 }

@@ -94,7 +94,8 @@ struct ConfigurationTests {
         "Errors name file, line and reason",
         arguments: [
             ("\nprot 1", "test.conf:2: 'prot 1' unknown directive 'prot', did you mean 'port'?"),
-            ("loadmodule a", "test.conf:1: 'loadmodule a' unknown directive 'loadmodule'"),
+            ("frobnicate 1gb", "test.conf:1: 'frobnicate 1gb' unknown directive 'frobnicate'"),
+            ("loadmodule a", "test.conf:1: 'loadmodule a' there are no modules: only '' is accepted"),
             ("rename-command nothing a", "test.conf:1: 'rename-command nothing a' No such command in rename-command"),
             ("rename-command GET set", "test.conf:1: 'rename-command GET set' Target command name already exists"),
             ("rename-command GET", "test.conf:1: 'rename-command GET' wrong number of arguments"),
@@ -109,7 +110,7 @@ struct ConfigurationTests {
             ("port \"1", "test.conf:1: 'port \"1' Unbalanced quotes in configuration line"),
             ("rdbcompression maybe", "test.conf:1: 'rdbcompression maybe' argument must be 'yes' or 'no'"),
             ("save 1", "test.conf:1: 'save 1' Invalid save parameters"),
-            ("appendonly yes", "test.conf:1: 'appendonly yes' the append-only file is not available yet: only 'no' is"),
+            ("appendonly yes", "test.conf:1: 'appendonly yes' there is no append-only file: only 'no' is accepted"),
         ])
     func errors(text: String, error: String) {
         #expect(parse(text).1 == error)
@@ -146,7 +147,7 @@ struct ConfigurationTests {
         #expect(parse(nil, ["--prot", "1"]).1 == "unknown directive 'prot', did you mean 'port'?")
         #expect(parse(nil, ["--port"]).1 == "--port needs a value")
         #expect(parse(nil, ["--port", "x"]).1 == "--port: argument couldn't be parsed into an integer")
-        #expect(parse(nil, ["--loadmodule"]).1 == "unknown directive 'loadmodule'")
+        #expect(parse(nil, ["--frobnicate"]).1 == "unknown directive 'frobnicate'")
         #expect(parse(nil, ["--requirepass", "a b"]).0?.text("requirepass") == "a b")
         #expect(parse(nil, ["--rename-command", "GET", "hidden"]).0?.renames.map(\.newName) == ["hidden"])
     }
@@ -178,7 +179,7 @@ struct ConfigurationTests {
         #expect(error([("timeout", "5"), ("TIMEOUT", "6")]) == failed + "'TIMEOUT') - duplicate parameter")
         #expect(
             error([("loglevel", "x")]) == failed
-                + "'loglevel') - argument(s) must be one of the following: debug, verbose, notice, warning")
+                + "'loglevel') - argument(s) must be one of the following: debug, verbose, notice, warning, nothing")
         #expect(
             error([("proto-max-bulk-len", "1")]) == failed
                 + "'proto-max-bulk-len') - argument must be between 1048576 and 9223372036854775807 inclusive")
@@ -191,7 +192,9 @@ struct ConfigurationTests {
     func refusedByHost() {
         let configuration = Configuration()
         #expect(throws: ConfigurationError.refused(name: "maxclients", reason: "no")) {
-            try configuration.set([("maxclients", "5")]) { _ in "no" }
+            try configuration.set([("maxclients", "5")]) { _ in
+                ConfigurationProblem(name: "maxclients", reason: "no")
+            }
         }
         #expect(configuration.integer("maxclients") == 10_000)
     }

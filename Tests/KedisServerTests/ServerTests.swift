@@ -12,7 +12,7 @@ import Testing
 ///
 /// Blocks its thread: other tests may keep all threads of the pool, and a task that sleeps there wakes up when they let
 /// it.
-private func eventually(milliseconds: Int = 30_000, _ condition: () -> Bool) -> Bool {
+func eventually(milliseconds: Int = 30_000, _ condition: () -> Bool) -> Bool {
     for _ in 0..<(milliseconds / 10) {
         if condition() { return true }
         TestFiles.sleep(milliseconds: 10)
@@ -102,7 +102,7 @@ struct ServerTests {
             let isDropped = eventually {
                 #expect(other.ask("PING\r\n", "+PONG\r\n"))
                 for record in server.server.engine.clients.all {
-                    most = max(most, record.pendingOutputByteCount.load(ordering: .relaxed))
+                    most = max(most, record.memory.output.load(ordering: .relaxed))
                 }
                 return server.server.engine.clients.count == 1
             }

@@ -99,7 +99,7 @@ package final class OracleServer {
 }
 
 /// Starts a child process with this one's environment; its output goes where this one's goes.
-func spawnProcess(_ arguments: [String]) throws -> pid_t {
+package func spawnProcess(_ arguments: [String]) throws -> Int32 {
     var pointers: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) }
     defer { for pointer in pointers { free(pointer) } }
     pointers.append(nil)

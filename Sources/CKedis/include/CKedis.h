@@ -26,6 +26,7 @@
 #include "CKedisMemory.h"
 #include "CKedisRegisters.h"
 #include "CKedisTags.h"
+#include "CKedisThread.h"
 #include "CKedisTrim.h"
 
 // The usable bytes of a block from malloc. The platform's C module leaves this header out.

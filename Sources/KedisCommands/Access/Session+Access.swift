@@ -134,7 +134,7 @@ extension Session {
         call(of: entry, list).noteDenial(denial, .transaction, of: entry, list)
         let mark = output.count
         output.commandError(denial.errorInTransaction)
-        engine.commandStatistics.noteRejection(entry.pointee.identifier)
+        counters.noteRejection(entry.pointee.identifier)
         countErrorSlowly(at: mark)
         return true
     }

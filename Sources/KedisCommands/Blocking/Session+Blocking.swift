@@ -11,14 +11,15 @@ import KedisUtilities
 import Synchronization
 
 extension Session {
-    /// The client waits in a blocking command.
-    package var isBlocked: Bool { waiter != nil }
+    /// The client waits in a blocking command, or for the end of a pause.
+    package var isBlocked: Bool { waiter != nil || isPostponed }
 
     /// There is input that was not executed yet.
     package var hasPendingInput: Bool { !pending.isEmpty }
 
     /// Until when it waits, on the engine's monotonic clock; nil when it does not, or for ever.
     package var waitDeadlineNanoseconds: UInt64? {
+        if isPostponed { return engine.pause.endNanoseconds }
         guard let waiter, waiter.deadlineNanoseconds != .max else { return nil }
         return waiter.deadlineNanoseconds
     }
@@ -92,6 +93,11 @@ extension Session {
 
     /// Answers the client when it was served or its wait was ended; false while it waits.
     package mutating func finishWaiting() -> Bool {
+        if isPostponed {
+            // Who has woken it knows why; when it must wait again, it finds out by itself.
+            endPostponement()
+            return true
+        }
         guard let waiter, let outcome = waiter.currentOutcome() else { return false }
         self.waiter = nil
         client.pointee.record.waiter.withLock { $0 = nil }
@@ -104,7 +110,7 @@ extension Session {
             takeReply(of: waiter)
         case .timedOut:
             engine.forget(waiter)
-            output.nullArray()
+            output.timedOut(waiter.denied)
         case .refused(let error):
             engine.forget(waiter)
             output.commandError(error)
@@ -134,6 +140,10 @@ extension Session {
 
     /// Answers the client when its time is up, or it was served; false while it waits.
     package mutating func expireWaiting(nowNanoseconds: UInt64) -> Bool {
+        if isPostponed {
+            engine.pause.endWhenDue(nowNanoseconds: nowNanoseconds)
+            return !engine.pause.isActive(nowNanoseconds: nowNanoseconds) && finishWaiting()
+        }
         guard let waiter else { return false }
         if waiter.deadlineNanoseconds <= nowNanoseconds { _ = waiter.end(.timedOut, in: engine.waiters) }
         return finishWaiting()
@@ -144,6 +154,7 @@ extension Session {
         client.pointee.record.isGone.store(true, ordering: .releasing)
         client.pointee.endSubscriptions()
         client.pointee.endMonitoring(engine.observability.monitors)
+        if isPostponed { endPostponement() }
         engine.endTracking(client)
         guard let waiter else { return }
         self.waiter = nil

@@ -39,6 +39,30 @@ final class BlockRequest {
 /// The reply of a command that would wait and may not.
 package enum DeniedReply: Sendable {
     case null, nullArray
+    /// Numbers of replicas, which a timeout is answered with as well (WAIT, WAITAOF).
+    case zero, zeroes
+}
+
+extension ReplyWriter {
+    mutating func reply(_ denied: DeniedReply) {
+        switch denied {
+        case .null: null()
+        case .nullArray: nullArray()
+        case .zero: integer(0)
+        case .zeroes:
+            array(2)
+            integer(0)
+            integer(0)
+        }
+    }
+
+    /// What a wait without an outcome is answered with, when `denied` says how the command answers at once.
+    mutating func timedOut(_ denied: DeniedReply) {
+        switch denied {
+        case .null, .nullArray: nullArray()
+        case .zero, .zeroes: reply(denied)
+        }
+    }
 }
 
 /// The place of a waiter in the queue of one key.
@@ -69,6 +93,7 @@ package final class Waiter: @unchecked Sendable {
     let type: ValueType
     /// It is also run again when a key is removed.
     let isForRemovalToo: Bool
+    let denied: DeniedReply
     /// What the handler wanted to remember.
     let memo: [UInt64]
     /// On the engine's monotonic clock; `.max` for never.
@@ -82,6 +107,8 @@ package final class Waiter: @unchecked Sendable {
     let stripes: StripeSet
     let feeds: StripeSet
     private let memory: UnsafeMutableRawPointer
+    /// What it takes, about.
+    let allocatedByteCount: Int
 
     // Guarded by the stripes.
     let nodes: UnsafeMutablePointer<WaitNode>
@@ -121,6 +148,7 @@ package final class Waiter: @unchecked Sendable {
         for index in 0..<keyCount where !awaited.contains(index) { feeds.insert(copy.keys[index].stripeIndex) }
         self.feeds = feeds
         memory = copy.base
+        allocatedByteCount = copy.byteCount + MemoryLayout<ClientState>.size + 256
         arguments = copy.arguments
         keys = UnsafePointer(copy.keys)
         nodes = copy.nodes
@@ -130,6 +158,7 @@ package final class Waiter: @unchecked Sendable {
         self.version = version
         type = request.type
         isForRemovalToo = request.isForRemovalToo
+        denied = request.denied
         memo = request.memo
         client = .allocate(capacity: 1)
         client.initialize(to: call.client.pointee)
@@ -229,6 +258,7 @@ extension Waiter {
 /// One piece of memory: the ranges of the arguments, the keys, the nodes, the bytes of the arguments.
 private struct WaiterMemory {
     let base: UnsafeMutableRawPointer
+    let byteCount: Int
     let arguments: ArgumentList
     let keys: UnsafeMutablePointer<Key>
     let nodes: UnsafeMutablePointer<WaitNode>
@@ -242,6 +272,7 @@ private struct WaiterMemory {
         let headByteCount = rangesByteCount + keysByteCount + nodesByteCount
         guard let base = allocateBuffer(byteCount: headByteCount + byteCount) else { return nil }
         self.base = base
+        self.byteCount = headByteCount + byteCount
         let ranges = base.bindMemory(to: ArgumentRange.self, capacity: list.count)
         keys = (base + rangesByteCount).bindMemory(to: Key.self, capacity: keyCount)
         nodes = (base + rangesByteCount + keysByteCount).bindMemory(to: WaitNode.self, capacity: nodeCount)

@@ -19,6 +19,7 @@ extension ClientCommand {
         history: [
             ("2.8.12", "Filters."), ("2.8.12", "The filter `ID`."), ("3.2.0", "The type `master`."),
             ("5.0.0", "The type `replica`; `slave` means the same."), ("6.2.0", "The filter `LADDR`."),
+            ("7.4.0", "The filter `MAXAGE`."),
         ],
         handler: kill
     )
@@ -36,6 +37,7 @@ extension ClientCommand {
         ArgumentSpec("ip:port", .string, token: "ADDR", isOptional: true),
         ArgumentSpec("ip:port", .string, token: "LADDR", isOptional: true, since: "6.2.0"),
         ArgumentSpec("yes/no", .string, token: "SKIPME", isOptional: true),
+        ArgumentSpec("maxage", .integer, token: "MAXAGE", isOptional: true, since: "7.4.0"),
     ]
 
     /// Which connections to end: those that pass every filter that is set.
@@ -45,9 +47,14 @@ extension ClientCommand {
         var address: String?
         var localAddress: String?
         var user: User?
+        /// Connections that are at least so old.
+        var ageSeconds: Int64?
         var skipsSelf = true
 
-        func matches(_ record: ClientRecord) -> Bool {
+        func matches(_ record: ClientRecord, nowMilliseconds: Int64) -> Bool {
+            if let ageSeconds, seconds(from: record.createdMilliseconds, to: nowMilliseconds) < ageSeconds {
+                return false
+            }
             if let identifier, record.identifier != identifier { return false }
             if let kind, !kind.contains(record) { return false }
             if let address, record.endpoint.address != address { return false }
@@ -64,7 +71,8 @@ extension ClientCommand {
             ? Filter(address: call.arguments[2].text, skipsSelf: false)
             : try readFilter(call.arguments, call.engine.access)
         var killCount = 0
-        for record in call.engine.clients.all where filter.matches(record) {
+        for record in call.engine.clients.all
+        where filter.matches(record, nowMilliseconds: call.nowMilliseconds) {
             if record === call.clientRecord {
                 if filter.skipsSelf { continue }
                 call.client.pointee.isClosing = true
@@ -108,6 +116,10 @@ extension ClientCommand {
         } else if name.equalsIgnoringCase("USER") {
             filter.user = access.find(value.bytes)
             if filter.user == nil { throw .joined("ERR No such user '", value, "'") }
+        } else if name.equalsIgnoringCase("MAXAGE") {
+            guard let age = parseInteger(value) else { throw .literal("ERR maxage is not an integer or out of range") }
+            guard age > 0 else { throw .literal("ERR maxage should be greater than 0") }
+            filter.ageSeconds = age
         } else if name.equalsIgnoringCase("SKIPME") {
             if value.equalsIgnoringCase("yes") {
                 filter.skipsSelf = true

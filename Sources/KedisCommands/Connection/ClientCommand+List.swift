@@ -1,5 +1,5 @@
 // CLIENT LIST and INFO: one line for each connection. Fields and their order as Redis 7.0 prints them, then the library
-// of 7.2. What has no counterpart here (buffers that are not kept apart) is printed as 0.
+// of 7.2. What a client takes is told by its session (ClientMemory.swift), up to a second before.
 
 import KedisProtocol
 import KedisStore
@@ -34,7 +34,9 @@ extension ClientCommand {
             ("7.0.0", "The fields `resp`, `multi-mem`, `rbs` and `rbp`."), ("7.0.3", "The field `ssub`."),
         ],
         differences: [
-            "What is not counted (`qbuf-free`, `argv-mem`, `rbs`, `rbp`, `omem`) is 0.",
+            "Requests are executed where they were read: `qbuf` is input that waits, and 0 for most clients.",
+            "Replies leave with the read that asked for them: `obl` is 0, `omem` is what the peer does not take.",
+            "`rbp` is `rbs`: the buffer of replies is as large as it was needed.",
             "The fields `lib-name` and `lib-ver` of Redis 7.2 stand at the end.",
         ],
         handler: list
@@ -116,8 +118,6 @@ extension ClientCommand {
         let lastInteraction = isSelf ? now : record.lastInteractionMilliseconds.load(ordering: .relaxed)
         let database = isSelf ? call.client.pointee.databaseIndex : record.databaseIndex.load(ordering: .relaxed)
         let names = record.names.withLock { $0 }
-        let input = record.pendingInputByteCount.load(ordering: .relaxed)
-        let output = record.pendingOutputByteCount.load(ordering: .relaxed)
         func add(_ piece: [UInt8]) { piece.withUnsafeBytes { text.raw(ByteView($0)) } }
         func add(_ piece: String) { add(Array(piece.utf8)) }
         add("id=\(record.identifier) addr=\(record.endpoint.address) laddr=\(record.endpoint.localAddress)")
@@ -130,8 +130,7 @@ extension ClientCommand {
         add(" sub=\(record.subscriptionCounts[.channel]) psub=\(record.subscriptionCounts[.pattern])")
         add(" ssub=\(record.subscriptionCounts[.shardChannel])")
         add(" multi=\(record.transactionCommandCount.load(ordering: .relaxed))")
-        add(" qbuf=\(input) qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=\(output) oll=0 omem=0")
-        add(" tot-mem=\(input &+ output) events=r cmd=")
+        add(" \(record.memory.description) cmd=")
         text.raw(lastCommand(of: record, isSelf, call))
         add(" user=")
         add(record.currentUser.name)
@@ -142,7 +141,7 @@ extension ClientCommand {
         add(names.libraryVersion)
     }
 
-    private static func seconds(from start: Int64, to end: Int64) -> Int64 {
+    static func seconds(from start: Int64, to end: Int64) -> Int64 {
         let (difference, overflow) = end.subtractingReportingOverflow(start)
         return overflow ? 0 : max(0, difference / 1000)
     }

@@ -11,7 +11,6 @@ enum ClientCommand {
         "CLIENT", summary: "Groups the commands about connections.", since: "2.4.0", group: .connection,
         complexity: "That of the subcommand", arity: -2, flags: [],
         differences: [
-            "PAUSE and UNPAUSE are not there.",
             "SETINFO and NO-TOUCH are those of Redis 7.2.",
         ],
         subcommands: [
@@ -40,6 +39,7 @@ enum ClientCommand {
                 arguments: [enabled],
                 replies: [.ok], handler: noTouch
             ),
+            pauseSpec,
             CommandSpec(
                 "REPLY", summary: "Switches the replies of the connection on or off, or drops the next one.",
                 since: "3.2.0",
@@ -65,7 +65,7 @@ enum ClientCommand {
                 flags: [.noScript, .loading, .stale], arguments: [ArgumentSpec("connection-name", .string)],
                 replies: [.ok], handler: setName
             ),
-            unblockSpec,
+            unblockSpec, unpauseSpec,
         ] + trackingSpecs
     )
 

@@ -94,7 +94,7 @@ struct AdmissionCheck: Sendable {
             error: "LOADING Redis is loading the dataset in memory"
         ),
         AdmissionCheck(
-            name: "monitor", condition: .monitoring, refused: [.write, .readOnly, .publishes], exempt: [],
+            name: "monitor", condition: .monitoring, refused: [.write, .readOnly, .mayReplicate], exempt: [],
             error: "ERR Replica can't interact with the keyspace"
         ),
     ]

@@ -19,6 +19,7 @@ package struct CommandFlags: OptionSet, Sendable {
     package static let skipSlowLog = CommandFlags(rawValue: 1 << 10)
     package static let fast = CommandFlags(rawValue: 1 << 11)
     package static let noAuthentication = CommandFlags(rawValue: 1 << 12)
+    /// It changes no data that its own replies show, but replicas would have to be told.
     package static let mayReplicate = CommandFlags(rawValue: 1 << 13)
     package static let movableKeys = CommandFlags(rawValue: 1 << 14)
     package static let allowBusy = CommandFlags(rawValue: 1 << 15)
@@ -28,19 +29,20 @@ package struct CommandFlags: OptionSet, Sendable {
     package static let touchesArbitraryKeys = CommandFlags(rawValue: 1 << 19)
     package static let protected = CommandFlags(rawValue: 1 << 20)
 
-    /// Allowed to clients of RESP2 that are subscribed; of Kedis alone, and not told.
+    /// Allowed to clients of RESP2 that are subscribed; of Kedis alone.
     package static let allowSubscribed = CommandFlags(rawValue: 1 << 21)
 
-    /// Sends messages, which for Redis is nothing that a replica does, and so no client that monitors; of Kedis alone,
-    /// and not told.
-    package static let publishes = CommandFlags(rawValue: 1 << 24)
+    /// What COMMAND INFO does not tell.
+    static let untold: CommandFlags = [.allowSubscribed, .mayReplicate]
+    /// What waits when CLIENT PAUSE stops writes.
+    static let changing: CommandFlags = [.write, .mayReplicate]
 
     /// Name and bit in the order in which COMMAND INFO lists them.
     static let names: [(flag: CommandFlags, name: StaticString)] = [
         (.write, "write"), (.readOnly, "readonly"), (.denyOutOfMemory, "denyoom"), (.admin, "admin"),
         (.publishSubscribe, "pubsub"), (.noScript, "noscript"), (.blocking, "blocking"), (.loading, "loading"),
         (.stale, "stale"), (.skipMonitor, "skip_monitor"), (.skipSlowLog, "skip_slowlog"), (.fast, "fast"),
-        (.noAuthentication, "no_auth"), (.mayReplicate, "may_replicate"), (.noMandatoryKeys, "no_mandatory_keys"),
+        (.noAuthentication, "no_auth"), (.noMandatoryKeys, "no_mandatory_keys"),
         (.touchesArbitraryKeys, "touches_arbitrary_keys"), (.protected, "protected"),
         (.noAsyncLoading, "no_async_loading"),
         (.noMulti, "no_multi"), (.movableKeys, "movablekeys"), (.allowBusy, "allow_busy"),

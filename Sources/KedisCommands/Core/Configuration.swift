@@ -31,6 +31,25 @@ package enum ConfigurationError: Error, Equatable, Sendable {
     }
 }
 
+/// A directive as it is now.
+package struct DirectiveState: Sendable {
+    package let spec: DirectiveSpec
+    package let value: String
+    /// Set by a file, an argument or CONFIG SET.
+    package let isGiven: Bool
+}
+
+/// A directive that was valid but cannot be applied.
+package struct ConfigurationProblem: Error, Equatable, Sendable {
+    package var name: String
+    package var reason: String
+
+    package init(name: String, reason: String) {
+        self.name = name
+        self.reason = reason
+    }
+}
+
 package final class Configuration: Sendable {
     private struct State {
         var texts: [String]
@@ -71,6 +90,17 @@ package final class Configuration: Sendable {
     package let isProtected = Atomic<Bool>(true)
     /// `maxmemory`; 0 for none.
     package let memoryByteCountMax = Atomic<Int>(0)
+    /// `maxmemory-clients`; 0 for none.
+    package let clientMemoryByteCountMax = Atomic<Int>(0)
+    /// `activedefrag`
+    package let isDefragmenting = Atomic<Bool>(true)
+    /// `active-defrag-cycle-max`
+    package let maintenancePercentage = Atomic<Int>(25)
+    /// `hz`, within what it may be, and `dynamic-hz`.
+    package let checksPerSecond = Atomic<Int>(10)
+    package let raisesChecksPerSecond = Atomic<Bool>(true)
+    /// `tcp-keepalive`; 0 for none.
+    package let keepAliveSeconds = Atomic<Int>(0)
     /// `maxmemory-samples`, at most ``evictionSampleCountMax``.
     package let evictionSampleCount = Atomic<Int>(5)
     package static let evictionSampleCountMax = 64
@@ -95,7 +125,7 @@ package final class Configuration: Sendable {
     package let streamNodeEntryCountMax = Atomic<Int>(100)
     /// `acllog-max-len`
     let accessLogCountMax = Atomic<Int>(128)
-    /// `loglevel` as an index in debug, verbose, notice, warning.
+    /// `loglevel` as an index in debug, verbose, notice, warning, nothing.
     package let logLevelIndex = Atomic<Int>(2)
 
     package init() {
@@ -157,13 +187,21 @@ package final class Configuration: Sendable {
     package func get(_ pattern: ByteView) -> [(name: String, value: String)] {
         let texts = state.withLock { $0.texts }
         var result: [(name: String, value: String)] = []
-        for (spec, text) in zip(directiveTable, texts) {
+        for (spec, text) in zip(directiveTable, texts) where spec.mutability != .inFiles {
             for name in [spec.name] + spec.otherNames
             where name.withBytes({ matchGlob(pattern: pattern, text: $0, ignoringCase: true) }) {
                 result.append((name, text))
             }
         }
         return result
+    }
+
+    /// All directives as they are at one moment, in the order of their table.
+    package var directives: [DirectiveState] {
+        let state = state.withLock { $0 }
+        return directiveTable.indices.map { index in
+            DirectiveState(spec: directiveTable[index], value: state.texts[index], isGiven: state.isGiven[index])
+        }
     }
 
     // MARK: Changing
@@ -175,7 +213,7 @@ package final class Configuration: Sendable {
     ///   - apply: told the names that were set; what it answers refuses them, and the old values come back.
     package func set(
         _ pairs: [(name: String, value: String)], allowsProtected: Bool = false,
-        apply: ([String]) -> String? = { _ in nil }
+        apply: ([String]) -> ConfigurationProblem? = { _ in nil }
     ) throws(ConfigurationError) {
         let changes = try resolve(pairs, allowsProtected: allowsProtected)
         try changing.withLock { _ throws(ConfigurationError) in
@@ -186,9 +224,10 @@ package final class Configuration: Sendable {
                 after.isGiven[index] = true
             }
             replaceState(with: after)
-            if let reason = apply(changes.map { directiveTable[$0].name }) {
+            if let problem = apply(changes.map { directiveTable[$0].name }) {
                 replaceState(with: before)
-                throw .refused(name: pairs.first?.name ?? "", reason: reason)
+                let index = changes.firstIndex { directiveTable[$0].name == problem.name } ?? 0
+                throw .refused(name: pairs[index].name, reason: problem.reason)
             }
         }
     }
@@ -230,6 +269,7 @@ package final class Configuration: Sendable {
         for pair in pairs {
             guard let index = indices[pair.name.asciiLowercase] else { throw .unknown(name: pair.name) }
             switch directiveTable[index].mutability {
+            case .inFiles: throw .unknown(name: pair.name)
             case .atRunTime: break
             case .atStart: throw .refused(name: pair.name, reason: "can't set immutable config")
             case .protected where !allowsProtected:
@@ -247,20 +287,9 @@ package final class Configuration: Sendable {
     ) throws(ConfigurationError) {
         let spec = directiveTable[index]
         do throws(DirectiveReason) {
-            let text = try spec.normalise(value, previous: state.texts[index])
-            if let reason = unavailable(spec.name, text) { throw DirectiveReason(text: reason) }
-            state.texts[index] = text
+            state.texts[index] = try spec.normalise(value, previous: state.texts[index])
         } catch {
             throw .refused(name: name, reason: error.text)
-        }
-    }
-
-    /// Values that Redis has and Kedis has not.
-    private func unavailable(_ name: String, _ value: String) -> String? {
-        switch (name, value) {
-        case ("appendonly", "yes"): "the append-only file is not available yet: only 'no' is"
-        case ("daemonize", "yes"): "Kedis stays in the foreground: start it from a service manager"
-        default: nil
         }
     }
 
@@ -291,6 +320,9 @@ package final class Configuration: Sendable {
         outputPauseByteCount.store(integer("client-output-pause-limit"), ordering: .relaxed)
         outputStallSeconds.store(integer("client-output-stall-timeout"), ordering: .relaxed)
         idleTimeoutSeconds.store(integer("timeout"), ordering: .relaxed)
+        keepAliveSeconds.store(integer("tcp-keepalive"), ordering: .relaxed)
+        checksPerSecond.store(min(max(1, integer("hz")), 500), ordering: .relaxed)
+        raisesChecksPerSecond.store(boolean("dynamic-hz"), ordering: .relaxed)
         clientCountMax.store(integer("maxclients"), ordering: .relaxed)
         isProtected.store(boolean("protected-mode"), ordering: .relaxed)
         setIntegerCountMax.store(integer("set-max-intset-entries"), ordering: .relaxed)
@@ -305,7 +337,7 @@ package final class Configuration: Sendable {
         streamNodeEntryCountMax.store(integer("stream-node-max-entries"), ordering: .relaxed)
         refreshMemoryValues()
         accessLogCountMax.store(integer("acllog-max-len"), ordering: .relaxed)
-        let levels = ["debug", "verbose", "notice", "warning"]
+        let levels = ["debug", "verbose", "notice", "warning", "nothing"]
         logLevelIndex.store(levels.firstIndex(of: text("loglevel")) ?? 2, ordering: .relaxed)
     }
 
@@ -317,5 +349,20 @@ package final class Configuration: Sendable {
             evictionNanoseconds(tenacity: integer("maxmemory-eviction-tenacity")), ordering: .relaxed)
         let policy = EvictionPolicy(name: text("maxmemory-policy")) ?? .noEviction
         evictionPolicyValue.store(policy.rawValue, ordering: .relaxed)
+        clientMemoryByteCountMax.store(clientMemoryLimit, ordering: .relaxed)
+        isDefragmenting.store(boolean("activedefrag"), ordering: .relaxed)
+        maintenancePercentage.store(integer("active-defrag-cycle-max"), ordering: .relaxed)
+    }
+
+    /// Below this, `maxmemory-clients` would close clients that do nothing unusual.
+    private static let clientMemoryByteCountMin = 128 << 10
+
+    private var clientMemoryLimit: Int {
+        let text = text("maxmemory-clients")
+        var byteCount = Int(text) ?? 0
+        if text.hasSuffix("%"), let percentage = Int(text.dropLast()) {
+            byteCount = memoryByteCountMax.load(ordering: .relaxed) / 100 * percentage
+        }
+        return byteCount > 0 ? max(byteCount, Self.clientMemoryByteCountMin) : 0
     }
 }

@@ -1,13 +1,18 @@
-// The directives that exist, in the order of CONFIG GET. A directive is one entry here; a value that the data path
-// reads also has an atomic in Configuration.
+// The directives that exist, in the order of CONFIG GET. A directive is one entry in a table here or in one of the
+// files DirectiveTable+….swift; a value that the data path reads also has an atomic in Configuration.
+//
+// Every directive of Redis 7.2 is here: with its meaning, fixed to its default because what it is about is missing, or
+// without effect because nothing needs it.
 
 let directiveTable: [DirectiveSpec] =
     networkDirectives + accessDirectives + clientDirectives + dataDirectives + listDirectives + setDirectives
-    + sortedSetDirectives + hashDirectives + streamDirectives
-    + memoryDirectives + lazyFreeDirectives + processDirectives + observabilityDirectives
+    + sortedSetDirectives + hashDirectives + streamDirectives + memoryDirectives + maintenanceDirectives
+    + processDirectives + supervisionDirectives + observabilityDirectives + journalDirectives
+    + replicationDirectives + clusterDirectives + encryptionDirectives + scriptDirectives
 
-private let anySize: ClosedRange<Int64> = 0...Int64.max
-private let anyCount: ClosedRange<Int64> = 0...Int64(Int32.max)
+let anySize: ClosedRange<Int64> = 0...Int64.max
+let anyCount: ClosedRange<Int64> = 0...Int64(Int32.max)
+let anyPort: ClosedRange<Int64> = 0...65535
 
 private let networkDirectives: [DirectiveSpec] = [
     DirectiveSpec(
@@ -37,6 +42,13 @@ private let networkDirectives: [DirectiveSpec] = [
     DirectiveSpec(
         "tcp-keepalive", .integer(anyCount), default: "300", .atRunTime,
         "Seconds between probes of silent peers; 0 for none."
+    ),
+    DirectiveSpec(
+        "bind-source-addr", .text, default: "", .atRunTime, "The address that outgoing connections come from."
+    ).fixed(because: "there are no outgoing connections"),
+    DirectiveSpec(
+        "socket-mark-id", .integer(0...Int64(UInt32.max)), default: "0", .atStart,
+        "The mark (SO_MARK) of the listening sockets and their connections, for the system's firewall; 0 for none."
     ),
     DirectiveSpec(
         "threads", otherNames: ["io-threads"], .integer(1...1024), default: "1", .atStart,
@@ -70,14 +82,21 @@ private let accessDirectives: [DirectiveSpec] = [
         "Who may change protected directives."
     ),
     DirectiveSpec(
-        "enable-module-command", .enumeration(["no", "yes", "local"]), default: "no", .atStart,
-        "Accepted for compatibility: there are no modules."
+        "enable-module-command", .enumeration(["no", "yes", "local"]), default: "no", .atStart, "Who may use MODULE."
+    ).withoutEffect("There are no modules."),
+    DirectiveSpec(
+        "masteruser", .text, default: "", .atRunTime, "The user of replication."
+    ).withoutEffect("There is no replication yet."),
+    DirectiveSpec(
+        "masterauth", .text, default: "", .atRunTime, "The password of replication."
+    ).withoutEffect("There is no replication yet."),
+    // Configuration+Access.swift takes the lines of these.
+    DirectiveSpec(
+        "user", .list, default: "", .inFiles, "A user and its rules, as for ACL SETUSER; a line for each."
     ),
     DirectiveSpec(
-        "masteruser", .text, default: "", .atRunTime, "Accepted for compatibility: there is no replication yet."
-    ),
-    DirectiveSpec(
-        "masterauth", .text, default: "", .atRunTime, "Accepted for compatibility: there is no replication yet."
+        "rename-command", .list, default: "", .inFiles,
+        "A command and the name that it has instead, or `\"\"` for none; a line for each."
     ),
 ]
 
@@ -101,6 +120,13 @@ private let clientDirectives: [DirectiveSpec] = [
     DirectiveSpec(
         "client-query-buffer-limit", .memory(1 << 20...Int64.max), default: "1073741824", .atRunTime,
         "The most input of a client that may wait."
+    ),
+    DirectiveSpec(
+        "maxmemory-clients", .memoryOrPercentage, default: "0", .atRunTime,
+        """
+        The most memory for the buffers of all clients, in bytes or as a part of `maxmemory`: beyond it those who take \
+        the most are closed; 0 for no limit.
+        """
     ),
     DirectiveSpec(
         "client-output-buffer-limit", .outputLimits,
@@ -143,13 +169,17 @@ private let dataDirectives: [DirectiveSpec] = [
         "Whether snapshots carry a checksum."
     ),
     DirectiveSpec(
+        "rdb-save-incremental-fsync", .boolean, default: "yes", .atRunTime,
+        "Whether a snapshot is synced to disk every 4 MiB while it is written, instead of all at once at its end."
+    ),
+    DirectiveSpec(
         "stop-writes-on-bgsave-error", .boolean, default: "yes", .atRunTime,
         "Whether writes are refused after a save failed."
     ),
     DirectiveSpec(
-        "appendonly", .boolean, default: "no", .atRunTime,
-        "Whether changes are logged; not available yet."
-    ),
+        "sanitize-dump-payload", .enumeration(["no", "yes", "clients"]), default: "no", .atRunTime,
+        "Whether the contents of snapshots and of RESTORE are checked."
+    ).withoutEffect("They always are."),
     DirectiveSpec(
         "hll-sparse-max-bytes", .memory(anySize), default: "3000", .atRunTime,
         "The longest sparse HyperLogLog, its header of 16 bytes counted; a longer one becomes dense."
@@ -164,8 +194,8 @@ private let listDirectives: [DirectiveSpec] = [
     ),
     DirectiveSpec(
         "list-compress-depth", .integer(anyCount), default: "0", .atRunTime,
-        "Accepted for compatibility: lists are not compressed in memory."
-    ),
+        "How many runs at each end of a list are not compressed."
+    ).withoutEffect("Lists are not compressed in memory."),
 ]
 
 private let setDirectives: [DirectiveSpec] = [
@@ -246,48 +276,5 @@ private let memoryDirectives: [DirectiveSpec] = [
     DirectiveSpec(
         "lfu-decay-time", .integer(anyCount), default: "1", .atRunTime,
         "Minutes without access after which an access counter loses a step; 0 for never."
-    ),
-    DirectiveSpec(
-        "activedefrag", .boolean, default: "yes", .atRunTime,
-        "Accepted for compatibility: memory is always defragmented in the background, in slices."
-    ),
-]
-
-/// Big values and flushed databases are freed in the background whatever these say.
-private let lazyFreeDirectives: [DirectiveSpec] = [
-    ("lazyfree-lazy-eviction", "evicted values"), ("lazyfree-lazy-expire", "expired values"),
-    ("lazyfree-lazy-server-del", "values that commands replace"), ("lazyfree-lazy-user-del", "values that DEL removes"),
-    ("lazyfree-lazy-user-flush", "databases that FLUSHALL and FLUSHDB empty"),
-].map { name, what in
-    DirectiveSpec(
-        name, .boolean, default: "no", .atRunTime,
-        "Accepted for compatibility: big ones among \(what) are always freed in the background."
-    )
-}
-
-private let processDirectives: [DirectiveSpec] = [
-    DirectiveSpec(
-        "notify-keyspace-events", .keyspaceEvents, default: "", .atRunTime,
-        """
-        Which events of keys are published: `K` to `__keyspace@<db>__:<key>` and `E` to `__keyevent@<db>__:<event>`, \
-        and of which kinds: `g` generic, `$` strings, `l` lists, `s` sets, `h` hashes, `z` sorted sets, `t` streams, \
-        `x` expired, `e` evicted, `A` for all of these, `n` new keys, `m` reads that miss. Empty for none.
-        """
-    ),
-    DirectiveSpec(
-        "hz", .integer(anyCount), default: "10", .atRunTime,
-        "Accepted for compatibility: background work has its own pace."
-    ),
-    DirectiveSpec(
-        "loglevel", .enumeration(["debug", "verbose", "notice", "warning"]), default: "notice", .atRunTime,
-        "The least important messages to log."
-    ),
-    DirectiveSpec(
-        "logfile", .text, default: "", .atStart,
-        "The file to log to, in the folder of `dir` when the path is relative; standard output when empty."
-    ),
-    DirectiveSpec(
-        "daemonize", .boolean, default: "no", .atStart,
-        "Whether to leave the terminal; not available: use a service manager."
     ),
 ]

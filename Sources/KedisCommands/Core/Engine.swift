@@ -51,6 +51,8 @@ package final class Engine: Sendable {
     /// Who may do what.
     package let access: AccessControl
     package let statistics = EngineStatistics()
+    /// 40 random hexadecimal digits, which replicas would know the data by.
+    let replicationIdentifier: String
     package let memory: MemoryGauge
     /// What anybody wants to know of what commands do.
     package let interest = InterestWord()
@@ -60,6 +62,10 @@ package final class Engine: Sendable {
     let watches: WatchTable
     /// Who listens to which channel.
     let hub: MessageHub
+    /// CLIENT PAUSE
+    package let pause: PauseGate
+    /// What all clients take.
+    package let clientMemory = ClientMemoryGauge()
     /// Who has read which key.
     let tracking: TrackingTable
     /// Tells whoever listens what happens to keys.
@@ -84,6 +90,7 @@ package final class Engine: Sendable {
         watches = WatchTable(interest)
         tracking = TrackingTable(interest)
         hub = MessageHub(seed: store.seed)
+        pause = PauseGate(interest)
         notifier = KeyspaceNotifier(hub, interest)
         observability = Observability(interest)
         self.store = store
@@ -97,7 +104,10 @@ package final class Engine: Sendable {
         clients = ClientRegistry()
         access = AccessControl(table: table, configuration: configuration, host: host)
         memory = MemoryGauge(seed: seed)
+        var generator = RandomGenerator(seed: seed &* 31)
+        replicationIdentifier = String((0..<40).map { _ in Array("0123456789abcdef")[Int(generator.next() & 15)] })
         store.setAccessTracking(configuration.accessTracking)
+        store.setDefragmenting(configuration.isDefragmenting.load(ordering: .relaxed))
         store.observeKeyEvents { [notifier, tracking, interest, seed = store.seed] event, databaseIndex, key in
             if interest.current.hasTracking { tracking.note(event, Key(key, seed: seed)) }
             notifier.notify(event, key: key, databaseIndex: databaseIndex)
@@ -113,9 +123,11 @@ package final class Engine: Sendable {
             created: classes.isOn && classes.contains(.created), missed: classes.isOn && classes.contains(.missed))
     }
 
-    /// Lets the store and the host follow directives that CONFIG SET has changed; nil, or why one cannot be applied.
-    func applyConfiguration(_ names: [String]) -> String? {
-        if let reason = host.applyConfiguration(names) { return reason }
+    /// Lets the store and the host follow directives that CONFIG SET has changed; nil, or which cannot be applied.
+    func applyConfiguration(_ names: [String]) -> ConfigurationProblem? {
+        if let problem = host.applyConfiguration(names) { return problem }
+        store.setDefragmenting(configuration.isDefragmenting.load(ordering: .relaxed))
+        if names.contains(where: { $0.hasPrefix("maxmemory") }) { evictClients() }
         if names.contains(where: { $0 == "maxmemory-policy" || $0.hasPrefix("lfu-") }) {
             store.setAccessTracking(configuration.accessTracking)
         }

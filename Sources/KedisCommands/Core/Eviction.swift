@@ -99,7 +99,7 @@ extension Engine {
         let limit = configuration.memoryByteCountMax.load(ordering: .relaxed)
         let used = store.usedByteCount
         memory.note(usedByteCount: used)
-        if limit == 0 || used <= limit || conditions.contains(.loading) {
+        if limit == 0 || used <= limit || conditions.contains(.loading) || interest.current.isPaused {
             if memory.isExceeded { memory.noteFits(nowNanoseconds: clock.monotonicNanoseconds()) }
             return .fits
         }
@@ -147,6 +147,13 @@ extension Engine {
         return memory.backgroundGenerator.withLock { generator in
             makeRoom(using: &generator, nanosecondsMax: nanosecondsMax) == .unfinished
         }
+    }
+
+    /// Removes up to `limit` keys that are due and returns how many there were; none while clients are paused or DEBUG
+    /// has switched that off.
+    package func expireDue(limit: Int) -> Int {
+        guard isActiveExpiryEnabled.load(ordering: .relaxed), !interest.current.isPaused else { return 0 }
+        return store.expireDue(nowMilliseconds: clock.wallMilliseconds, limit: limit)
     }
 
     /// Gives back memory, defragments and shrinks tables; true when there is more to do.

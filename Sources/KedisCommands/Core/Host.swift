@@ -40,7 +40,20 @@ package struct PersistenceStatus: Sendable {
     /// Changes up to the last good save, as the store counts them.
     package var changesAtLastSave: UInt64 = 0
 
+    /// What the snapshot had that was loaded at the start.
+    package var loadedKeyCount = 0
+    package var loadedExpiredCount = 0
+
     package init() {}
+}
+
+/// What became of CONFIG REWRITE.
+package enum ConfigurationRewriteOutcome: Equatable, Sendable {
+    case written
+    /// The configuration did not come from a file.
+    case noFile
+    /// The system's words.
+    case failed(String)
 }
 
 package enum LogLevel: Sendable { case debug, verbose, notice, warning }
@@ -71,8 +84,10 @@ package struct Host: Sendable {
     package var log: @Sendable (_ level: LogLevel, _ message: String) -> Void
     /// Facts about the process for INFO: field and value, by section (`server`, `memory`, `cpu` …).
     package var information: @Sendable (_ section: String) -> [(field: String, value: String)]
-    /// Told after CONFIG SET changed directives, which are valid; returns nil, or why one cannot be applied.
-    package var applyConfiguration: @Sendable (_ directives: [String]) -> String?
+    /// Told after CONFIG SET changed directives, which are valid; returns nil, or which cannot be applied and why.
+    package var applyConfiguration: @Sendable (_ directives: [String]) -> ConfigurationProblem?
+    /// CONFIG REWRITE: writes the configuration into its file.
+    package var rewriteConfiguration: @Sendable () -> ConfigurationRewriteOutcome
     /// MEMORY PURGE: gives back what the process keeps for reuse outside the store.
     package var releaseMemory: @Sendable () -> Void
     /// SHA-256 of a password: 32 bytes. Nil where there is none, and so no passwords.
@@ -96,7 +111,8 @@ package struct Host: Sendable {
         sleep: @escaping @Sendable (Int64) -> Void = { _ in },
         log: @escaping @Sendable (LogLevel, String) -> Void = { _, _ in },
         information: @escaping @Sendable (String) -> [(field: String, value: String)] = { _ in [] },
-        applyConfiguration: @escaping @Sendable ([String]) -> String? = { _ in nil },
+        applyConfiguration: @escaping @Sendable ([String]) -> ConfigurationProblem? = { _ in nil },
+        rewriteConfiguration: @escaping @Sendable () -> ConfigurationRewriteOutcome = { .noFile },
         releaseMemory: @escaping @Sendable () -> Void = {},
         digest: @escaping @Sendable (ByteView) -> [UInt8]? = { _ in nil },
         randomBytes: @escaping @Sendable (Int) -> [UInt8] = systemRandomBytes,
@@ -115,6 +131,7 @@ package struct Host: Sendable {
         self.log = log
         self.information = information
         self.applyConfiguration = applyConfiguration
+        self.rewriteConfiguration = rewriteConfiguration
         self.releaseMemory = releaseMemory
         self.digest = digest
         self.randomBytes = randomBytes

@@ -2,9 +2,9 @@
 // anything, which is nearly always, effects cost nothing.
 //
 //      ┌──────────────────┬───────────────────┬────────┐
-//      │ waiters          │ watching clients  │ flags  │    counts, because each comes and goes by itself
+//      │ waiters          │ watching clients  │ flags  │    counts, because each comes and goes by itself; the
 //      │ 24 bits          │ 24                │ 16     │
-//      └──────────────────┴───────────────────┴────────┘
+//      └──────────────────┴───────────────────┴────────┘    highest flag: clients are paused
 //
 // Threads: atomic. Whoever waits for a key, or watches it, counts itself under the lock of the key's stripe, so that a
 // batch that holds it sees the count. Cost: a line of its own, which only changes of interest write.
@@ -17,6 +17,7 @@ package struct Interest: Sendable {
     fileprivate static let waiterMask: UInt64 = (1 << 24) - 1
     fileprivate static let watcherUnit: UInt64 = 1 << 24
     fileprivate static let watcherMask: UInt64 = waiterMask << 24
+    fileprivate static let pauseBit: UInt64 = 1 << 63
 
     fileprivate static let notifications: UInt64 = 1 << 48
 
@@ -37,6 +38,9 @@ package struct Interest: Sendable {
     /// Somebody watches a key: Transactions/WatchTable.swift.
     package var hasWatchers: Bool { bits & Interest.watcherMask != 0 }
 
+    /// Commands may have to wait: Session/PauseGate.swift.
+    package var isPaused: Bool { bits & Interest.pauseBit != 0 }
+
     /// Clients track what they read, or all changes: Tracking/TrackingTable.swift.
     var hasTracking: Bool { bits & Interest.tracking != 0 }
 
@@ -47,7 +51,7 @@ package struct Interest: Sendable {
     package var hasMonitors: Bool { bits & Interest.monitors != 0 }
 
     /// Somebody wants to know which keys change.
-    var concernsEffects: Bool { bits & ~Interest.monitors != 0 }
+    var concernsEffects: Bool { bits & ~(Interest.monitors | Interest.pauseBit) != 0 }
 }
 
 package final class InterestWord: Sendable {
@@ -80,4 +84,6 @@ package final class InterestWord: Sendable {
     func addWatcher() { word.wrappingAdd(Interest.watcherUnit, ordering: .relaxed) }
 
     func removeWatcher() { word.wrappingSubtract(Interest.watcherUnit, ordering: .relaxed) }
+
+    func setPaused(_ isOn: Bool) { set(Interest.pauseBit, to: isOn) }
 }

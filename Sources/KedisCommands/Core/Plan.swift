@@ -83,6 +83,12 @@ struct KeyBuffer: ~Copyable {
         count += 1
     }
 
+    /// Forgets the keys from the one at `index` on.
+    mutating func removeLast(from index: Int) {
+        assert(index <= count)
+        count = index
+    }
+
     mutating func removeAll() {
         count = 0
         if capacity > 4096 { _ = resizeSlowly(64) }

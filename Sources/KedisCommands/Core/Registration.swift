@@ -17,5 +17,7 @@ package let allCommandSpecs: [CommandSpec] = [
     publishSubscribeCommands,
     serverCommands,
     accessCommands,
+    replicationCommands,
+    clusterCommands,
     explainCommands,
 ].flatMap { $0 }

@@ -9,7 +9,7 @@ enum HyperLogLogCountCommand {
         "PFCOUNT", summary: "Estimates how many distinct elements HyperLogLogs have seen, together.", since: "2.8.9",
         group: .hyperLogLog,
         complexity: "O(1) for one key, and hardly anything while it does not change; O(N) in the number of keys",
-        arity: -2, flags: [.readOnly],
+        arity: -2, flags: [.readOnly, .mayReplicate],
         keys: [
             KeySpec(
                 [.readWrite, .access], begin: .index(1), find: .range(last: -1, step: 1, limit: 0),

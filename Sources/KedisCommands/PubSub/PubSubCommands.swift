@@ -125,7 +125,7 @@ enum PublishCommand {
         "PUBLISH", summary: "Sends a message to all who listen to a channel.", since: "2.0.0",
         group: .publishSubscribe,
         complexity: "O(N+M), N being the clients that get it and M the patterns that may match",
-        arity: 3, flags: [.publishSubscribe, .loading, .stale, .fast, .publishes], locks: .none,
+        arity: 3, flags: [.publishSubscribe, .loading, .stale, .fast, .mayReplicate], locks: .none,
         arguments: [ArgumentSpec("channel", .string), ArgumentSpec("message", .string)],
         replies: [.integer("how many clients get it")]
     ) { (call, reply) throws(CommandError) in
@@ -135,7 +135,7 @@ enum PublishCommand {
     static let shardPublish = CommandSpec(
         "SPUBLISH", summary: "Sends a message to all who listen to a shard channel.", since: "7.0.0",
         group: .publishSubscribe, complexity: "O(N), N being the clients that get it", arity: 3,
-        flags: [.publishSubscribe, .loading, .stale, .fast, .publishes], keys: [.one(.notKey)], locks: .none,
+        flags: [.publishSubscribe, .loading, .stale, .fast, .mayReplicate], keys: [.one(.notKey)], locks: .none,
         arguments: [ArgumentSpec("shardchannel", .string), ArgumentSpec("message", .string)],
         replies: [.integer("how many clients get it")]
     ) { (call, reply) throws(CommandError) in

@@ -18,6 +18,12 @@ final class Subscriptions {
 
     var isEmpty: Bool { byName.allSatisfy(\.isEmpty) }
 
+    /// What they take, about: two copies of each name, the objects and their places in tables.
+    var allocatedByteCount: Int { nameByteCount * 2 + byName.reduce(0) { $0 + $1.count } * Self.objectByteCount }
+
+    private static let objectByteCount = 320
+    private var nameByteCount = 0
+
     func contains(_ topic: Topic) -> Bool { byName[topic.kind.rawValue][topic.name] != nil }
 
     /// The names, in the order in which they were subscribed to.
@@ -30,6 +36,7 @@ final class Subscriptions {
         let bytes = name.bytes
         guard byName[kind.rawValue][bytes] == nil else { return }
         nextNumber += 1
+        nameByteCount += bytes.count
         byName[kind.rawValue][bytes] =
             switch kind {
             case .channel: hub.channels.add(name, for: record, number: nextNumber)
@@ -40,6 +47,7 @@ final class Subscriptions {
 
     func remove(_ kind: TopicKind, _ name: [UInt8]) {
         guard let subscription = byName[kind.rawValue].removeValue(forKey: name) else { return }
+        nameByteCount -= name.count
         switch kind {
         case .channel: hub.channels.remove(subscription)
         case .shardChannel: hub.shardChannels.remove(subscription)
@@ -72,6 +80,7 @@ extension ClientState {
 
     /// Makes known what the client is subscribed to, after a change.
     mutating func noteSubscriptions() {
+        noteInterests()
         for kind in TopicKind.allCases {
             record.subscriptionCounts[kind] = subscriptions?.count(of: kind) ?? 0
         }

@@ -27,9 +27,9 @@ enum ConfigCommand {
                 flags: flags, locks: .none, replies: [.ok], handler: resetStatistics
             ),
             CommandSpec(
-                "REWRITE", summary: "Would write the configuration file; Kedis leaves it alone.", since: "2.8.0",
-                group: .server, arity: 2, flags: flags, locks: .none, replies: [.any("an error")],
-                differences: ["It always fails: the file belongs to whoever wrote it."], handler: rewrite
+                "REWRITE", summary: "Writes the values of now into the configuration file.", since: "2.8.0",
+                group: .server, arity: 2, flags: flags, locks: .none,
+                replies: [.ok], handler: rewrite
             ),
             CommandSpec(
                 "SET", summary: "Changes directives: all that are given, or none.", since: "2.0.0", group: .server,
@@ -105,13 +105,17 @@ enum ConfigCommand {
         call.engine.memory.resetStatistics()
         call.engine.commandStatistics.reset()
         call.engine.observability.resetStatistics()
+        call.engine.clientMemory.resetStatistics()
         call.engine.store.resetStatistics(held: call.keyspace.held)
         reply.ok()
     }
 
-    /// The file belongs to whoever wrote it: the error is the one for a server without a file.
     static func rewrite(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        throw .literal("ERR The server is running without a config file")
+        switch call.engine.host.rewriteConfiguration() {
+        case .written: reply.ok()
+        case .noFile: throw .literal("ERR The server is running without a config file")
+        case .failed(let reason): throw .text(Array("ERR Rewriting config file: \(reason)".utf8))
+        }
     }
 }
 

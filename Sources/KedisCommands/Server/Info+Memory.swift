@@ -16,15 +16,13 @@ extension InfoCommand {
         writeBuffers(report, &text)
         var host = HostFacts("memory", source)
         text.add("mem_allocator", host.take("mem_allocator", or: "libc"))
+        let percentage = source.engine.configuration.maintenancePercentage.load(ordering: .relaxed)
         let isRunning = source.engine.memory.isMaintaining.load(ordering: .relaxed)
-        text.add("active_defrag_running", isRunning ? maintenancePercentage : 0)
+        text.add("active_defrag_running", isRunning ? percentage : 0)
         text.add("lazyfree_pending_objects", report.statistics.pendingCount)
         text.add("lazyfreed_objects", report.statistics.reclaimedCount)
         host.writeRest(&text)
     }
-
-    /// The most of one core that background maintenance takes.
-    private static let maintenancePercentage = 25
 
     private static func writeUse(_ report: MemoryReport, _ text: inout InfoText) {
         text.addByteCount("used_memory", report.used)

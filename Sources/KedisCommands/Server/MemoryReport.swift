@@ -44,10 +44,7 @@ struct MemoryReport {
         systemByteCount = fact("total_system_memory")
         let clients = engine.clients.all
         clientCount = clients.count
-        clientByteCount = clients.reduce(0) { sum, client in
-            sum + client.pendingInputByteCount.load(ordering: .relaxed)
-                + client.pendingOutputByteCount.load(ordering: .relaxed)
-        }
+        clientByteCount = engine.clientMemory.total
     }
 
     /// Keys and values.

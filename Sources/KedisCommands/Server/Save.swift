@@ -36,6 +36,14 @@ enum BackgroundSaveCommand {
         handler: run
     )
 
+    static let rewriteSpec = CommandSpec(
+        "BGREWRITEAOF", summary: "Would rewrite the append-only file.", since: "1.0.0", group: .server, arity: 1,
+        flags: [.admin, .noScript, .noAsyncLoading], replies: [.any("an error")],
+        differences: ["There is no append-only file."]
+    ) { (_, _) throws(CommandError) in
+        throw .literal("ERR Kedis has no append-only file yet: BGSAVE writes the snapshot")
+    }
+
     static var inProgress: CommandError { .literal("ERR Background save already in progress") }
 
     /// SCHEDULE is for a save that must wait for something else in the background: nothing else runs there.

@@ -17,4 +17,6 @@ let serverCommands: [CommandSpec] = [
     MonitorCommand.spec,
     HotKeysCommand.spec,
     BigKeysCommand.spec,
+    ModuleCommand.spec,
+    BackgroundSaveCommand.rewriteSpec,
 ]

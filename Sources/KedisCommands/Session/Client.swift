@@ -47,6 +47,9 @@ package struct ClientEndpoint: Sendable {
         self.isUnixSocket = isUnixSocket
     }
 
+    /// There is no connection.
+    package var isEmbedded: Bool { descriptor < 0 && address == Self.embedded.address }
+
     /// For sessions without a connection: the shell, the library, tests.
     package static var embedded: ClientEndpoint { ClientEndpoint(address: "embedded:0", localAddress: "embedded:0") }
 }
@@ -113,9 +116,8 @@ package final class ClientRecord: Sendable {
     package let protocolVersion = Atomic<Int>(2)
     package let isNoEvict = Atomic<Bool>(false)
     package let isNoTouch = Atomic<Bool>(false)
-    /// Bytes of input that wait for the rest of a request, and bytes of output that wait for the peer.
-    package let pendingInputByteCount = Atomic<Int>(0)
-    package let pendingOutputByteCount = Atomic<Int>(0)
+    /// What it takes.
+    package let memory = ClientMemory()
     package let isKilled = Atomic<Bool>(false)
     /// The client is shown all commands: Observability/MonitorRegistry.swift.
     package let isMonitor = Atomic<Bool>(false)

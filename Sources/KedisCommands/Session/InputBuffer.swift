@@ -8,7 +8,7 @@ import KedisUtilities
 
 struct InputBuffer: ~Copyable {
     private var base: UnsafeMutablePointer<UInt8>?
-    private var capacity = 0
+    private(set) var capacity = 0
     private(set) var count = 0
 
     init() {}

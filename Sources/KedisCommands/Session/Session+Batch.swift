@@ -45,6 +45,8 @@ struct Batch: ~Copyable {
     var bells: [Postbox] = []
     /// One of the commands may take long: CommandCost.swift.
     var hasLongCommand = false
+    /// Clients are paused: what is due stays in its place.
+    var keepsDueKeys = false
 
     init() { items = .allocate(capacity: Batch.capacity) }
 
@@ -71,24 +73,27 @@ extension Session {
             entry = try resolve(list, in: names)
             if !entry.pointee.isBatchable || isInline {
                 executeBatch()
+                if isPostponed { return forgetArguments() }
                 guard hasRoomForCopies(entry, list) else { throw .outOfMemory }
             }
             if batch.count == 0 {
                 makeRoom()
                 followAccess()
             }
-            if let refusal = admission(of: entry, list) { throw note(refusal, of: entry, list) }
-            if client.pointee.conditions.contains(.inTransaction), try queueSlowly(entry, list) {
-                forgetArguments()
-                return
+            if let refusal = admission(of: entry, list) { return refuseSlowly(refusal, of: entry, list) }
+            if client.pointee.conditions.contains(.inTransaction) {
+                if engine.interest.current.isPaused, mustWaitSlowly(entry) {
+                    postpone(entry)
+                    return forgetArguments()
+                }
+                if try queueSlowly(entry, list) { return forgetArguments() }
             }
             firstKey = keys.count
             stripes = try plan(entry, list, in: store, into: &keys)
         } catch {
             executeBatch()
-            reject(error, list)
-            forgetArguments()
-            return
+            if !isPostponed { reject(error, list) }
+            return forgetArguments()
         }
         batch.items[batch.count] = Batch.Item(
             entry: entry, base: base, firstArgument: firstArgument, argumentCount: argumentCount, firstKey: firstKey,
@@ -99,6 +104,16 @@ extension Session {
         if entry.pointee.elements != .none { batch.hasElements = true }
         batch.stripes.formUnion(stripes)
         if batch.count == Batch.capacity || !entry.pointee.isBatchable || isInline { flush() }
+    }
+
+    /// Answers a request that may not be executed, after those before it.
+    @inline(never)
+    private mutating func refuseSlowly(
+        _ refusal: Refusal, of entry: UnsafePointer<CommandEntry>, _ list: ArgumentList
+    ) {
+        executeBatch()
+        if !isPostponed { reject(note(refusal, of: entry, list), list) }
+        forgetArguments()
     }
 
     /// Commands on keys take their arguments as they lie; those on sessions and the server make strings and arrays of
@@ -172,7 +187,10 @@ extension Session {
         let watchesLocks = observabilitySwitches.pointee.watchesLocks.load(ordering: .relaxed)
         let lockBegan = isSampled || watchesLocks ? ticks : 0
         store.lock(stripes)
-        if !engine.interest.current.isEmpty { stripes = observeSlowly(held: stripes) }
+        if !engine.interest.current.isEmpty {
+            if engine.interest.current.isPaused { cutBatchSlowly() }
+            stripes = observeSlowly(held: stripes)
+        }
         // Under the locks: waiting for them, or the command before, may have taken longer than a key had to live.
         batch.nowMilliseconds = engine.clock.wallMilliseconds
         if batch.count > 1 {
@@ -203,6 +221,7 @@ extension Session {
         }
         batch.count = 0
         batch.hasLongCommand = false
+        batch.keepsDueKeys = false
         batch.hasElements = false
         batch.stripes = StripeSet()
         keys.removeAll()
@@ -215,6 +234,8 @@ extension Session {
             client.pointee.databaseIndex, nowMilliseconds: batch.nowMilliseconds, held: held
         )
         keyspace.leavesAccessClock = client.pointee.leavesAccessClock
+        // Nothing that writes, and puts keys in the place of those that are due, is left in the batch then.
+        keyspace.keepsDueKeys = batch.keepsDueKeys
         let first = batch.items[0]
         var call = CommandCall(
             arguments: arguments.list(from: first.firstArgument, count: first.argumentCount, base: first.base),
@@ -252,6 +273,7 @@ extension Session {
             client.pointee.databaseIndex, nowMilliseconds: batch.nowMilliseconds, held: held
         )
         keyspace.leavesAccessClock = client.pointee.leavesAccessClock
+        keyspace.keepsDueKeys = batch.keepsDueKeys
         var call = CommandCall(
             arguments: list, keyspace: keyspace, keyBase: UnsafePointer(keys.base + keyRange.lowerBound),
             keyCount: keyRange.count, entry: entry, client: client, engine: engineReference
@@ -368,10 +390,7 @@ private func settleSlowly(
         return .failed
     }
     guard call.client.pointee.deniesBlocking, let request = call.blockRequest else { return .blocked }
-    switch request.denied {
-    case .null: reply.null()
-    case .nullArray: reply.nullArray()
-    }
+    reply.reply(request.denied)
     return .done
 }
 

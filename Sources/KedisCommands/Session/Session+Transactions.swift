@@ -30,6 +30,7 @@ extension Session {
             throw .outOfMemory
         }
         client.pointee.record.transactionCommandCount.store(transaction.items.count, ordering: .relaxed)
+        noteMemorySlowly()
         output.simple("QUEUED")
         if !client.pointee.followUp.isEmpty { followUpSlowly(from: output.count - 9) }
         return true
@@ -52,19 +53,23 @@ extension Session {
     ) {
         let mark = output.count
         let began = ticks
-        batch.executedCount += 1
-        batch.lastCommand = exec.pointee.identifier
-        client.pointee.endTransaction()
         batch.isMonitored = engine.interest.current.hasMonitors
         if let refusal = refusal(of: transaction) {
+            client.pointee.endTransaction()
             output.commandError(refusal)
             if let watcher = client.pointee.watcher { engine.unwatch(watcher) }
             counters.noteFailure(exec.pointee.identifier)
             countErrorSlowly(at: mark)
         } else {
-            run(transaction)
+            run(exec, transaction)
         }
         keys.removeAll()
+        guard !isPostponed else {
+            batch.isMonitored = false
+            return
+        }
+        batch.executedCount += 1
+        batch.lastCommand = exec.pointee.identifier
         endCaching(exec)
         noteExecution(exec, list, nanoseconds: nanoseconds(from: began, to: ticks))
         if batch.isMonitored {
@@ -88,7 +93,8 @@ extension Session {
         return nil
     }
 
-    private mutating func run(_ transaction: Transaction) {
+    /// Runs the transaction, unless it has to wait: then it is as it was.
+    private mutating func run(_ exec: UnsafePointer<CommandEntry>, _ transaction: Transaction) {
         var stripes = client.pointee.watcher?.stripes ?? StripeSet()
         var firstKeys: [Int] = []
         keys.removeAll()
@@ -99,12 +105,22 @@ extension Session {
                 stripes.formUnion(try plan(item.entry, list, in: store, into: &keys))
                 if item.entry.pointee.walksKeyspace { stripes = .all }
             } catch {
+                client.pointee.endTransaction()
                 if let watcher = client.pointee.watcher { engine.unwatch(watcher) }
                 return output.commandError(error)
             }
         }
         firstKeys.append(keys.count)
         store.lock(stripes)
+        if engine.interest.current.isPaused {
+            if mustWaitSlowly(exec) {
+                store.unlock(stripes)
+                return postpone(exec)
+            }
+            batch.keepsDueKeys = true
+        }
+        defer { batch.keepsDueKeys = false }
+        client.pointee.endTransaction()
         stripes = observe(held: stripes, isChanging: true)
         batch.nowMilliseconds = engine.clock.wallMilliseconds
         let isClean = settleWatcher(held: stripes)

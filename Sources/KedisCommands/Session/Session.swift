@@ -43,6 +43,9 @@ package struct Session: ~Copyable {
     var keySampler: KeySampler
     /// Set while the client waits in a blocking command: see Session+Blocking.swift.
     var waiter: Waiter?
+    /// The client waits for the end of a pause with a request that begins here: see Session+Pause.swift.
+    package internal(set) var isPostponed = false
+    var postponedStart: UnsafePointer<UInt8>?
     /// Made when somebody wants to know what commands do for the first time.
     var observer: EffectObserver?
 
@@ -77,14 +80,17 @@ package struct Session: ~Copyable {
                 record: record, random: engine.makeRandomGenerator(), access: ClientAccess(engine.access)))
         client.pointee.becomeDefaultUser(of: engine.access)
         output = ReplyWriter(version: version)
+        noteMemorySlowly()
     }
 
     deinit {
         if let waiter { Self.abandon(waiter, engine) }
+        if isPostponed { engine.pause.leave(client.pointee.record) }
         if let watcher = client.pointee.watcher { engine.unwatch(watcher) }
         client.pointee.record.isGone.store(true, ordering: .releasing)
         client.pointee.endSubscriptions()
         client.pointee.endMonitoring(engine.observability.monitors)
+        engine.clientMemory.forget(client.pointee.record)
         engine.endTracking(client)
         engine.clients.remove(client.pointee.record)
         client.deinitialize(count: 1)
@@ -119,6 +125,7 @@ package struct Session: ~Copyable {
             add(base: bytes.base, firstArgument: 0, argumentCount: ranges.count, isInline: false)
             flush()
             publish()
+            if isPostponed { enterPauseSlowly() }
         } else {
             arguments.removeAll()
             output.commandError(.outOfMemory)
@@ -162,7 +169,7 @@ package struct Session: ~Copyable {
     }
 
     private mutating func checkQueryBufferLimit() {
-        client.pointee.record.pendingInputByteCount.store(pending.count, ordering: .relaxed)
+        noteMemorySlowly()
         let limit = engine.configuration.queryBufferByteCountMax.load(ordering: .relaxed)
         guard pending.count > limit, !isPaused else { return }
         engine.host.log(
@@ -190,6 +197,7 @@ package struct Session: ~Copyable {
                     base: isInline ? arguments.withInlineBase { $0 } : rest.base, firstArgument: firstArgument,
                     argumentCount: argumentCount, isInline: isInline
                 )
+                if isPostponed { break parsing }
                 position += byteCount
             case .nothing(let byteCount):
                 position += byteCount
@@ -204,6 +212,7 @@ package struct Session: ~Copyable {
         }
         flush()
         publish()
+        if isPostponed { position = takeBackSlowly(input, position: position) }
         if output.hasOverflowed { closeForOutputSlowly(isLimited: output.overflow == .limit) }
         return isClosing ? input.count : position
     }
@@ -255,6 +264,7 @@ package struct Session: ~Copyable {
         record.lastInteractionMilliseconds.store(batch.nowMilliseconds, ordering: .relaxed)
         record.lastCommand.store(batch.lastCommand, ordering: .relaxed)
         record.databaseIndex.store(client.pointee.databaseIndex, ordering: .relaxed)
+        record.memory.replyCapacity.store(output.capacity, ordering: .relaxed)
         engine.statistics.commandsProcessed.wrappingAdd(
             UInt64(truncatingIfNeeded: batch.executedCount), ordering: .relaxed)
         if batch.errorCount > 0 {

@@ -21,6 +21,11 @@ package final class Transaction {
 
     var byteCount: Int { bytes.count }
 
+    /// What it takes.
+    var allocatedByteCount: Int {
+        bytes.capacity + ranges.allocatedByteCount + items.capacity * MemoryLayout<Item>.stride
+    }
+
     /// Appends a command; false when memory is exhausted.
     func append(_ entry: UnsafePointer<CommandEntry>, _ arguments: ArgumentList) -> Bool {
         // The array cannot refuse.

@@ -71,6 +71,7 @@ enum WatchCommand {
             try call.engine.watches.watch(
                 key, databaseIndex: keyspace.databaseIndex, wasThere: keyspace.peek(key) != nil, by: watcher)
         }
+        call.client.pointee.noteInterests()
         reply.ok()
     }
 }

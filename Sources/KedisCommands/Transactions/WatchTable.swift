@@ -22,6 +22,9 @@ package final class Watcher: @unchecked Sendable {
     fileprivate(set) var keys: [WatchedKey] = []
     fileprivate(set) var stripes = StripeSet()
 
+    /// What it takes, about: for each key its name, an object, and its places in tables.
+    var allocatedByteCount: Int { keys.reduce(0) { $0 + $1.key.bytes.count + 200 } }
+
     /// Whether keys that were there are gone without a change. The stripes are locked.
     func hasLostKeys(_ keyspace: Keyspace) -> Bool {
         let reference = Unmanaged.passUnretained(self)

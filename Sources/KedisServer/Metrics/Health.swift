@@ -3,7 +3,8 @@
 // Up means: it has loaded its data and listens, it is not leaving, and each event loop has run within the last seconds.
 // What a restart would make worse (snapshots that fail, memory that is short) is no illness here: metrics tell of it.
 //
-// Ownership: the server's. Threads: any, atomics. Cost: an event loop notes the time ten times a second.
+// Ownership: the server's. Threads: any, atomics. Cost: an event loop notes the time as often as it checks its
+// clients (`hz`, ten times a second).
 
 import KedisUtilities
 import Synchronization

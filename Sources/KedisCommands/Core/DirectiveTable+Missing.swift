@@ -1,0 +1,162 @@
+// Directives of Redis about things that are not here: each has its default and refuses every other value with the
+// reason, so that files which only name defaults are accepted, and nobody relies on what does not happen.
+
+/// The journal.
+let journalDirectives: [DirectiveSpec] = [
+    DirectiveSpec("appendonly", .boolean, default: "no", .atRunTime, "Whether changes are logged."),
+    DirectiveSpec("appendfilename", .text, default: "appendonly.aof", .atStart, "The name of the log's files."),
+    DirectiveSpec("appenddirname", .text, default: "appendonlydir", .atStart, "The folder of the log."),
+    DirectiveSpec(
+        "appendfsync", .enumeration(["everysec", "always", "no"]), default: "everysec", .atRunTime,
+        "When the log is synced to disk."),
+    DirectiveSpec(
+        "no-appendfsync-on-rewrite", .boolean, default: "no", .atRunTime,
+        "Whether the log is not synced while a process writes a file."),
+    DirectiveSpec(
+        "auto-aof-rewrite-percentage", .integer(anyCount), default: "100", .atRunTime,
+        "How much the log may grow before it is rewritten."),
+    DirectiveSpec(
+        "auto-aof-rewrite-min-size", .memory(anySize), default: "67108864", .atRunTime,
+        "The size below which the log is not rewritten."),
+    DirectiveSpec(
+        "aof-load-truncated", .boolean, default: "yes", .atRunTime, "Whether a log that ends in a record is loaded."),
+    DirectiveSpec(
+        "aof-use-rdb-preamble", .boolean, default: "yes", .atRunTime, "Whether a rewritten log has a snapshot first."),
+    DirectiveSpec(
+        "aof-timestamp-enabled", .boolean, default: "no", .atRunTime, "Whether the log tells times."),
+    DirectiveSpec(
+        "aof-rewrite-incremental-fsync", .boolean, default: "yes", .atRunTime,
+        "Whether a rewritten log is synced while it is written."),
+    DirectiveSpec(
+        "aof-disable-auto-gc", .boolean, default: "no", .atRunTime, "Whether old files of the log are kept."),
+].map { $0.fixed(because: "there is no append-only file") }
+
+let replicationDirectives: [DirectiveSpec] = [
+    DirectiveSpec(
+        "replicaof", otherNames: ["slaveof"], .list, default: "", .atStart, "The server that this one copies."),
+    slave("replica-serve-stale-data", .boolean, "yes", "Whether a replica answers while it has no connection."),
+    slave("replica-read-only", .boolean, "yes", "Whether a replica refuses writes."),
+    slave("replica-ignore-maxmemory", .boolean, "yes", "Whether a replica leaves evictions to its master."),
+    slave("replica-lazy-flush", .boolean, "no", "Whether a replica empties its data in the background."),
+    slave("replica-priority", .integer(anyCount), "100", "How willing a replica is to become the master."),
+    slave("replica-announce-ip", .text, "", "The address that a replica tells."),
+    slave("replica-announce-port", .integer(anyPort), "0", "The port that a replica tells."),
+    DirectiveSpec("replica-announced", .boolean, default: "yes", .atRunTime, "Whether Sentinel lists a replica."),
+    DirectiveSpec(
+        "replica-ignore-disk-write-errors", .boolean, default: "no", .atRunTime,
+        "Whether a replica goes on when it cannot write."),
+    DirectiveSpec(
+        "min-replicas-to-write", otherNames: ["min-slaves-to-write"], .integer(anyCount), default: "0", .atRunTime,
+        "How many replicas must be there for writes."),
+    DirectiveSpec(
+        "min-replicas-max-lag", otherNames: ["min-slaves-max-lag"], .integer(anyCount), default: "10", .atRunTime,
+        "How many seconds such a replica may be behind."),
+    DirectiveSpec(
+        "repl-ping-replica-period", otherNames: ["repl-ping-slave-period"], .integer(1...Int64(Int32.max)),
+        default: "10", .atRunTime, "Seconds between pings of replicas."),
+    DirectiveSpec(
+        "repl-timeout", .integer(1...Int64(Int32.max)), default: "60", .atRunTime,
+        "Seconds without a sign after which a connection between servers is given up."),
+    DirectiveSpec(
+        "repl-backlog-size", .memory(1...Int64.max), default: "1048576", .atRunTime,
+        "How much is kept for replicas that come back."),
+    DirectiveSpec(
+        "repl-backlog-ttl", .integer(anySize), default: "3600", .atRunTime, "How long that is kept without replicas."),
+    DirectiveSpec(
+        "repl-disable-tcp-nodelay", .boolean, default: "no", .atRunTime, "Whether packets to replicas are filled up."),
+    DirectiveSpec(
+        "repl-diskless-sync", .boolean, default: "yes", .atRunTime, "Whether replicas get the data without a file."),
+    DirectiveSpec(
+        "repl-diskless-sync-delay", .integer(anyCount), default: "5", .atRunTime,
+        "Seconds to wait for more replicas before that."),
+    DirectiveSpec(
+        "repl-diskless-sync-max-replicas", .integer(anyCount), default: "0", .atRunTime,
+        "The number of replicas to wait for."),
+    DirectiveSpec(
+        "repl-diskless-load", .enumeration(["disabled", "on-empty-db", "swapdb"]), default: "disabled", .atRunTime,
+        "Whether a replica loads the data without a file."),
+    DirectiveSpec(
+        "rdb-del-sync-files", .boolean, default: "no", .atRunTime, "Whether files made for replicas are removed."),
+    DirectiveSpec(
+        "propagation-error-behavior", .enumeration(["ignore", "panic", "panic-on-replicas"]), default: "ignore",
+        .atRunTime, "What happens when a replica cannot execute what its master did."),
+].map { $0.fixed($0.name == "replicaof" ? ["", "no one"] : nil, because: "there is no replication") }
+
+private func slave(_ name: String, _ kind: DirectiveKind, _ value: String, _ summary: String) -> DirectiveSpec {
+    let otherName = "slave" + name.dropFirst("replica".count)
+    return DirectiveSpec(name, otherNames: [otherName], kind, default: value, .atRunTime, summary)
+}
+
+let clusterDirectives: [DirectiveSpec] = [
+    DirectiveSpec("cluster-enabled", .boolean, default: "no", .atStart, "Whether keys are spread over servers."),
+    DirectiveSpec("cluster-config-file", .text, default: "nodes.conf", .atStart, "The file of the servers."),
+    DirectiveSpec("cluster-port", .integer(anyPort), default: "0", .atStart, "The port between servers."),
+    number("cluster-node-timeout", 15_000, "Milliseconds after which a server counts as gone."),
+    number("cluster-migration-barrier", 1, "Replicas that a master keeps when others need some."),
+    flag("cluster-allow-replica-migration", "yes", "Whether replicas move to masters without any."),
+    flag("cluster-require-full-coverage", "yes", "Whether all keys must have a server."),
+    flag("cluster-allow-reads-when-down", "no", "Whether reads go on when the cluster is down."),
+    flag("cluster-allow-pubsubshard-when-down", "yes", "Whether shard channels go on when the cluster is down."),
+    DirectiveSpec(
+        "cluster-replica-validity-factor", otherNames: ["cluster-slave-validity-factor"], .integer(anyCount),
+        default: "10", .atRunTime, "How old a replica's data may be for it to become the master."),
+    DirectiveSpec(
+        "cluster-replica-no-failover", otherNames: ["cluster-slave-no-failover"], .boolean, default: "no", .atRunTime,
+        "Whether a replica never becomes the master."),
+    DirectiveSpec(
+        "cluster-link-sendbuf-limit", .memory(anySize), default: "0", .atRunTime, "What may wait between two servers."),
+    text("cluster-announce-ip", "The address that the server tells."),
+    text("cluster-announce-hostname", "The name of the machine that the server tells."),
+    text("cluster-announce-human-nodename", "The name of the server in the log."),
+    DirectiveSpec("cluster-announce-port", .integer(anyPort), default: "0", .atRunTime, "The port that it tells."),
+    DirectiveSpec(
+        "cluster-announce-tls-port", .integer(anyPort), default: "0", .atRunTime, "The TLS port that it tells."),
+    DirectiveSpec(
+        "cluster-announce-bus-port", .integer(anyPort), default: "0", .atRunTime,
+        "The port between servers that it tells."),
+    DirectiveSpec(
+        "cluster-preferred-endpoint-type", .enumeration(["ip", "hostname", "unknown-endpoint"]), default: "ip",
+        .atRunTime, "What clients are told to connect to."),
+].map { $0.fixed(because: "there is no cluster") }
+
+let encryptionDirectives: [DirectiveSpec] = [
+    DirectiveSpec("tls-port", .integer(anyPort), default: "0", .atRunTime, "The port for TLS."),
+    text("tls-cert-file", "The server's certificate."), text("tls-key-file", "Its key."),
+    text("tls-key-file-pass", "The password of its key."),
+    text("tls-client-cert-file", "The certificate for outgoing connections."),
+    text("tls-client-key-file", "The key of that."), text("tls-client-key-file-pass", "The password of that key."),
+    text("tls-dh-params-file", "The parameters of Diffie and Hellman's exchange."),
+    text("tls-ca-cert-file", "The certificates of authorities."), text("tls-ca-cert-dir", "The folder of those."),
+    DirectiveSpec(
+        "tls-auth-clients", .enumeration(["no", "yes", "optional"]), default: "yes", .atRunTime,
+        "Whether clients need certificates."),
+    flag("tls-replication", "no", "Whether replication is encrypted."),
+    flag("tls-cluster", "no", "Whether the cluster's connections are encrypted."),
+    text("tls-protocols", "The versions of TLS."), text("tls-ciphers", "The ciphers up to TLS 1.2."),
+    text("tls-ciphersuites", "The ciphers of TLS 1.3."),
+    flag("tls-prefer-server-ciphers", "no", "Whether the server chooses the cipher."),
+    flag("tls-session-caching", "yes", "Whether sessions are kept for later connections."),
+    number("tls-session-cache-size", 20_480, "How many."), number("tls-session-cache-timeout", 300, "How long."),
+].map { $0.fixed(because: "there is no TLS: put a proxy in front") }
+
+/// Scripts and modules.
+let scriptDirectives: [DirectiveSpec] = [
+    DirectiveSpec(
+        "busy-reply-threshold", otherNames: ["lua-time-limit"], .integer(anySize), default: "5000", .atRunTime,
+        "Milliseconds after which others are told that a script is running."
+    ).fixed(because: "there are no scripts"),
+    DirectiveSpec("loadmodule", .list, default: "", .inFiles, "A module to load.").fixed(
+        because: "there are no modules"),
+]
+
+private func number(_ name: String, _ value: Int64, _ summary: String) -> DirectiveSpec {
+    DirectiveSpec(name, .integer(anySize), default: String(value), .atRunTime, summary)
+}
+
+private func flag(_ name: String, _ value: String, _ summary: String) -> DirectiveSpec {
+    DirectiveSpec(name, .boolean, default: value, .atRunTime, summary)
+}
+
+private func text(_ name: String, _ summary: String) -> DirectiveSpec {
+    DirectiveSpec(name, .text, default: "", .atRunTime, summary)
+}

@@ -1,0 +1,118 @@
+// INFO persistence and stats, in the order of Redis. What there is not (a process that is forked, an append-only file,
+// replicas) has taken, sent and failed nothing: 0 is its true value.
+
+import KedisProtocol
+import KedisStore
+import KedisUtilities
+import Synchronization
+
+extension InfoCommand {
+    static func writePersistence(_ source: InfoSource, _ text: inout InfoText) {
+        let engine = source.engine
+        let status = engine.host.persistenceStatus()
+        let changes = engine.store.statistics(held: source.held).changes
+        text.add("loading", engine.conditions.contains(.loading) ? 1 : 0)
+        text.add("async_loading", 0)
+        text.add("current_cow_peak", 0)
+        text.add("current_cow_size", 0)
+        text.add("current_cow_size_age", 0)
+        text.add("current_fork_perc", "0.00")
+        text.add(
+            "rdb_changes_since_last_save", changes >= status.changesAtLastSave ? changes - status.changesAtLastSave : 0)
+        text.add("rdb_bgsave_in_progress", status.isSaving ? 1 : 0)
+        text.add("rdb_last_save_time", engine.lastSaveSeconds(status))
+        text.add("rdb_last_bgsave_status", status.lastSaveSucceeded ? "ok" : "err")
+        text.add("rdb_last_bgsave_time_sec", status.lastSaveDurationSeconds)
+        text.add("rdb_current_bgsave_time_sec", status.currentSaveDurationSeconds)
+        text.add("rdb_saves", status.saveCount)
+        text.add("rdb_last_cow_size", 0)
+        text.add("rdb_last_load_keys_expired", status.loadedExpiredCount)
+        text.add("rdb_last_load_keys_loaded", status.loadedKeyCount)
+        text.add("aof_enabled", 0)
+        text.add("aof_rewrite_in_progress", 0)
+        text.add("aof_rewrite_scheduled", 0)
+        text.add("aof_last_rewrite_time_sec", -1)
+        text.add("aof_current_rewrite_time_sec", -1)
+        text.add("aof_last_bgrewrite_status", "ok")
+        text.add("aof_rewrites", 0)
+        text.add("aof_rewrites_consecutive_failures", 0)
+        text.add("aof_last_write_status", "ok")
+        text.add("aof_last_cow_size", 0)
+        text.add("module_fork_in_progress", 0)
+        text.add("module_fork_last_cow_size", 0)
+        HostFacts("persistence", source).writeRest(&text)
+    }
+
+    static func writeStatistics(_ source: InfoSource, _ text: inout InfoText) {
+        let counters = source.engine.statistics
+        writeTraffic(source, &text)
+        writeKeys(source, &text)
+        text.add("pubsub_channels", source.engine.hub.channels.count)
+        text.add("pubsub_patterns", source.engine.hub.patterns.count)
+        text.add("pubsubshard_channels", source.engine.hub.shardChannels.count)
+        text.add("latest_fork_usec", 0)
+        text.add("total_forks", 0)
+        text.add("migrate_cached_sockets", 0)
+        text.add("slave_expires_tracked_keys", 0)
+        writeDefragmentation(source, &text)
+        text.add("tracking_total_keys", source.engine.tracking.keyCount)
+        text.add("tracking_total_items", source.engine.tracking.itemCount)
+        text.add("tracking_total_prefixes", source.engine.tracking.prefixes.count)
+        text.add("unexpected_error_replies", 0)
+        text.add("total_error_replies", counters.errorReplies.load(ordering: .relaxed))
+        text.add("io_threaded_reads_processed", 0)
+        text.add("io_threaded_writes_processed", 0)
+        for reason in AccessLogReason.allCases {
+            text.add(reason.fieldName, source.engine.access.log.refusedCount(reason))
+        }
+        HostFacts("stats", source).writeRest(&text)
+    }
+
+    private static func writeTraffic(_ source: InfoSource, _ text: inout InfoText) {
+        let counters = source.engine.statistics
+        let rates = source.engine.observability.throughput.perSecond
+        text.add("total_connections_received", counters.connectionsReceived.load(ordering: .relaxed))
+        text.add("total_commands_processed", counters.commandsProcessed.load(ordering: .relaxed))
+        text.add("instantaneous_ops_per_sec", rates.commands)
+        text.add("total_net_input_bytes", counters.inputByteCount.load(ordering: .relaxed))
+        text.add("total_net_output_bytes", counters.outputByteCount.load(ordering: .relaxed))
+        text.add("total_net_repl_input_bytes", 0)
+        text.add("total_net_repl_output_bytes", 0)
+        text.add("instantaneous_input_kbps", formatFixed(Double(rates.inputByteCount) / 1024, 2))
+        text.add("instantaneous_output_kbps", formatFixed(Double(rates.outputByteCount) / 1024, 2))
+        text.add("instantaneous_input_repl_kbps", "0.00")
+        text.add("instantaneous_output_repl_kbps", "0.00")
+        text.add("rejected_connections", counters.connectionsRejected.load(ordering: .relaxed))
+        text.add("sync_full", 0)
+        text.add("sync_partial_ok", 0)
+        text.add("sync_partial_err", 0)
+    }
+
+    private static func writeKeys(_ source: InfoSource, _ text: inout InfoText) {
+        let store = source.engine.store.statistics(held: source.held)
+        let rare = source.engine.store.rareStatistics(held: source.held)
+        text.add("expired_keys", store.expired)
+        text.add("expired_subkeys", rare.expiredMembers)
+        text.add("expired_stale_perc", "0.00")
+        text.add("expired_time_cap_reached_count", 0)
+        text.add("evicted_keys", rare.evicted)
+        text.add("evicted_clients", source.engine.clientMemory.evictedCount.load(ordering: .relaxed))
+        let exceeded = source.engine.memory.exceededMilliseconds(
+            nowNanoseconds: source.engine.clock.monotonicNanoseconds())
+        text.add("total_eviction_exceeded_time", exceeded.total)
+        text.add("current_eviction_exceeded_time", exceeded.current)
+        text.add("keyspace_hits", store.hits)
+        text.add("keyspace_misses", store.misses)
+    }
+
+    private static func writeDefragmentation(_ source: InfoSource, _ text: inout InfoText) {
+        let memory = source.engine.store.memoryStatistics(held: source.held)
+        let maintenance = source.engine.memory.maintenanceMilliseconds
+        text.add("active_defrag_hits", memory.movedCellCount)
+        text.add("active_defrag_misses", 0)
+        text.add("active_defrag_key_hits", memory.movedCellCount)
+        text.add("active_defrag_key_misses", 0)
+        text.add("total_active_defrag_time", maintenance.total)
+        text.add("current_active_defrag_time", maintenance.current)
+    }
+}
