@@ -88,7 +88,8 @@ struct AccessTests {
             let options = try parseServerArguments(["--save", "", "--threads", "1"] + directives).get()
             let server = try KedisServer(options: options) { _ in }
             let channel = EmbeddedChannel()
-            let loop = LoopClients(loop: channel.eventLoop, server: server.context)
+            let loop = LoopClients(
+                loop: channel.eventLoop, number: 0, server: server.context, health: Health(loopCount: 1))
             let listener = Listener(server: server.context, group: .singleton, loops: [loop])
             try await listener.initialise(channel, isUnixSocket: false).get()
             let count = server.context.engine.statistics.connectionsRejected.load(ordering: .relaxed)

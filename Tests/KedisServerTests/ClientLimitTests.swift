@@ -119,6 +119,23 @@ struct ClientLimitTests {
         }
     }
 
+    @Test("What is behind a command that waits for the end of a pause is refused, and logged, once")
+    func refusalBehindPause() async throws {
+        try await TestServer.with { server in
+            let admin = try server.connect(), client = try server.connect()
+            #expect(admin.ask("ACL SETUSER limited on nopass ~a +get +set\r\n", "+OK\r\n"))
+            #expect(client.ask("AUTH limited x\r\n", "+OK\r\n"))
+            #expect(admin.ask("CLIENT PAUSE 100000 WRITE\r\n", "+OK\r\n"))
+            client.send("*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n*2\r\n$3\r\nGET\r\n$6\r\nsecret\r\n")
+            #expect(eventually { server.server.engine.pause.waitingCount == 1 })
+            #expect(try Self.figure("acl_access_denied_key", of: server) == 0)
+            #expect(admin.ask("CLIENT UNPAUSE\r\n", "+OK\r\n"))
+            let refusal = "-NOPERM this user has no permissions to access one of the keys used as arguments\r\n"
+            #expect(client.read(5 + refusal.utf8.count) == "+OK\r\n" + refusal)
+            #expect(try Self.figure("acl_access_denied_key", of: server) == 1)
+        }
+    }
+
     @Test("No key expires in the background while clients are paused")
     func pausedExpiry() async throws {
         try await TestServer.with { server in

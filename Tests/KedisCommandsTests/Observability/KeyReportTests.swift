@@ -60,6 +60,24 @@ struct KeyReportTests {
         #expect(rate > 3000 * 65 / 100 && rate < 3000 * 135 / 100, "\(rate)")
     }
 
+    @Test("A command that waits for the end of a pause is no access yet")
+    func paused() throws {
+        let clock = TestClock()
+        let engine = Engine.forTest(clock: clock)
+        let session = TestSession(engine)
+        _ = try session.call("CONFIG", "SET", "hotkeys-sampling-percentage", "100")
+        _ = try session.call("CLIENT", "PAUSE", "100000", "WRITE")
+        let waiting = TestSession(engine)
+        let requests = [["GET", "read"], ["SET", "written", "1"]].flatMap { request in
+            RespRunner.encode(request.map { Array($0.utf8) })
+        }
+        #expect(waiting.send(requests) == Array("$-1\r\n".utf8))
+        #expect(waiting.isBlocked)
+        clock.advance(microseconds: 11_000_000)
+        let report = engine.observability.hotKeys.report(nowMilliseconds: clock.nowMicroseconds / 1000)
+        #expect(report.entries.map { String(decoding: $0.key, as: UTF8.self) } == ["read"])
+    }
+
     @Test("The biggest keys are kept, and those that shrink or go make room without anybody asking")
     func bigKeys() throws {
         let engine = Engine.forTest()
