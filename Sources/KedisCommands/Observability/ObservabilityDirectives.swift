@@ -67,10 +67,18 @@ extension DirectiveSpec {
             guard number >= 0, number <= 100 else {
                 throw DirectiveReason(text: "\(name) parameters should sit between [0.0,100.0]")
             }
-            result.append(String(decoding: formatDouble(number), as: UTF8.self))
+            result.append(shortest(number))
         }
         return result.joined(separator: " ")
     }
+}
+
+/// With as many of six places as are needed.
+private func shortest(_ number: Double) -> String {
+    var text = formatFixed(number, 6)
+    while text.last == "0" { text.removeLast() }
+    if text.last == "." { text.removeLast() }
+    return text
 }
 
 extension Configuration {
