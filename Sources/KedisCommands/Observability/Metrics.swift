@@ -43,8 +43,8 @@ private func writeClients(_ engine: Engine, _ text: inout MetricsText) {
     let counters = engine.statistics
     text.add("connected_clients", .gauge, "Connections of clients.", engine.clients.count)
     text.add(
-        "blocked_clients", .gauge, "Clients that wait in blocking commands.",
-        engine.waiters.blockedCount.load(ordering: .relaxed))
+        "blocked_clients", .gauge, "Clients that wait in blocking commands, or for the end of a pause.",
+        engine.waiters.blockedCount.load(ordering: .relaxed) + engine.pause.waitingCount)
     text.add("monitor_clients", .gauge, "Clients that are shown every command.", engine.observability.monitors.count)
     text.add(
         "max_clients", .gauge, "The limit of connections.", engine.configuration.integer("maxclients"))
@@ -54,6 +54,9 @@ private func writeClients(_ engine: Engine, _ text: inout MetricsText) {
     text.add(
         "connections_rejected_total", .counter, "Connections that were refused.",
         counters.connectionsRejected.load(ordering: .relaxed))
+    text.add(
+        "evicted_clients_total", .counter, "Clients that were closed because of maxmemory-clients.",
+        engine.clientMemory.evictedCount.load(ordering: .relaxed))
     text.add(
         "input_bytes_total", .counter, "Bytes that clients have sent.",
         counters.inputByteCount.load(ordering: .relaxed))
@@ -77,7 +80,8 @@ private func writeMemory(_ engine: Engine, _ text: inout MetricsText) {
     text.add("memory_max_bytes", .gauge, "maxmemory; 0 for no limit.", report.limit)
     text.add("memory_resident_bytes", .gauge, "Memory of the process in RAM.", report.resident)
     text.add(
-        "memory_client_buffer_bytes", .gauge, "Input and output of clients that waits.", report.clientByteCount)
+        "memory_client_buffer_bytes", .gauge, "What clients take: buffers, transactions, subscriptions.",
+        report.clientByteCount)
 }
 
 private func writeKeys(_ engine: Engine, _ text: inout MetricsText) {
