@@ -103,6 +103,13 @@ package struct Keyspace {
         return Entry(cell: place.cell, hash: key.hash)
     }
 
+    /// Whether a key is there, with members of it that were due removed, some if there are many. O(1).
+    package func isThereAfterExpiry(_ key: Key) -> Bool {
+        let stripe = stripe(of: key)
+        guard let table = stripe.pointee.table(databaseIndex), let place = table.pointee.find(key) else { return false }
+        return isLive(place, hash: key.hash, in: table, of: stripe, isForChange: true)
+    }
+
     /// What a lookup for a change finds.
     enum CellLookup {
         case none
@@ -115,7 +122,7 @@ package struct Keyspace {
     func editCell(_ key: Key, _ type: ValueType) -> CellLookup {
         let stripe = stripe(of: key)
         guard let table = stripe.pointee.table(databaseIndex), let place = table.pointee.find(key),
-            isLive(place, hash: key.hash, in: table, of: stripe)
+            isLive(place, hash: key.hash, in: table, of: stripe, isForChange: true)
         else { return .none }
         touch(place.cell, in: stripe)
         guard place.cell.header.hasType(type) else { return .wrongType }

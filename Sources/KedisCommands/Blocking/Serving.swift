@@ -98,6 +98,7 @@ final class ServiceQueue {
                 engine.store.unlock(held)
             }
         }
+        observer.ringBells()
         wakeServed()
     }
 }

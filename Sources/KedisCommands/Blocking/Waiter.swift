@@ -216,7 +216,9 @@ extension Waiter {
     /// Remembers what a tracking client has read by waiting.
     private func rememberReads(_ engine: Engine) {
         guard entry.pointee.flags.contains(.readOnly), let tracking = record.tracking.withLock({ $0 }),
-            !tracking.current.options.contains(.broadcasting)
+            case let options = tracking.current.options, !options.contains(.broadcasting),
+            !options.contains(.optIn) || client.pointee.caching == true,
+            !options.contains(.optOut) || client.pointee.caching != false
         else { return }
         var bells: [Postbox] = []
         for index in 0..<keyCount { engine.tracking.remember(keys[index], for: tracking, &bells) }

@@ -30,6 +30,8 @@ package struct CommandFlags: OptionSet, Sendable {
 
     /// Allowed to clients of RESP2 that are subscribed; of Kedis alone, and not told.
     package static let allowSubscribed = CommandFlags(rawValue: 1 << 21)
+    /// Replies with pushes, which CLIENT REPLY does not silence; not told either.
+    package static let repliesWithPush = CommandFlags(rawValue: 1 << 25)
 
     /// Name and bit in the order in which COMMAND INFO lists them.
     static let names: [(flag: CommandFlags, name: StaticString)] = [

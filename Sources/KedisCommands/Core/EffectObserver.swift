@@ -75,9 +75,9 @@ final class EffectObserver {
     }
 
     /// A database has changed as a whole, or all have when nil. All stripes are locked.
-    func noteDatabase(_ databaseIndex: Int?, _ keyspace: Keyspace) {
+    func noteDatabase(_ databaseIndex: Int?, _ keyspace: Keyspace, isFlushed: Bool) {
         if interest.hasWaiters { services.noteDatabase(databaseIndex: databaseIndex) }
         if interest.hasWatchers { engine.watches.touch(databaseIndex: databaseIndex, keyspace) }
-        if interest.hasTracking { engine.tracking.invalidateAll(changedBy: author, &bells, push: push) }
+        if isFlushed, interest.hasTracking { engine.tracking.invalidateAll(changedBy: author, &bells, push: push) }
     }
 }

@@ -84,7 +84,11 @@ package final class Engine: Sendable {
         access = AccessControl(table: table, configuration: configuration, host: host)
         memory = MemoryGauge(seed: seed)
         store.setAccessTracking(configuration.accessTracking)
-        store.observeKeyEvents { [notifier, tracking, interest, seed = store.seed] event, databaseIndex, key in
+        store.observeKeyEvents {
+            [notifier, tracking, watches, interest, seed = store.seed] event, databaseIndex, key in
+            if case .membersExpired = event, interest.current.hasWatchers {
+                watches.touch(Key(key, seed: seed), databaseIndex: databaseIndex)
+            }
             if interest.current.hasTracking { tracking.note(event, Key(key, seed: seed)) }
             notifier.notify(event, key: key, databaseIndex: databaseIndex)
         }
