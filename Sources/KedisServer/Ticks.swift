@@ -75,6 +75,7 @@ final class Ticks: Sendable {
         repeat {
             let removed = engine.store.expireDue(
                 nowMilliseconds: engine.clock.wallMilliseconds, limit: Self.sliceKeyCount)
+            engine.serveRemovedKeys()
             if removed < Self.sliceKeyCount { return false }
         } while monotonicNanoseconds() &- start < Self.sliceNanoseconds
         return true

@@ -85,7 +85,8 @@ final class ServiceQueue {
 
     /// Serves, when nothing is locked any more, those whose keys were changed by commands that do not name them to the
     /// plan: somebody may have come first, but nobody waits while there is data.
-    func serveDeferred(_ engine: Engine, _ observer: EffectObserver) {
+    func serveDeferred(_ engine: Engine, _ observer: EffectObserver, and more: [WaitingKey] = []) {
+        deferred += more
         while let key = deferred.popLast() {
             let copy = key.key
             withUnsafePointer(to: copy) { planned in

@@ -64,7 +64,7 @@ extension Session {
         guard let observer else { return }
         observer.ringBells()
         observer.services.wakeServed()
-        observer.services.serveDeferred(engine, observer)
+        observer.services.serveDeferred(engine, observer, and: engine.removedKeys.takeAll())
     }
 
     /// Enters the client among those who wait, still under the locks of its keys; false when memory does not allow it,

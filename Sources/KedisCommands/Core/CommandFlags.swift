@@ -33,6 +33,9 @@ package struct CommandFlags: OptionSet, Sendable {
     /// Replies with pushes, which CLIENT REPLY does not silence; not told either.
     package static let repliesWithPush = CommandFlags(rawValue: 1 << 25)
 
+    /// What COMMAND INFO does not list.
+    static let untold: CommandFlags = [.allowSubscribed, .repliesWithPush]
+
     /// Name and bit in the order in which COMMAND INFO lists them.
     static let names: [(flag: CommandFlags, name: StaticString)] = [
         (.write, "write"), (.readOnly, "readonly"), (.denyOutOfMemory, "denyoom"), (.admin, "admin"),

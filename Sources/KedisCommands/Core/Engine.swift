@@ -45,6 +45,7 @@ package final class Engine: Sendable {
     package let interest = InterestWord()
     /// Who waits for which key.
     package let waiters: WaiterTable
+    let removedKeys: RemovedKeys
     /// Who watches which key.
     let watches: WatchTable
     /// Who listens to which channel.
@@ -68,6 +69,7 @@ package final class Engine: Sendable {
     ) {
         let table = table ?? CommandTable(allCommandSpecs, renames: configuration.renames)
         waiters = WaiterTable(interest)
+        removedKeys = RemovedKeys(waiters)
         watches = WatchTable(interest)
         tracking = TrackingTable(interest)
         hub = MessageHub(seed: store.seed)
@@ -85,11 +87,16 @@ package final class Engine: Sendable {
         memory = MemoryGauge(seed: seed)
         store.setAccessTracking(configuration.accessTracking)
         store.observeKeyEvents {
-            [notifier, tracking, watches, interest, seed = store.seed] event, databaseIndex, key in
-            if case .membersExpired = event, interest.current.hasWatchers {
+            [notifier, tracking, watches, removedKeys, interest, seed = store.seed] event, databaseIndex, key in
+            let interest = interest.current
+            switch event {
+            case .membersExpired where interest.hasWatchers:
                 watches.touch(Key(key, seed: seed), databaseIndex: databaseIndex)
+            case .expired where interest.hasWaiters, .evicted where interest.hasWaiters:
+                removedKeys.note(Key(key, seed: seed), databaseIndex: databaseIndex)
+            default: break
             }
-            if interest.current.hasTracking { tracking.note(event, Key(key, seed: seed)) }
+            if interest.hasTracking { tracking.note(event, Key(key, seed: seed)) }
             notifier.notify(event, key: key, databaseIndex: databaseIndex)
         }
         applyNotifications()

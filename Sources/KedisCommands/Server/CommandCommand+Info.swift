@@ -42,7 +42,7 @@ extension ReplyWriter {
         bulk(entry.pointee.fullName)
         integer(spec.arity)
         flagNames(
-            spec.flags.subtracting(.allowSubscribed).rawValue.nonzeroBitCount,
+            spec.flags.subtracting(.untold).rawValue.nonzeroBitCount,
             CommandFlags.names.filter { spec.flags.contains($0.flag) }.map(\.name))
         integer(range.first)
         integer(range.last)
