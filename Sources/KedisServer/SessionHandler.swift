@@ -259,7 +259,6 @@ final class SessionHandler: ChannelInboundHandler {
         loop.deadlines.add(self, nanoseconds: deadline)
     }
 
-
     /// The deadline has passed.
     func waitIsOver() {
         if session.pointee.expireWaiting(nowNanoseconds: monotonicNanoseconds()) { goOn() }

@@ -47,18 +47,7 @@ extension Engine {
     package func serveRemovedKeys() {
         let keys = removedKeys.takeAll()
         guard !keys.isEmpty else { return }
-        // Nobody's: those who are served are the clients.
-        let record = ClientRecord(
-            identifier: 0, endpoint: .embedded, nowMilliseconds: clock.wallMilliseconds, postbox: Postbox(),
-            user: access.defaultUser)
-        let client = UnsafeMutablePointer<ClientState>.allocate(capacity: 1)
-        client.initialize(
-            to: ClientState(record: record, random: makeRandomGenerator(), access: ClientAccess(access)))
-        defer {
-            client.deinitialize(count: 1)
-            client.deallocate()
-        }
-        let observer = EffectObserver(self, client)
+        let observer = EffectObserver(self, nil)
         observer.interest = interest.current
         observer.services.serveDeferred(self, observer, and: keys)
     }
