@@ -79,7 +79,7 @@ final class ServiceQueue {
     /// Tells the sessions of those who were served, when nothing is locked any more.
     func wakeServed() {
         guard !served.isEmpty else { return }
-        for waiter in served { waiter.record.postbox.send(.wake(waiter.record)) }
+        for waiter in served { waiter.record.wake() }
         served.removeAll(keepingCapacity: served.capacity <= 64)
     }
 
@@ -132,7 +132,7 @@ extension Engine {
     package func unblock(_ record: ClientRecord, error: CommandError?) -> Bool {
         guard let waiter = record.waiter.withLock({ $0 }) else { return false }
         guard waiter.end(error.map { .refused($0) } ?? .timedOut, in: waiters) else { return false }
-        record.postbox.send(.wake(record))
+        record.wake()
         return true
     }
 }

@@ -139,11 +139,16 @@ extension Session {
         return finishWaiting()
     }
 
-    /// The client is gone: nobody serves it any more, and it gets no messages.
-    package mutating func leave() {
+    /// From now on the client gets no messages.
+    func endListening() {
         client.pointee.record.isGone.store(true, ordering: .releasing)
         client.pointee.endSubscriptions()
         engine.endTracking(client)
+    }
+
+    /// The client is gone: nobody serves it any more, and it gets no messages.
+    package mutating func leave() {
+        endListening()
         guard let waiter else { return }
         self.waiter = nil
         Self.abandon(waiter, engine)

@@ -68,9 +68,7 @@ package struct Session: ~Copyable {
     deinit {
         if let waiter { Self.abandon(waiter, engine) }
         if let watcher = client.pointee.watcher { engine.unwatch(watcher) }
-        client.pointee.record.isGone.store(true, ordering: .releasing)
-        client.pointee.endSubscriptions()
-        engine.endTracking(client)
+        endListening()
         engine.clients.remove(client.pointee.record)
         client.deinitialize(count: 1)
         client.deallocate()
