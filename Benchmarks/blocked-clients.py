@@ -12,14 +12,13 @@ It needs Linux, redis-server on the path, a release build of kedis, and twice as
 """
 import argparse
 import glob
-import json
 import resource
 import socket
 import sys
 import time
 
 sys.dont_write_bytecode = True
-from servers import Server, add_kedis_option, encode, kedis_command, redis_command, require  # noqa: E402
+from servers import Server, add_kedis_option, encode, kedis_command, print_row, redis_command, require  # noqa: E402
 
 
 def cpu_nanoseconds(server):
@@ -133,10 +132,7 @@ def main():
         for name, command in (("redis-server", redis_command()), ("kedis server", kedis_command(options.kedis))):
             with Server(name, command + limit) as server:
                 row = measure(server, options)
-            if options.json:
-                print(json.dumps(row), flush=True)
-            else:
-                print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+            print_row(row, options.json)
 
 
 if __name__ == "__main__":

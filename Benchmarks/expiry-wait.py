@@ -10,12 +10,11 @@ gone. The client's own stalls count too, so the longest wait before that is show
 It needs Linux, redis-server on the path, and a release build of kedis.
 """
 import argparse
-import json
 import sys
 import time
 
 sys.dont_write_bytecode = True
-from servers import Server, add_kedis_option, kedis_command, redis_command, require  # noqa: E402
+from servers import Server, add_kedis_option, kedis_command, print_row, redis_command, require  # noqa: E402
 
 BATCH = 1000
 LEAD_SECONDS = 0.5
@@ -77,10 +76,7 @@ def main():
             for index, field in enumerate(("late_ms", "wait_before_ms", "wait_meanwhile_ms")):
                 # The machine's own stalls only ever add: the least of the longest waits says most.
                 row[field] = [round(values[index] * 1000, 2) for values in rounds]
-            if options.json:
-                print(json.dumps(row), flush=True)
-            else:
-                print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+            print_row(row, options.json)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 Shared by the benchmarks that put redis-server and kedis server side by side. Every wait has an end; servers are ended
 by their process, never by name. Linux only: figures come from /proc.
 """
+import json
 import os
 import shutil
 import socket
@@ -227,3 +228,9 @@ def kedis_command(path, threads=1):
 def counts(text):
     """`1000,2^20` as a list of numbers."""
     return [int(part.partition("^")[0]) ** int(part.partition("^")[2] or 1) for part in text.split(",")]
+
+
+def print_row(row, as_json):
+    """One row of figures by their names, for a reader or a script."""
+    text = json.dumps(row) if as_json else "  ".join(f"{key} {value}" for key, value in row.items())
+    print(text, flush=True)

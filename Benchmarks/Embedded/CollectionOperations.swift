@@ -188,17 +188,11 @@ struct CollectionOperations {
         let (database, keys) = (database, neighbours)
         return RepeatingThread { goesOn in
             let connection = database.connect()
-            let get = Array("GET".utf8), set = Array("SET".utf8)
             var random = RandomGenerator(seed: 4)
             var waits = WaitRecorder()
             while goesOn() {
                 let key = keys[random.next(below: keys.count)]
-                var start = monotonicNanoseconds()
-                _ = connection.execute(bytes: get, key)
-                waits.record(from: start, to: monotonicNanoseconds())
-                start = monotonicNanoseconds()
-                _ = connection.execute(bytes: set, key, key)
-                waits.record(from: start, to: monotonicNanoseconds())
+                recordGetAndSet(connection, key, key, &waits)
             }
             return waits
         }

@@ -33,21 +33,26 @@ extension KedisConnection {
 func startSteadyLoad(on database: KedisDatabase) -> RepeatingThread<WaitRecorder> {
     RepeatingThread { goesOn in
         let connection = database.connect()
-        let get = Array("GET".utf8), set = Array("SET".utf8)
         var random = RandomGenerator(seed: 4)
         var waits = WaitRecorder()
         while goesOn() {
             let index = random.next(below: steadyKeyCount)
-            let key = itemArray(.key, index), value = itemArray(.value, index)
-            var start = monotonicNanoseconds()
-            _ = connection.execute(bytes: get, key)
-            waits.record(from: start, to: monotonicNanoseconds())
-            start = monotonicNanoseconds()
-            _ = connection.execute(bytes: set, key, value)
-            waits.record(from: start, to: monotonicNanoseconds())
+            recordGetAndSet(connection, itemArray(.key, index), itemArray(.value, index), &waits)
         }
         return waits
     }
+}
+
+private let (getName, setName) = (Array("GET".utf8), Array("SET".utf8))
+
+/// Reads a key and sets it, and notes how long either took.
+func recordGetAndSet(_ connection: KedisConnection, _ key: [UInt8], _ value: [UInt8], _ waits: inout WaitRecorder) {
+    var start = monotonicNanoseconds()
+    _ = connection.execute(bytes: getName, key)
+    waits.record(from: start, to: monotonicNanoseconds())
+    start = monotonicNanoseconds()
+    _ = connection.execute(bytes: setName, key, value)
+    waits.record(from: start, to: monotonicNanoseconds())
 }
 
 func milliseconds(_ nanoseconds: UInt64) -> Figure { .decimal(Double(nanoseconds) / 1e6, digits: 2) }

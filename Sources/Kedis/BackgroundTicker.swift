@@ -74,6 +74,7 @@ final class BackgroundTicker: Sendable {
         let now = engine.clock.wallMilliseconds
         let mustEvict = engine.evictInBackground(nanosecondsMax: evictionNanosecondsMax)
         let mustMaintain = engine.maintain(nanosecondsMax: maintenanceNanosecondsMax)
+        engine.serveRemovedKeys()
         if mustEvict { return 1000 }
         return mustMaintain || store.earliestDeadlineMilliseconds <= now + 1000 ? 10_000 : 100_000
     }

@@ -272,7 +272,6 @@ final class SessionHandler: ChannelInboundHandler {
         loop.deadlines.add(self, nanoseconds: deadline)
     }
 
-
     /// The deadline has passed.
     func waitIsOver() {
         if session.pointee.expireWaiting(nowNanoseconds: monotonicNanoseconds()) { goOn() }

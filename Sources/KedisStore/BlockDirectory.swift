@@ -103,6 +103,13 @@ struct BlockDirectory {
         kedis_prefetch(page.entries + entryIndex(hash, page))
     }
 
+    /// The lowest hash behind those that share `bitCount` bits with `hash`; 0 behind the last of them.
+    static func hash(behind hash: UInt64, bitCount: Int) -> UInt64 {
+        guard bitCount > 0 else { return 0 }
+        let span = UInt64(1) << UInt64(64 - bitCount)
+        return (hash & ~(span - 1)) &+ span
+    }
+
     /// Whether blocks can share `bitCount` bits with `hash` as the directory is.
     func tellsApart(_ bitCount: Int, _ hash: UInt64) -> Bool { root[rootIndex(hash)].bitCount >= bitCount }
 

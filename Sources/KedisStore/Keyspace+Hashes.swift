@@ -179,9 +179,7 @@ package struct HashEditor {
 
     @inline(__always)
     private func noteChange(of table: MemberTable, from before: Int) {
-        let change = table.allocatedByteCount - before
-        guard change != 0 else { return }
-        target.noteGrowth(change)
+        target.noteGrowth(table.allocatedByteCount - before)
         while let blob = table.takeRetired() { target.reclaim(blob) }
     }
 }

@@ -1,13 +1,15 @@
 // What is due goes when it is met, so that nobody ever sees it: keys, and members of collections.
 //
-// A key without any deadline costs one test of its header. Members that are due are removed in slices: who meets a hash
-// or a set removes some, and whatever is left is passed over by those who read (HashValue, SetValue). Of a sorted set
-// all go at once, as a rank counts what is before it. A collection of which nothing is left is no key any more.
+// A key without any deadline costs one test of its header. Members that are due are removed in slices: who changes a
+// hash or a set removes some, and whatever is left is passed over by those who read (HashValue, SetValue). Who only
+// looks removes none: a command may hold views of members that it has read and look at the key again. Of a sorted set
+// all go at once, when it is first met, as a rank counts what is before it. A collection of which nothing is left is no
+// key any more.
 
 import KedisUtilities
 
 extension Keyspace {
-    /// Due members of a hash or set that one who meets them removes.
+    /// Due members of a hash or set that one who changes it removes.
     private static let metMemberCountMax = 256
 
     /// Whether the deadline of the key itself has passed.
@@ -18,10 +20,11 @@ extension Keyspace {
     }
 
     /// Whether the entry at a place is there now; one that is due is removed. The place of one that is there stays
-    /// valid, views of its members do not.
+    /// valid; so do views of its members, unless `isForChange`, when some that are due are removed as well.
     @inline(__always)
     func isLive(
-        _ place: Place, hash: UInt64, in table: UnsafeMutablePointer<Table>, of stripe: UnsafeMutablePointer<Stripe>
+        _ place: Place, hash: UInt64, in table: UnsafeMutablePointer<Table>, of stripe: UnsafeMutablePointer<Stripe>,
+        isForChange: Bool = false
     ) -> Bool {
         let header = place.cell.header
         guard header.hasAnyDeadline else { return true }
@@ -29,7 +32,8 @@ extension Keyspace {
             expireSlowly(place, hash: hash, in: table, of: stripe)
             return false
         }
-        return !header.hasMemberDeadlines || hasLiveMembersSlowly(place, hash: hash, in: table, of: stripe)
+        guard header.hasMemberDeadlines else { return true }
+        return hasLiveMembersSlowly(place, hash: hash, in: table, of: stripe, isForChange: isForChange)
     }
 
     /// Whether a cell is that of an entry that is there now; nothing is removed.
@@ -42,13 +46,14 @@ extension Keyspace {
 
     @inline(never)
     private func hasLiveMembersSlowly(
-        _ place: Place, hash: UInt64, in table: UnsafeMutablePointer<Table>, of stripe: UnsafeMutablePointer<Stripe>
+        _ place: Place, hash: UInt64, in table: UnsafeMutablePointer<Table>, of stripe: UnsafeMutablePointer<Stripe>,
+        isForChange: Bool
     ) -> Bool {
         guard place.cell.earliestMemberDeadline <= nowMilliseconds else { return true }
-        if keepsDueKeys, place.cell.header.type != .sortedSet {
-            return place.cell.collection?.hasLiveMember(nowMilliseconds) ?? true
-        }
-        let limit = place.cell.header.type == .sortedSet ? .max : Keyspace.metMemberCountMax
+        let isSortedSet = place.cell.header.type == .sortedSet
+        if keepsDueKeys, !isSortedSet { return isLive(place.cell) }
+        if !isForChange, !isSortedSet, isLive(place.cell) { return true }
+        let limit = isSortedSet ? .max : Keyspace.metMemberCountMax
         return expireMembers(at: place, hash: hash, in: table, of: stripe, limit: limit).isThere
     }
 

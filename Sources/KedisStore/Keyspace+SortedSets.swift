@@ -90,9 +90,7 @@ package struct SortedSetEditor {
 
     @inline(__always)
     private func noteChange(of tree: SortedTree, from before: Int) {
-        let change = tree.allocatedByteCount - before
-        guard change != 0 else { return }
-        target.noteGrowth(change)
+        target.noteGrowth(tree.allocatedByteCount - before)
         while let blob = Collection(tree.address).takeRetired() { target.reclaim(blob) }
     }
 

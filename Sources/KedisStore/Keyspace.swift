@@ -100,10 +100,15 @@ package struct Keyspace {
     }
 
     @inline(__always)
-    private func find(_ key: Key, in stripe: UnsafeMutablePointer<Stripe>) -> Entry? {
+    private func find(_ key: Key, in stripe: UnsafeMutablePointer<Stripe>, isForChange: Bool = false) -> Entry? {
         guard let table = stripe.pointee.table(databaseIndex), let place = table.pointee.find(key) else { return nil }
-        guard isLive(place, hash: key.hash, in: table, of: stripe) else { return nil }
+        guard isLive(place, hash: key.hash, in: table, of: stripe, isForChange: isForChange) else { return nil }
         return Entry(cell: place.cell, hash: key.hash)
+    }
+
+    /// Whether a key is there, with members of it that were due removed, some if there are many. O(1).
+    package func isThereAfterExpiry(_ key: Key) -> Bool {
+        find(key, in: stripe(of: key), isForChange: true) != nil
     }
 
     /// What a lookup for a change finds.
@@ -118,7 +123,7 @@ package struct Keyspace {
     func editCell(_ key: Key, _ type: ValueType) -> CellLookup {
         let stripe = stripe(of: key)
         guard let table = stripe.pointee.table(databaseIndex), let place = table.pointee.find(key),
-            isLive(place, hash: key.hash, in: table, of: stripe)
+            isLive(place, hash: key.hash, in: table, of: stripe, isForChange: true)
         else { return .none }
         touch(place.cell, in: stripe)
         guard place.cell.header.hasType(type) else { return .wrongType }

@@ -86,8 +86,7 @@ extension MemberTable {
         var (chosen, seen) = (MemberPlace?.none, 0)
         var hash = UInt64(0)
         forEachBlock { block in
-            // The lowest hash behind those of the block; it wraps around behind the last one.
-            defer { if block.depth > 0 { hash &+= 1 << UInt64(64 - block.depth) } }
+            defer { hash = BlockDirectory.hash(behind: hash, bitCount: block.depth) }
             for index in 0..<block.count {
                 let place = MemberPlace(
                     hash: hash, block: block, index: index, isFound: true)
@@ -132,8 +131,7 @@ extension MemberTable {
                 continue
             }
             earliest = min(earliest, block.header.pointee.earliestDeadline)
-            let span = block.depth == 0 ? 0 : UInt64(1) << UInt64(64 - block.depth)
-            threshold = span == 0 ? 0 : (threshold & ~(span - 1)) &+ span
+            threshold = BlockDirectory.hash(behind: threshold, bitCount: block.depth)
             // A count of 0 stands for all hashes, as an end of 0 does.
             if threshold == 0 || hashes.count > 0 && threshold &- hashes.first >= hashes.count { break }
         }

@@ -95,8 +95,7 @@ extension MemberTable {
                 found = MemberPlace(hash: hash, block: block, index: rest, isFound: true)
             }
             rest -= block.count
-            // The lowest hash behind those of the block; it wraps around behind the last one.
-            if block.depth > 0 { hash &+= 1 << UInt64(64 - block.depth) }
+            hash = BlockDirectory.hash(behind: hash, bitCount: block.depth)
             return true
         }
         header.pointee.elementsPerEntryMax = most

@@ -22,8 +22,7 @@ extension MemberTable {
         var (hash, isComplete) = (UInt64(0), true)
         other.forEachBlock { block in
             isComplete = copy(block, hash, isSharing: other.header.pointee.outsideCount > 0)
-            // The lowest hash behind those of the block; it wraps around behind the last one.
-            if block.depth > 0 { hash &+= 1 << UInt64(64 - block.depth) }
+            hash = BlockDirectory.hash(behind: hash, bitCount: block.depth)
             return isComplete
         }
         guard isComplete else { return false }

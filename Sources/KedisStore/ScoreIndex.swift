@@ -205,8 +205,7 @@ struct ScoreIndex {
         source.forEach { address in
             let block = ScoreBlock(address)
             isComplete = ScoreIndex.copy(block, hash, to: &made, memory)
-            // The lowest hash behind those of the block; it wraps around behind the last one.
-            if block.depth > 0 { hash &+= 1 << UInt64(64 - block.depth) }
+            hash = BlockDirectory.hash(behind: hash, bitCount: block.depth)
             return isComplete
         }
         if isComplete {

@@ -135,15 +135,18 @@ extension SortedTree {
             made.insert(score, member, outside: outside, at: 0)
             return isAtEnd ? (leaf, made) : (made, leaf)
         }
-        var (middle, leftByteCount) = (0, 0)
-        while middle < leaf.count - 1, middle == 0 || leftByteCount < leaf.liveByteCount / 2 {
-            leftByteCount += leaf.byteCount(middle)
-            middle += 1
+        // Half of all bytes, the new element's among them: either half must have room for what it gets.
+        let wholeByteCount = leaf.liveByteCount + byteCount
+        var (leftCount, leftByteCount) = (0, 0)
+        while leftCount < leaf.count, leftCount == 0 || 2 * leftByteCount < wholeByteCount {
+            let isNew = leftCount == index
+            leftByteCount += isNew ? byteCount : leaf.byteCount(leftCount < index ? leftCount : leftCount - 1)
+            leftCount += 1
         }
-        let goesLeft = index < middle || (index == middle && leftByteCount < leaf.liveByteCount / 2)
-        let rightByteCount = leaf.liveByteCount - leftByteCount
-        guard let left = makeLeaf(liveByteCount: leftByteCount + (goesLeft ? byteCount : 0)) else { return nil }
-        guard let right = makeLeaf(liveByteCount: rightByteCount + (goesLeft ? 0 : byteCount)) else {
+        let goesLeft = index < leftCount
+        let middle = goesLeft ? leftCount - 1 : leftCount
+        guard let left = makeLeaf(liveByteCount: leftByteCount) else { return nil }
+        guard let right = makeLeaf(liveByteCount: wholeByteCount - leftByteCount) else {
             freeLeaf(left)
             return nil
         }

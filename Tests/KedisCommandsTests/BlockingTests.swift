@@ -141,6 +141,27 @@ struct BlockingTests {
         #expect(Self.text(client.collect()) == "*2\r\n$4\r\nlist\r\n$1\r\na\r\n")
     }
 
+    @Test("A consumer hears that its stream has gone by itself, whoever finds out", arguments: [true, false])
+    func expiredStream(isFoundInBackground: Bool) throws {
+        let clock = TestClock()
+        let engine = Engine.forTest(clock: clock)
+        let (client, other) = (TestSession(engine), TestSession(engine))
+        _ = try other.call("XGROUP", "CREATE", "s", "g", "$", "MKSTREAM")
+        _ = try client.call("XREADGROUP", "GROUP", "g", "c", "BLOCK", "0", "STREAMS", "s", ">")
+        _ = try other.call("PEXPIRE", "s", "50")
+        #expect(client.collect().isEmpty)
+        clock.advance(microseconds: 200_000)
+        if isFoundInBackground {
+            _ = engine.store.expireDue(nowMilliseconds: engine.clock.wallMilliseconds, limit: 100)
+        } else {
+            #expect(try other.call("EXISTS", "s") == .integer(0))
+        }
+        // As the next tick does.
+        engine.serveRemovedKeys()
+        #expect(Self.text(client.collect()).hasPrefix("-NOGROUP No such key 's'"))
+        #expect(!client.isBlocked)
+    }
+
     @Test("EXPLAIN ANALYZE of a push serves, and says so; of a pop it does not wait")
     func explained() throws {
         let engine = Engine.forTest()

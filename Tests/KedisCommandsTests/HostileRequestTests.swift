@@ -100,4 +100,58 @@ struct HostileRequestTests {
         let replies = session.send(requests.flatMap { RespRunner.encode($0.map { Array($0.utf8) }) })
         #expect(text(replies) == "+OK\r\n+OK\r\n+OK\r\n$-1\r\n:1\r\n:100\r\n")
     }
+
+    @Test("Lines of HTTP end the connection before anything behind them is executed", arguments: ["POST / HTTP/1.1", "Host: x"])
+    func browser(line: String) throws {
+        let engine = Engine.forTest()
+        let session = TestSession(engine)
+        #expect(session.send(Array("\(line)\r\nSET hacked 1\r\n".utf8)) == [])
+        #expect(session.isClosing)
+        #expect(try TestSession(engine).call("EXISTS", "hacked") == .integer(0))
+    }
+
+    @Test("A count beyond all bounds ends with the client's output limit")
+    func endlessCounts() throws {
+        let engine = Engine.forTest()
+        try engine.configuration.set([(name: "client-output-buffer-limit", value: "normal 64kb 0 0")])
+        let filler = TestSession(engine)
+        _ = try filler.call("HSET", "h", "f", "v")
+        _ = try filler.call("SADD", "s", "m")
+        _ = try filler.call("ZADD", "z", "1", "m")
+        let count = "-4611686018427387904"
+        for command in [["HRANDFIELD", "h", count], ["SRANDMEMBER", "s", count], ["ZRANDMEMBER", "z", count]] {
+            let session = TestSession(engine)
+            _ = try session.call(command)
+            #expect(session.isClosing, "\(command)")
+        }
+    }
+
+    @Test("An error that is longer than the output limit ends a client that waited")
+    func errorBeyondLimit() throws {
+        let engine = Engine.forTest()
+        try engine.configuration.set([(name: "client-output-buffer-limit", value: "normal 1500 0 0")])
+        let (waiting, other) = (TestSession(engine), TestSession(engine))
+        let key = String(repeating: "k", count: 2000)
+        _ = try other.call("XGROUP", "CREATE", key, "g", "$", "MKSTREAM")
+        _ = try waiting.call("XREADGROUP", "GROUP", "g", "c", "BLOCK", "0", "STREAMS", key, ">")
+        #expect(waiting.isBlocked)
+        _ = try other.call("XGROUP", "DESTROY", key, "g")
+        _ = waiting.collect()
+        #expect(waiting.isClosing)
+    }
+
+    @Test("Members that are due while a command holds others stay where they are")
+    func dueMembersWhileOthersAreHeld() throws {
+        let clock = TestClock()
+        let engine = Engine.forTest(clock: clock)
+        let session = TestSession(engine)
+        let members = (0..<3000).map { "member:\($0)" }
+        _ = try session.call(["SADD", "s"] + members)
+        _ = try session.call(["SPEXPIRE", "s", "50", "MEMBERS", "2400"] + members[0..<2400])
+        clock.advance(microseconds: 60_000)
+        #expect(try session.call("ZUNIONSTORE", "s", "1", "s") == .integer(600))
+        guard case .array(let stored)? = try session.call("ZRANGE", "s", "0", "-1") else { return }
+        let expected = Set(members[2400...].map { Reply.bulk(Array($0.utf8)).description })
+        #expect(Set(stored.map(\.description)) == expected)
+    }
 }

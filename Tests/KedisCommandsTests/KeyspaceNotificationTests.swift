@@ -183,6 +183,8 @@ struct KeyspaceNotificationTests {
         _ = try scene.heard()
         scene.clock.advance(microseconds: 10_000)
         #expect(try scene.session.call("HLEN", "h") == .integer(1))
+        #expect(try scene.heard() == [], "who looks removes none")
+        #expect(try scene.session.call("HDEL", "h", "none") == .integer(0))
         #expect(try scene.heard() == ["__keyspace@0__:h hexpired", "__keyevent@0__:hexpired h"])
         scene.clock.advance(microseconds: 10_000)
         #expect(try scene.session.call("EXISTS", "h") == .integer(0))

@@ -117,6 +117,16 @@ struct PublishSubscribeTests {
 
     private final class Counter: Sendable { let value = Atomic<Int>(0) }
 
+    @Test("CLIENT REPLY silences replies, not confirmations and messages")
+    func silenced() throws {
+        let engine = Engine.forTest()
+        let session = TestSession(engine, version: .resp3)
+        let silenced = session.send(Array("CLIENT REPLY OFF\r\nSUBSCRIBE c\r\nPING\r\n".utf8))
+        #expect(String(decoding: silenced, as: UTF8.self) == ">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n")
+        _ = try TestSession(engine).call("PUBLISH", "c", "hello")
+        #expect(messages(session.send([])) == ["hello"])
+    }
+
     @Test("A postbox that nobody empties is bounded: its subscribers are closed instead")
     func boundedPostbox() throws {
         let engine = Engine.forTest()

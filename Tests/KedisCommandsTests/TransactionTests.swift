@@ -130,4 +130,39 @@ struct TransactionTests {
         #expect(String(decoding: text, as: UTF8.self).hasPrefix("EXECABORT"))
         #expect(try session.call("EXISTS", "key") == .integer(0))
     }
+
+    @Test("Commands that look at all keys run in a transaction, which holds all stripes already")
+    func walkingCommands() throws {
+        let engine = Engine.forTest()
+        let session = TestSession(engine)
+        _ = try session.call("MSET", "a", "1", "b", "2")
+        let commands = [
+            ["MEMORY", "STATS"], ["MEMORY", "DOCTOR"], ["INFO", "everything"], ["DBSIZE"], ["KEYS", "*"], ["SCAN", "0"],
+            ["RANDOMKEY"], ["FLUSHDB"], ["SWAPDB", "0", "1"], ["FLUSHALL"],
+        ]
+        for command in commands {
+            _ = try session.call("MULTI")
+            _ = try session.call(command)
+            guard case .array(let replies)? = try session.call("EXEC") else {
+                Issue.record("\(command) has no reply in a transaction")
+                continue
+            }
+            if case .error(let text)? = replies.first { Issue.record("\(command): \(String(decoding: text, as: UTF8.self))") }
+        }
+    }
+
+    @Test("A watched hash that loses a field to its deadline has changed")
+    func watchedMembers() throws {
+        let clock = TestClock()
+        let session = TestSession(Engine.forTest(clock: clock))
+        _ = try session.call("HSET", "h", "f", "v", "g", "w")
+        _ = try session.call("HPEXPIRE", "h", "50", "FIELDS", "1", "f")
+        for (microseconds, reply) in [(10_000 as Int64, Reply.array([.simple(Array("PONG".utf8))])), (60_000, .nullArray)] {
+            _ = try session.call("WATCH", "h")
+            clock.advance(microseconds: microseconds)
+            _ = try session.call("MULTI")
+            _ = try session.call("PING")
+            #expect(try session.call("EXEC") == reply)
+        }
+    }
 }

@@ -58,6 +58,33 @@ struct SortedSetModelTests {
         walk.finish()
     }
 
+    @Test("A leaf of short and long members is split so that either half has room")
+    func mixedLengths() throws {
+        var generator = RandomGenerator.forTest("short and long members")
+        let store = Store(databaseCount: 1, seed: HashSeed(generator.next(), generator.next()))
+        store.lock(.all)
+        let keyspace = store.keyspace(0, nowMilliseconds: 1000, held: .all)
+        try withKey(store, Array("z".utf8)) { key throws(StoreError) in
+            var editor = try keyspace.makeSortedSet(key, limits: SortedSetLimits())
+            let count = reducedWhenSanitized(20_000)
+            for index in 0..<count {
+                // 500 bytes are the longest that lie in a leaf.
+                let length = generator.next(below: 4) == 0 ? 480 + generator.next(below: 21) : 8
+                let member = Array("\(index)".utf8) + Array(repeating: 0x20, count: length)
+                try withView(Array(member[0..<length])) { view throws(StoreError) in
+                    try editor.set(view, score: Double(generator.next(below: 1000)))
+                }
+                if index % 1000 == 0 { editor.value.checkInvariants() }
+            }
+            editor.value.checkInvariants()
+            #expect(editor.count == count)
+            #expect(keyspace.remove(key))
+        }
+        store.unlock(.all)
+        while store.maintain(nowMilliseconds: 1000) {}
+        store.checkInvariants()
+    }
+
     @Test("Members come in order, at either end, and go again in slices")
     func ascending() throws {
         for isAscending in [true, false] {

@@ -61,7 +61,10 @@ extension CommandCall {
 
     /// A database as a whole has become another one (SWAPDB, FLUSHDB), or all have when nil: whoever waits for a key
     /// there is looked at. All stripes are locked. Counts no change.
-    package mutating func databaseChanged(_ databaseIndex: Int?) { effects.noteDatabase(databaseIndex, keyspace) }
+    /// - Parameter isFlushed: caches of clients are told, which are by key, whatever the database.
+    package mutating func databaseChanged(_ databaseIndex: Int?, isFlushed: Bool) {
+        effects.noteDatabase(databaseIndex, keyspace, isFlushed: isFlushed)
+    }
 
     // MARK: Timeouts
 
@@ -98,7 +101,7 @@ extension Effects {
         isObserved = true
     }
 
-    mutating func noteDatabase(_ databaseIndex: Int?, _ keyspace: Keyspace) {
-        observer?.takeUnretainedValue().noteDatabase(databaseIndex, keyspace)
+    mutating func noteDatabase(_ databaseIndex: Int?, _ keyspace: Keyspace, isFlushed: Bool) {
+        observer?.takeUnretainedValue().noteDatabase(databaseIndex, keyspace, isFlushed: isFlushed)
     }
 }

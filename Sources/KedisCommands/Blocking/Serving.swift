@@ -79,13 +79,14 @@ final class ServiceQueue {
     /// Tells the sessions of those who were served, when nothing is locked any more.
     func wakeServed() {
         guard !served.isEmpty else { return }
-        for waiter in served { waiter.record.postbox.send(.wake(waiter.record)) }
+        for waiter in served { waiter.record.wake() }
         served.removeAll(keepingCapacity: served.capacity <= 64)
     }
 
     /// Serves, when nothing is locked any more, those whose keys were changed by commands that do not name them to the
     /// plan: somebody may have come first, but nobody waits while there is data.
-    func serveDeferred(_ engine: Engine, _ observer: EffectObserver) {
+    func serveDeferred(_ engine: Engine, _ observer: EffectObserver, and more: [WaitingKey] = []) {
+        deferred += more
         while let key = deferred.popLast() {
             let copy = key.key
             withUnsafePointer(to: copy) { planned in
@@ -98,6 +99,7 @@ final class ServiceQueue {
                 engine.store.unlock(held)
             }
         }
+        observer.ringBells()
         wakeServed()
     }
 }
@@ -130,7 +132,7 @@ extension Engine {
     package func unblock(_ record: ClientRecord, error: CommandError?) -> Bool {
         guard let waiter = record.waiter.withLock({ $0 }) else { return false }
         guard waiter.end(error.map { .refused($0) } ?? .timedOut, in: waiters) else { return false }
-        record.postbox.send(.wake(record))
+        record.wake()
         return true
     }
 }

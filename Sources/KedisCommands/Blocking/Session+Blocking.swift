@@ -66,7 +66,7 @@ extension Session {
         guard let observer else { return }
         observer.ringBells()
         observer.services.wakeServed()
-        observer.services.serveDeferred(engine, observer)
+        observer.services.serveDeferred(engine, observer, and: engine.removedKeys.takeAll())
     }
 
     /// Enters the client among those who wait, still under the locks of its keys; false when memory does not allow it,
@@ -149,13 +149,19 @@ extension Session {
         return finishWaiting()
     }
 
-    /// The client is gone: nobody serves it any more, and it gets no messages.
-    package mutating func leave() {
+    /// From now on the client gets no messages.
+    func endListening() {
         client.pointee.record.isGone.store(true, ordering: .releasing)
         client.pointee.endSubscriptions()
         client.pointee.endMonitoring(engine.observability.monitors)
-        if isPostponed { endPostponement() }
+        if isPostponed { engine.pause.leave(client.pointee.record) }
+        engine.clientMemory.forget(client.pointee.record)
         engine.endTracking(client)
+    }
+
+    /// The client is gone: nobody serves it any more, and it gets no messages.
+    package mutating func leave() {
+        endListening()
         guard let waiter else { return }
         self.waiter = nil
         Self.abandon(waiter, engine)

@@ -246,12 +246,9 @@ package final class Waiter: @unchecked Sendable {
 extension Waiter {
     /// Remembers what a tracking client has read by waiting.
     private func rememberReads(_ engine: Engine) {
-        guard entry.pointee.flags.contains(.readOnly), let tracking = record.tracking.withLock({ $0 }),
-            !tracking.current.options.contains(.broadcasting)
-        else { return }
-        var bells: [Postbox] = []
-        for index in 0..<keyCount { engine.tracking.remember(keys[index], for: tracking, &bells) }
-        for postbox in bells { postbox.ring() }
+        guard entry.pointee.flags.contains(.readOnly), let tracking = record.tracking.withLock({ $0 }) else { return }
+        let read = UnsafeBufferPointer(start: keys, count: keyCount)
+        engine.tracking.remember(read, for: tracking, caching: client.pointee.caching)
     }
 }
 

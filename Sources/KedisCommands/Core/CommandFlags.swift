@@ -31,9 +31,11 @@ package struct CommandFlags: OptionSet, Sendable {
 
     /// Allowed to clients of RESP2 that are subscribed; of Kedis alone.
     package static let allowSubscribed = CommandFlags(rawValue: 1 << 21)
+    /// Replies with pushes, which CLIENT REPLY does not silence; not told either.
+    package static let repliesWithPush = CommandFlags(rawValue: 1 << 25)
 
     /// What COMMAND INFO does not tell.
-    static let untold: CommandFlags = [.allowSubscribed, .mayReplicate]
+    static let untold: CommandFlags = [.allowSubscribed, .repliesWithPush, .mayReplicate]
     /// What waits when CLIENT PAUSE stops writes.
     static let changing: CommandFlags = [.write, .mayReplicate]
 

@@ -16,18 +16,18 @@ final class EffectObserver {
     let services: ServiceQueue
     /// What was wanted when the batch had its locks.
     var interest = Interest()
-    /// The session's client.
-    private let client: UnsafeMutablePointer<ClientState>
+    /// The session's client; nil in the background.
+    private let client: UnsafeMutablePointer<ClientState>?
     /// Whose command it is that changes things: the session's client, or one that waited and is served.
-    var author: ClientRecord
+    var author: ClientRecord?
     /// Keys that have changed, for those who hear of all.
     private var changedKeys: [ChangedKey] = []
     /// Postboxes to ring when nothing is locked.
     private var bells: [Postbox] = []
 
-    init(_ engine: Engine, _ client: UnsafeMutablePointer<ClientState>) {
+    init(_ engine: Engine, _ client: UnsafeMutablePointer<ClientState>?) {
         self.client = client
-        author = client.pointee.record
+        author = client?.pointee.record
         engineReference = Unmanaged.passUnretained(engine)
         services = ServiceQueue(engine.waiters)
     }
@@ -53,8 +53,9 @@ final class EffectObserver {
 
     /// An invalidation for the one who has made the change.
     private func push(_ receiver: TrackingClient, _ message: Message, _ bells: inout [Postbox]) {
-        let isOwn = receiver.record === client.pointee.record
-        guard isOwn, receiver.isOwnListener else { return receiver.post(message, &bells) }
+        guard let client, receiver.record === client.pointee.record, receiver.isOwnListener else {
+            return receiver.post(message, &bells)
+        }
         client.pointee.push(message)
     }
 
@@ -75,9 +76,9 @@ final class EffectObserver {
     }
 
     /// A database has changed as a whole, or all have when nil. All stripes are locked.
-    func noteDatabase(_ databaseIndex: Int?, _ keyspace: Keyspace) {
+    func noteDatabase(_ databaseIndex: Int?, _ keyspace: Keyspace, isFlushed: Bool) {
         if interest.hasWaiters { services.noteDatabase(databaseIndex: databaseIndex) }
         if interest.hasWatchers { engine.watches.touch(databaseIndex: databaseIndex, keyspace) }
-        if interest.hasTracking { engine.tracking.invalidateAll(changedBy: author, &bells, push: push) }
+        if isFlushed, interest.hasTracking { engine.tracking.invalidateAll(changedBy: author, &bells, push: push) }
     }
 }

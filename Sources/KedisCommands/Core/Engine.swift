@@ -58,6 +58,7 @@ package final class Engine: Sendable {
     package let interest = InterestWord()
     /// Who waits for which key.
     package let waiters: WaiterTable
+    let removedKeys: RemovedKeys
     /// Who watches which key.
     let watches: WatchTable
     /// Who listens to which channel.
@@ -87,6 +88,7 @@ package final class Engine: Sendable {
     ) {
         let table = table ?? CommandTable(allCommandSpecs, renames: configuration.renames)
         waiters = WaiterTable(interest)
+        removedKeys = RemovedKeys(waiters)
         watches = WatchTable(interest)
         tracking = TrackingTable(interest)
         hub = MessageHub(seed: store.seed)
@@ -108,8 +110,17 @@ package final class Engine: Sendable {
         replicationIdentifier = String((0..<40).map { _ in Array("0123456789abcdef")[Int(generator.next() & 15)] })
         store.setAccessTracking(configuration.accessTracking)
         store.setDefragmenting(configuration.isDefragmenting.load(ordering: .relaxed))
-        store.observeKeyEvents { [notifier, tracking, interest, seed = store.seed] event, databaseIndex, key in
-            if interest.current.hasTracking { tracking.note(event, Key(key, seed: seed)) }
+        store.observeKeyEvents {
+            [notifier, tracking, watches, removedKeys, interest, seed = store.seed] event, databaseIndex, key in
+            let interest = interest.current
+            switch event {
+            case .membersExpired where interest.hasWatchers:
+                watches.touch(Key(key, seed: seed), databaseIndex: databaseIndex)
+            case .expired where interest.hasWaiters, .evicted where interest.hasWaiters:
+                removedKeys.note(Key(key, seed: seed), databaseIndex: databaseIndex)
+            default: break
+            }
+            if interest.hasTracking { tracking.note(event, Key(key, seed: seed)) }
             notifier.notify(event, key: key, databaseIndex: databaseIndex)
         }
         applyNotifications()

@@ -149,10 +149,11 @@ extension Engine {
         }
     }
 
-    /// Removes up to `limit` keys that are due and returns how many there were; none while clients are paused or DEBUG
-    /// has switched that off.
+    /// Removes up to `limit` keys that are due, tells those who wait for them, and returns how many there were; none
+    /// while clients are paused or DEBUG has switched that off.
     package func expireDue(limit: Int) -> Int {
         guard isActiveExpiryEnabled.load(ordering: .relaxed), !interest.current.isPaused else { return 0 }
+        defer { serveRemovedKeys() }
         return store.expireDue(nowMilliseconds: clock.wallMilliseconds, limit: limit)
     }
 

@@ -16,7 +16,7 @@ enum FlushDBCommand {
     static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         try checkMode(call.arguments)
         call.effects.noteChanges(call.keyspace.removeAll())
-        call.databaseChanged(call.keyspace.databaseIndex)
+        call.databaseChanged(call.keyspace.databaseIndex, isFlushed: true)
         reply.ok()
     }
 
@@ -53,7 +53,7 @@ enum FlushAllCommand {
         var removedCount = 0
         for index in 0..<call.engine.store.databaseCount { removedCount += call.keyspace.selecting(index).removeAll() }
         call.effects.noteChanges(removedCount)
-        call.databaseChanged(nil)
+        call.databaseChanged(nil, isFlushed: true)
         reply.ok()
     }
 }
@@ -73,8 +73,8 @@ enum SwapDBCommand {
         let indices = 0..<call.engine.store.databaseCount
         guard indices.contains(first), indices.contains(second) else { throw .invalidDatabaseIndex }
         if first != second { call.keyspace.swapDatabases(first, second) }
-        call.databaseChanged(first)
-        call.databaseChanged(second)
+        call.databaseChanged(first, isFlushed: false)
+        call.databaseChanged(second, isFlushed: false)
         call.effects.noteChanges(1)
         reply.ok()
     }

@@ -57,8 +57,10 @@ enum HashRandomFieldCommand {
             return !reply.hasOverflowed
         }
         if count < 0 {
-            for _ in 0..<chosenCount where !reply.hasOverflowed {
+            var left = chosenCount
+            while left > 0, !reply.hasOverflowed {
                 hash.random(using: &call.client.pointee.random) { _ = give($0, $1, &reply) }
+                left -= 1
             }
         } else if chosenCount == fieldCount {
             hash.forEach { give($0, $1, &reply) }

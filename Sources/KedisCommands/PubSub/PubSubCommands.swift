@@ -17,7 +17,9 @@ let publishSubscribeCommands: [CommandSpec] = [
 ]
 
 enum SubscribeCommand {
-    private static let flags: CommandFlags = [.publishSubscribe, .noScript, .loading, .stale, .allowSubscribed]
+    private static let flags: CommandFlags = [
+        .publishSubscribe, .noScript, .loading, .stale, .allowSubscribed, .repliesWithPush,
+    ]
     /// No keys, but what cluster clients choose the node by.
     private static let shardChannels = KeySpec.rest(.notKey)
     private static let confirmations = ReplySpec.array("for each: the kind, the name, how many there are now")

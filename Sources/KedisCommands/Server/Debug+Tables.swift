@@ -49,8 +49,7 @@ struct TableText {
         lines += histogram(statistics.bucketsByFill, from: 0)
         if isFull {
             lines.append("segments by their depth in hash bits:")
-            let first = statistics.segmentsByDepth.firstIndex { $0 > 0 } ?? 0
-            lines += histogram(Array(statistics.segmentsByDepth.dropFirst(first)), from: first)
+            lines += histogramOfDepths(statistics.segmentsByDepth)
         }
         return lines.joined(separator: "\n") + "\n"
     }
@@ -83,8 +82,7 @@ private struct CollectionText {
         lines += histogram(statistics.blocksByFill, from: 0)
         if isFull {
             lines.append("\(blocks) by the hash bits that they share:")
-            let first = statistics.blocksByDepth.firstIndex { $0 > 0 } ?? 0
-            lines += histogram(Array(statistics.blocksByDepth.dropFirst(first)), from: first)
+            lines += histogramOfDepths(statistics.blocksByDepth)
         }
         return lines.joined(separator: "\n") + "\n"
     }
@@ -109,4 +107,10 @@ private func histogram(_ counts: [Int], from first: Int) -> [String] {
         let padding = String(repeating: " ", count: max(0, 4 - label.count))
         return "\(padding)\(label): \(count) (\(percent(count, of: total)))\(bar.isEmpty ? "" : " " + bar)"
     }
+}
+
+/// The same from the first depth that occurs.
+private func histogramOfDepths(_ counts: [Int]) -> [String] {
+    let first = counts.firstIndex { $0 > 0 } ?? 0
+    return histogram(Array(counts.dropFirst(first)), from: first)
 }

@@ -122,7 +122,8 @@ enum MemoryCommand {
         let store = call.engine.store
         var result: [(String, Figure)] = []
         for index in 0..<store.databaseCount {
-            let keyspace = store.keyspace(index, nowMilliseconds: call.nowMilliseconds)
+            let keyspace = store.keyspace(
+                index, nowMilliseconds: call.nowMilliseconds, held: call.keyspace.held)
             let count = keyspace.count
             guard count > 0 else { continue }
             let main = share(count, of: report.statistics.keyCount, report.statistics.tableByteCount)

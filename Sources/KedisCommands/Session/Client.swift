@@ -171,6 +171,9 @@ package final class ClientRecord: Sendable {
         isKilled.store(true, ordering: .relaxed)
         postbox.send(.close(self))
     }
+
+    /// Tells the session that there is an outcome for the client, which waited. The caller holds no stripe.
+    func wake() { postbox.send(.wake(self)) }
 }
 
 /// How many channels, patterns and shard channels a client is subscribed to.

@@ -303,13 +303,13 @@ extension Session {
             if !hasBlocked { endCaching(item.entry) }
         }
         guard !hasBlocked else { return }
-        followUpSlowly(from: mark)
+        followUpSlowly(from: mark, isPush: item.entry.pointee.flags.contains(.repliesWithPush))
     }
 
     /// What is to be done after the command whose reply begins at `mark`.
     @inline(never)
-    mutating func followUpSlowly(from mark: Int) {
-        mute(from: mark)
+    mutating func followUpSlowly(from mark: Int, isPush: Bool = false) {
+        mute(from: isPush ? output.count : mark)
         guard client.pointee.followUp.contains(.pushes) else { return }
         client.pointee.followUp.remove(.pushes)
         let isSubscriber = client.pointee.isSubscriber
@@ -336,15 +336,24 @@ extension Session {
     mutating func countErrorSlowly(at mark: Int) {
         batch.errorCount += 1
         // What overflowed was thrown away, and the mark with it.
-        guard !output.hasOverflowed else { return }
+        guard !output.hasOverflowed, mark < output.count else { return }
         let text = output.bytes[mark + 1..<output.count]
         let start = text[0..<min(text.count, 32)]
         engine.statistics.noteError(code: start.firstIndex(of: 0x20).map { start[0..<$0] } ?? "ERR")
     }
 
+    /// Whether the line is one of HTTP: a page in a browser must not reach a server on the same machine.
+    private func isFromBrowser(_ list: ArgumentList) -> Bool {
+        list[0].equalsIgnoringCase("POST") || list[0].equalsIgnoringCase("HOST:")
+    }
+
     /// Answers a request that never reached a handler.
     @inline(never)
     private mutating func reject(_ error: CommandError, _ list: ArgumentList) {
+        guard !isFromBrowser(list) else {
+            client.pointee.isClosing = true
+            return
+        }
         let mark = output.count
         output.commandError(rejectionInTransaction(error, list))
         batch.nowMilliseconds = engine.clock.wallMilliseconds

@@ -85,13 +85,8 @@ package struct Session: ~Copyable {
 
     deinit {
         if let waiter { Self.abandon(waiter, engine) }
-        if isPostponed { engine.pause.leave(client.pointee.record) }
         if let watcher = client.pointee.watcher { engine.unwatch(watcher) }
-        client.pointee.record.isGone.store(true, ordering: .releasing)
-        client.pointee.endSubscriptions()
-        client.pointee.endMonitoring(engine.observability.monitors)
-        engine.clientMemory.forget(client.pointee.record)
-        engine.endTracking(client)
+        endListening()
         engine.clients.remove(client.pointee.record)
         client.deinitialize(count: 1)
         client.deallocate()

@@ -12,12 +12,8 @@ extension Session {
         guard entry.pointee.flags.contains(.readOnly), !keyRange.isEmpty, let tracking = client.pointee.tracking else {
             return
         }
-        let options = tracking.current.options
-        if options.contains(.optIn), client.pointee.caching != true { return }
-        if options.contains(.optOut), client.pointee.caching == false { return }
-        var bells: [Postbox] = []
-        for index in keyRange { engine.tracking.remember(keys.base[index], for: tracking, &bells) }
-        for postbox in bells { postbox.ring() }
+        let read = UnsafeBufferPointer(start: keys.base + keyRange.lowerBound, count: keyRange.count)
+        engine.tracking.remember(read, for: tracking, caching: client.pointee.caching)
     }
 
     /// CLIENT CACHING was about one command, or one transaction.

@@ -125,9 +125,20 @@ final class TrackingTable: @unchecked Sendable {
     /// What a key may take here, its bytes aside.
     private static let keyByteCount = 256
 
-    /// Remembers that a client has read a key, whose stripe is locked. Without memory the client hears that it has
-    /// changed.
-    func remember(_ key: Key, for client: TrackingClient, _ bells: inout [Postbox]) {
+    /// Remembers that a client has read keys, whose stripes are locked, if its mode and what CLIENT CACHING said want
+    /// that.
+    func remember(_ keys: UnsafeBufferPointer<Key>, for client: TrackingClient, caching: Bool?) {
+        let options = client.current.options
+        guard !options.contains(.broadcasting), !options.contains(.optIn) || caching == true,
+            !options.contains(.optOut) || caching != false
+        else { return }
+        var bells: [Postbox] = []
+        for key in keys { remember(key, for: client, &bells) }
+        for postbox in bells { postbox.ring() }
+    }
+
+    /// Without memory the client hears that the key has changed.
+    private func remember(_ key: Key, for client: TrackingClient, _ bells: inout [Postbox]) {
         guard mayAllocate(byteCount: Self.keyByteCount), let tracked = find(key) ?? make(key) else {
             if let message = Message.invalidation(of: key.bytes) { client.post(message, &bells) }
             return

@@ -25,13 +25,15 @@ package final class Watcher: @unchecked Sendable {
     /// What it takes, about: for each key its name, an object, and its places in tables.
     var allocatedByteCount: Int { keys.reduce(0) { $0 + $1.key.bytes.count + 200 } }
 
-    /// Whether keys that were there are gone without a change. The stripes are locked.
+    /// Whether keys that were there are gone without a change, or members of them. The stripes are locked.
     func hasLostKeys(_ keyspace: Keyspace) -> Bool {
         let reference = Unmanaged.passUnretained(self)
-        return keys.contains { key in
+        let areGone = keys.contains { key in
             guard key.wasThere(for: reference) else { return false }
-            return keyspace.selecting(key.databaseIndex).peek(key.key) == nil
+            return !keyspace.selecting(key.databaseIndex).isThereAfterExpiry(key.key)
         }
+        // Of members that went just now the table was told.
+        return areGone || isDirty.load(ordering: .relaxed)
     }
 }
 
