@@ -26,6 +26,7 @@ public final class KedisConnection {
         let signal = WakeSignal()
         self.signal = signal
         session = Session(engine: engine, postbox: Postbox { signal.signal() })
+        session.client.pointee.takesMessages = false
         bytes.reserveCapacity(256)
     }
 
@@ -79,6 +80,8 @@ public final class KedisConnection {
             session.output.error("ERR empty command")
             return
         }
+        // What others left (invalidations of tracked keys) reaches nobody here, and is not to pile up.
+        session.client.pointee.record.postbox.deliver()
         bytes.withUnsafeBytes { session.execute(ByteView($0), ranges) }
         while session.isPostponed {
             guard waitForEndOfPause() else { return fail(KedisError.closedText) }

@@ -18,6 +18,8 @@ public enum KedisError: Error, Equatable, Sendable, CustomStringConvertible {
     case command(String)
     /// The snapshot could not be read or written: path, place and reason.
     case snapshot(String)
+    /// A reader of messages was so slow that messages had to be thrown away: its subscription has ended.
+    case missedMessages
     /// The value is of another type than the typed call asks for: the text names command, key and type.
     case unexpectedReply(String)
 
@@ -28,6 +30,7 @@ public enum KedisError: Error, Equatable, Sendable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .command(let text), .snapshot(let text), .unexpectedReply(let text): text
+        case .missedMessages: "messages were lost: more than 256 MiB of them waited to be read"
         }
     }
 }
@@ -162,6 +165,21 @@ public final class KedisDatabase: Sendable {
     /// A connection of its own: a selected database, a name, a protocol version. For one thread at a time.
     public func connect() -> KedisConnection { KedisConnection(engine: engine, lifecycle: lifecycle, owner: self) }
 
+    /// Listens to channels, and to all whose names match patterns in the style of `*`, `?`, `[a-c]`.
+    ///
+    /// What is published from now on, by any thread or client, comes in the order of each publisher. With
+    /// `CONFIG SET notify-keyspace-events` the channels `__keyevent@0__:expired` and their like tell what happens to
+    /// keys. The subscription ends with the last reference to the sequence.
+    ///
+    /// - Throws: ``KedisError/command(_:)`` when the database is closed.
+    public func messages<Name: KedisValue>(
+        of channels: [Name], matching patterns: [Name] = []
+    ) throws(KedisError) -> KedisMessages {
+        guard !lifecycle.isClosed.load(ordering: .acquiring) else { throw .closed }
+        return KedisMessages(
+            self, engine, lifecycle, channels: channels.map(\.kedisBytes), patterns: patterns.map(\.kedisBytes))
+    }
+
     /// Executes a command in database 0. Safe to call from any thread. A blocking command keeps its thread: see
     /// ``KedisConnection/execute(_:)-([[UInt8]])``.
     ///
@@ -211,6 +229,7 @@ public final class KedisDatabase: Sendable {
             }
             for record in engine.clients.all {
                 engine.unblock(record, error: .text(Array(KedisError.closedText.utf8)))
+                record.wake()
             }
             ticker.stop()
             lock?.release()

@@ -14,6 +14,7 @@ enum MonitorCommand {
         guard !call.client.pointee.deniesBlocking else {
             throw .literal("ERR MONITOR isn't allowed for DENY BLOCKING client")
         }
+        try call.needMessages()
         // A second MONITOR has no reply, as in Redis.
         guard call.engine.observability.monitors.add(call.clientRecord) else { return }
         call.client.pointee.conditions.insert(.monitoring)

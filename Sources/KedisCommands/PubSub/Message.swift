@@ -3,7 +3,7 @@
 // Ownership: counted, immutable. Threads: any. Cost: one allocation beside the object, whose refusal is an answer; a
 // receiver copies the bytes into its output.
 
-import KedisProtocol
+package import KedisProtocol
 import KedisStore
 import KedisUtilities
 
@@ -69,7 +69,7 @@ package final class Message: @unchecked Sendable {
     private static func byteCount(of bytes: ByteView) -> Int { bytes.count + decimalDigitCount(Int64(bytes.count)) + 5 }
 
     /// - Parameter isSubscriber: the client listens to channels, which is how one of RESP2 hears of invalidations.
-    func append(to output: inout ReplyWriter, isSubscriber: Bool) {
+    package func append(to output: inout ReplyWriter, isSubscriber: Bool) {
         let view = ByteView(base: UnsafePointer(memory), count: byteCount)
         switch form {
         case .push where output.version == .resp3:

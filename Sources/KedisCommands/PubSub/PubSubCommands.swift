@@ -29,7 +29,7 @@ enum SubscribeCommand {
         complexity: "O(N), N being the number of channels", arity: -2, flags: flags, locks: .none,
         arguments: [ArgumentSpec("channel", .string, isMultiple: true)], replies: [confirmations]
     ) { (call, reply) throws(CommandError) in
-        subscribe(.channel, "subscribe", &call, &reply)
+        try subscribe(.channel, "subscribe", &call, &reply)
     }
 
     static let unsubscribe = CommandSpec(
@@ -47,7 +47,7 @@ enum SubscribeCommand {
         locks: .none, arguments: [.block("pattern", multiple: true, [ArgumentSpec("pattern", .pattern)])],
         replies: [confirmations]
     ) { (call, reply) throws(CommandError) in
-        subscribe(.pattern, "psubscribe", &call, &reply)
+        try subscribe(.pattern, "psubscribe", &call, &reply)
     }
 
     static let patternUnsubscribe = CommandSpec(
@@ -66,7 +66,7 @@ enum SubscribeCommand {
         keys: [shardChannels], locks: .none, arguments: [ArgumentSpec("shardchannel", .string, isMultiple: true)],
         replies: [confirmations]
     ) { (call, reply) throws(CommandError) in
-        subscribe(.shardChannel, "ssubscribe", &call, &reply)
+        try subscribe(.shardChannel, "ssubscribe", &call, &reply)
     }
 
     static let shardUnsubscribe = CommandSpec(
@@ -81,7 +81,8 @@ enum SubscribeCommand {
 
     private static func subscribe(
         _ kind: TopicKind, _ word: StaticString, _ call: inout CommandCall, _ reply: inout ReplyWriter
-    ) {
+    ) throws(CommandError) {
+        try call.needMessages()
         let subscriptions = call.client.pointee.subscriptions ?? Subscriptions(call.engine.hub)
         call.client.pointee.subscriptions = subscriptions
         for index in 1..<call.arguments.count {
@@ -112,6 +113,14 @@ enum SubscribeCommand {
         reply.bulk(ByteView(word))
         if let name { reply.bulk(name) } else { reply.null() }
         reply.integer(count)
+    }
+}
+
+extension CommandCall {
+    /// Refuses what makes messages for a client that they cannot reach.
+    func needMessages() throws(CommandError) {
+        guard !client.pointee.takesMessages else { return }
+        throw .literal("ERR no messages reach this connection: a program listens with KedisDatabase.messages")
     }
 }
 

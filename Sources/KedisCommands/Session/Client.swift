@@ -67,6 +67,8 @@ package struct ClientState {
     package var leavesAccessClock = false
     /// Blocking commands answer at once, as if their time was up: in transactions, scripts and EXPLAIN ANALYZE.
     package var deniesBlocking = false
+    /// Whether messages can reach the client beside its replies: not on a connection of a program.
+    package var takesMessages = true
     package var conditions: AdmissionCondition = []
     /// What was collected since MULTI.
     package var transaction: Transaction?
@@ -173,7 +175,7 @@ package final class ClientRecord: Sendable {
     }
 
     /// Tells the session that there is an outcome for the client, which waited. The caller holds no stripe.
-    func wake() { postbox.send(.wake(self)) }
+    package func wake() { postbox.send(.wake(self)) }
 }
 
 /// How many channels, patterns and shard channels a client is subscribed to.

@@ -1,0 +1,204 @@
+// Messages in a program: what is published, as an asynchronous sequence.
+//
+//   publisher ─▶ postbox ─▶ bell ─▶ the task that awaits wakes ─▶ takes all mail, under the lock ─▶ next()
+//
+// Nothing runs between: a message costs its receiver no thread, and its publisher what it costs with a server. What is
+// not read waits in the postbox, whose limit is 256 MiB; then the subscription ends with an error, so that a reader
+// never misses a message without knowing.
+//
+// Ownership: the sequence owns a session that is subscribed, and keeps the database alive. Threads: any; of several
+// iterators each message goes to one.
+
+import KedisCommands
+public import KedisProtocol
+import KedisStore
+import KedisUtilities
+import Synchronization
+
+/// A message that was published on a channel.
+public struct KedisMessage: Sendable, Equatable {
+    public let channel: [UInt8]
+    /// The pattern that the channel matches, for who listens to patterns.
+    public let pattern: [UInt8]?
+    public let payload: [UInt8]
+
+    /// The payload as a value, or nil when it is none.
+    public func payload<Value: KedisValue>(as type: Value.Type) -> Value? { Value(kedisBytes: payload) }
+
+    /// From what a client of RESP3 gets; nil for anything but a publication.
+    fileprivate init?(_ reply: Reply?) {
+        guard case .push(let parts)? = reply else { return nil }
+        let fields = parts.compactMap { if case .bulk(let bytes) = $0 { bytes } else { nil } }
+        guard fields.count == parts.count, let kind = fields.first else { return nil }
+        switch (String(decoding: kind, as: UTF8.self), fields.count) {
+        case ("message", 3): (pattern, channel, payload) = (nil, fields[1], fields[2])
+        case ("pmessage", 4): (pattern, channel, payload) = (fields[1], fields[2], fields[3])
+        default: return nil
+        }
+    }
+}
+
+/// What is published on some channels, from the moment that the sequence was made: ``KedisDatabase/messages(of:matching:)``.
+///
+/// ```swift
+/// for try await message in try database.messages(of: ["news"]) {
+///     print(message.payload(as: String.self) ?? "")
+/// }
+/// ```
+///
+/// It ends when the database is closed or the task is cancelled, and throws ``KedisError/missedMessages`` when more
+/// than 256 MiB wait to be read.
+public final class KedisMessages: AsyncSequence, Sendable {
+    public typealias Element = KedisMessage
+    public typealias Failure = KedisError
+
+    private let listener: Locked<Listener>
+    private let bell: Bell
+    private let lifecycle: KedisDatabase.Lifecycle
+    /// Lives as long as who listens.
+    private let database: KedisDatabase
+
+    init(
+        _ database: KedisDatabase, _ engine: Engine, _ lifecycle: KedisDatabase.Lifecycle, channels: [[UInt8]],
+        patterns: [[UInt8]]
+    ) {
+        let bell = Bell()
+        self.bell = bell
+        self.database = database
+        self.lifecycle = lifecycle
+        listener = Locked(Listener(engine, bell, channels: channels, patterns: patterns))
+    }
+
+    public func makeAsyncIterator() -> Iterator { Iterator(messages: self) }
+
+    public struct Iterator: AsyncIteratorProtocol {
+        fileprivate let messages: KedisMessages
+
+        /// The next message; nil when the database is closed or the task cancelled.
+        public mutating func next() async throws(KedisError) -> KedisMessage? {
+            try await messages.next()
+        }
+    }
+
+    fileprivate func next() async throws(KedisError) -> KedisMessage? {
+        while !Task.isCancelled, !lifecycle.isClosed.load(ordering: .acquiring) {
+            switch listener.withLock({ $0.take() }) {
+            case .message(let message): return message
+            case .lost: throw .missedMessages
+            case .none: await bell.wait()
+            }
+        }
+        // Others that wait for the same are to see it, too.
+        bell.ring()
+        return nil
+    }
+}
+
+/// The session that is subscribed, and the messages that it has taken out of its postbox. One thread at a time.
+private final class Listener {
+    enum Outcome {
+        case none
+        case message(KedisMessage)
+        /// The subscription was cut off: a message did not fit in the postbox.
+        case lost
+    }
+
+    private var session: Session
+    private let inbox = Inbox()
+
+    /// What the postbox has delivered.
+    private final class Inbox {
+        var messages: [Message] = []
+        var takenCount = 0
+        var isCutOff = false
+    }
+
+    init(_ engine: Engine, _ bell: Bell, channels: [[UInt8]], patterns: [[UInt8]]) {
+        session = Session(engine: engine, version: .resp3, postbox: Postbox { bell.ring() })
+        session.client.pointee.record.receive = { [inbox] mail in
+            switch mail {
+            case .message(let message): inbox.messages.append(message)
+            case .close: inbox.isCutOff = true
+            case .wake: break
+            }
+        }
+        subscribe("SUBSCRIBE", channels)
+        subscribe("PSUBSCRIBE", patterns)
+    }
+
+    deinit { session.client.pointee.record.receive = nil }
+
+    private func subscribe(_ command: String, _ names: [[UInt8]]) {
+        guard !names.isEmpty else { return }
+        var bytes: [UInt8] = []
+        var ranges: [ArgumentRange] = []
+        for argument in [Array(command.utf8)] + names {
+            ranges.append(ArgumentRange(offset: bytes.count, count: argument.count))
+            bytes += argument
+        }
+        bytes.withUnsafeBytes { session.execute(ByteView($0), ranges) }
+        session.output.removeAll()
+    }
+
+    func take() -> Outcome {
+        if inbox.takenCount == inbox.messages.count {
+            inbox.messages.removeAll()
+            inbox.takenCount = 0
+            session.client.pointee.record.postbox.deliver()
+        }
+        while inbox.takenCount < inbox.messages.count {
+            inbox.takenCount += 1
+            let message = inbox.messages[inbox.takenCount - 1]
+            if let message = KedisMessage(decoded(message)) { return .message(message) }
+        }
+        return inbox.isCutOff ? .lost : .none
+    }
+
+    private func decoded(_ message: Message) -> Reply? {
+        var output = ReplyWriter(version: .resp3)
+        message.append(to: &output, isSubscriber: true)
+        var decoder = ReplyDecoder()
+        decoder.append(output.bytes.raw)
+        // What the engine wrote decodes.
+        return try? decoder.next()
+    }
+}
+
+/// Wakes tasks that wait: kept until one has come, when none waits.
+private final class Bell: Sendable {
+    private struct State {
+        var isRung = false
+        var waiting: [CheckedContinuation<Void, Never>] = []
+    }
+
+    private let state = Locked(State())
+
+    func ring() {
+        let waiting = state.withLock { state in
+            let waiting = state.waiting
+            state.waiting = []
+            state.isRung = waiting.isEmpty
+            return waiting
+        }
+        for continuation in waiting { continuation.resume() }
+    }
+
+    /// Returns when it was rung, or the task is cancelled.
+    func wait() async {
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let isRung = state.withLock { state in
+                    guard !state.isRung else {
+                        state.isRung = false
+                        return true
+                    }
+                    state.waiting.append(continuation)
+                    return false
+                }
+                if isRung { continuation.resume() }
+            }
+        } onCancel: {
+            ring()
+        }
+    }
+}
