@@ -38,7 +38,8 @@ public struct KedisMessage: Sendable, Equatable {
     }
 }
 
-/// What is published on some channels, from the moment that the sequence was made: ``KedisDatabase/messages(of:matching:)``.
+/// What is published on some channels, from the moment that the sequence was made by
+/// ``KedisDatabase/messages(of:matching:)``.
 ///
 /// ```swift
 /// for try await message in try database.messages(of: ["news"]) {
