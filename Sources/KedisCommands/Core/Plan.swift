@@ -62,10 +62,13 @@ func sanitized(_ argument: ByteView, byteCountMax: Int) -> [UInt8] {
 /// The hashed keys of a batch. Owned by the session, emptied between batches.
 struct KeyBuffer: ~Copyable {
     private(set) var base: UnsafeMutablePointer<Key>
-    private var capacity = 64
+    private var capacity = KeyBuffer.initialCapacity
     private(set) var count = 0
 
-    init() { base = smallBuffer(Key.self, capacity: 64) }
+    /// Two for each command of a batch: a connection that does nothing keeps them.
+    private static let initialCapacity = 32
+
+    init() { base = smallBuffer(Key.self, capacity: Self.initialCapacity) }
 
     deinit { deallocateBuffer(base) }
 
@@ -91,7 +94,7 @@ struct KeyBuffer: ~Copyable {
 
     mutating func removeAll() {
         count = 0
-        if capacity > 4096 { _ = resizeSlowly(64) }
+        if capacity > 4096 { _ = resizeSlowly(Self.initialCapacity) }
     }
 
     @inline(never)
