@@ -38,18 +38,14 @@ package struct ArgumentBuffer: ~Copyable {
         capacity &- count >= rangeCount || resizeSlowly(max(capacity * 2, count + rangeCount))
     }
 
-    /// Appends a range, for which there is room.
+    /// Where the next ranges go, for which room was made: they count when ``noteAppended(_:)`` says so.
     @inline(__always)
-    mutating func appendReserved(_ range: ArgumentRange) {
-        assert(count < capacity)
-        ranges[count] = range
-        count &+= 1
-    }
+    var free: UnsafeMutablePointer<ArgumentRange> { ranges + count }
 
-    /// Forgets the last `removedCount` ranges.
-    mutating func removeLast(_ removedCount: Int) {
-        assert(removedCount <= count)
-        count -= removedCount
+    @inline(__always)
+    mutating func noteAppended(_ rangeCount: Int) {
+        assert(capacity - count >= rangeCount)
+        count &+= rangeCount
     }
 
     /// Forgets everything, and memory beyond a usual batch with it.

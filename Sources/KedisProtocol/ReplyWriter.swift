@@ -274,9 +274,13 @@ package struct ReplyWriter: ~Copyable {
         if value >= 0 && value < 10 {
             word(0x0A0D_3000 | UInt32(type) | UInt32(truncatingIfNeeded: value) << 8)
             count &+= 4
+        } else if UInt64(bitPattern: value) < shortIntegerEnd {
+            base[count] = type
+            count &+= 1 &+ formatShortInteger(UInt32(truncatingIfNeeded: value), into: base + (count &+ 1))
+            endLine()
         } else {
             base[count] = type
-            count += 1 + formatInteger(value, into: base + count + 1)
+            count &+= 1 &+ formatInteger(value, into: base + (count &+ 1))
             endLine()
         }
     }

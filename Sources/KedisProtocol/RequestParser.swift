@@ -121,20 +121,30 @@ package struct RequestParser: ~Copyable {
         guard input[0] == 0x2A, let header = plainNumber(input, 1), header.value > 0,
             header.value <= min(Self.plainArgumentCountMax, limits.argumentCountMax)
         else { return nil }
-        let firstCount = arguments.count
         guard arguments.reserve(header.value) else { return nil }
+        let ranges = arguments.free
+        let bulkByteCountMax = limits.bulkByteCountMax
         var position = header.end
-        for _ in 0..<header.value {
-            guard position < input.count, input[position] == 0x24, let bulk = plainNumber(input, position &+ 1),
-                bulk.value <= limits.bulkByteCountMax, input.count &- bulk.end >= bulk.value &+ 2
-            else {
-                arguments.removeLast(arguments.count &- firstCount)
-                return nil
-            }
-            arguments.appendReserved(ArgumentRange(offset: bulk.end, count: bulk.value))
+        for index in 0..<header.value {
+            guard let bulk = plainBulk(input, position), bulk.value <= bulkByteCountMax,
+                input.count &- bulk.end >= bulk.value &+ 2
+            else { return nil }
+            ranges[index] = ArgumentRange(offset: bulk.end, count: bulk.value)
             position = bulk.end &+ bulk.value &+ 2
         }
+        arguments.noteAppended(header.value)
         return .request(byteCount: position, argumentCount: header.value)
+    }
+
+    /// The line `$count` as ``plainNumber(_:_:)`` reads it. One digit, by far the most frequent, is one word.
+    @inline(__always)
+    private func plainBulk(_ input: ByteView, _ position: Int) -> (value: Int, end: Int)? {
+        // The shortest argument has as many bytes.
+        guard position &+ 5 < input.count else { return nil }
+        let word = UInt32(littleEndian: UnsafeRawPointer(input.base + position).loadUnaligned(as: UInt32.self))
+        let digit = Int(word >> 8 & 0xFF) &- 0x30
+        if word & 0xFF_00FF == 0x0D_0024, digit >= 0, digit <= 9 { return (digit, position &+ 4) }
+        return word & 0xFF == 0x24 ? plainNumber(input, position &+ 1) : nil
     }
 
     /// More arguments are worth the other way.

@@ -12,7 +12,7 @@ package struct ListEditor {
     private let limit: PackLimit
 
     @inline(__always)
-    fileprivate init(_ target: CellBytes, _ limit: PackLimit) {
+    init(_ target: CellBytes, _ limit: PackLimit) {
         self.target = target
         self.limit = limit
     }

@@ -48,8 +48,9 @@ package struct Keyspace {
     /// The store itself, for paths that are not hot.
     var store: Store { handle.owner.takeUnretainedValue() }
 
-    /// Counts changes to the data, in a stripe that is locked or, for `.all`, any.
-    package func noteChanges(_ count: Int, stripeIndex: Int) {
+    /// Counts changes to the data, in a stripe that is locked or, for `.all`, any. Mutating so that the keyspace is not
+    /// copied for the call.
+    package mutating func noteChanges(_ count: Int, stripeIndex: Int) {
         assert(held.contains(stripeIndex))
         stripes[stripeIndex].statistics.changes &+= UInt64(truncatingIfNeeded: count)
     }

@@ -26,7 +26,7 @@ package struct PackLimit: Equatable, Sendable {
 
     @inline(__always)
     func allows(byteCount: Int, entryCount: Int) -> Bool {
-        byteCount + PackLimit.headerByteCount <= byteCountMax && entryCount <= entryCountMax
+        byteCount &+ PackLimit.headerByteCount <= byteCountMax && entryCount <= entryCountMax
     }
 }
 

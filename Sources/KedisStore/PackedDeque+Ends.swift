@@ -11,7 +11,8 @@ extension PackedDeque {
         let chunkCount = header.pointee.chunkCount
         guard chunkCount > 0 else { return false }
         let slot = slot(atHead ? 0 : chunkCount &- 1)
-        let byteCount = PackedEntry.byteCount(of: value)
+        let contentByteCount = PackedEntry.contentByteCount(of: value)
+        let byteCount = PackedEntry.byteCount(ofContent: contentByteCount)
         let chunk = slot.pointee
         guard limit.allows(byteCount: chunk.byteCount &+ byteCount, entryCount: Int(chunk.count) &+ 1) else {
             return false
@@ -20,12 +21,12 @@ extension PackedDeque {
         if atHead {
             guard Int(chunk.start) >= byteCount else { return false }
             slot.pointee.start = chunk.start &- change
-            PackedEntry.write(value, at: chunk.first - byteCount)
         } else {
             guard Int(chunk.capacity &- chunk.end) >= byteCount else { return false }
             slot.pointee.end = chunk.end &+ change
-            PackedEntry.write(value, at: chunk.last)
         }
+        let offset = Int(atHead ? chunk.start &- change : chunk.end)
+        PackedEntry.write(value, contentByteCount: contentByteCount, at: chunk.base + offset)
         slot.pointee.count = chunk.count &+ 1
         header.pointee.count &+= 1
         return true

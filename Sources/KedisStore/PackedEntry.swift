@@ -21,8 +21,12 @@ import CKedis
 public import KedisUtilities
 
 /// A string as packed runs keep it: as a number where its digits are the only spelling of an Int64.
+@inline(__always)
 package func packedValue(_ bytes: ByteView) -> StringValue {
-    if bytes.count <= 20, let integer = parseInteger(bytes) { return .integer(integer) }
+    // The first byte is "-" or a digit, or one of two between them: most strings are told by it.
+    if bytes.count > 0, bytes.count <= 20, bytes[0] &- 0x2D <= 0x0C, let integer = parseInteger(bytes) {
+        return .integer(integer)
+    }
     return .bytes(bytes)
 }
 
@@ -44,9 +48,21 @@ enum PackedEntry {
 
     /// The bytes that a value takes as an entry.
     static func byteCount(of value: StringValue) -> Int {
-        let count = contentByteCount(of: value)
-        return count + trailerByteCount(count)
+        byteCount(ofContent: contentByteCount(of: value))
     }
+
+    /// The bytes of an entry but for its last field: what ``write(_:contentByteCount:at:)`` wants to know.
+    @inline(__always)
+    static func contentByteCount(of value: StringValue) -> Int {
+        switch value {
+        case .bytes(let bytes): bytes.count &+ (bytes.count < 64 ? 1 : bytes.count < 4096 ? 2 : 5)
+        case .integer(let integer): contentByteCount(of: integer)
+        }
+    }
+
+    /// The bytes of an entry whose content takes `count`.
+    @inline(__always)
+    static func byteCount(ofContent count: Int) -> Int { count &+ trailerByteCount(count) }
 
     /// The bytes of the entry at `address`.
     @inline(__always)
@@ -70,18 +86,14 @@ enum PackedEntry {
         return count + trailer
     }
 
-    private static func contentByteCount(of value: StringValue) -> Int {
-        switch value {
-        case .bytes(let bytes): bytes.count + (bytes.count < 64 ? 1 : bytes.count < 4096 ? 2 : 5)
-        case .integer(let integer):
-            switch integer {
-            case 0...127: 1
-            case -4096...4095: 2
-            case -0x8000...0x7FFF: 3
-            case -0x80_0000...0x7F_FFFF: 4
-            case -0x8000_0000...0x7FFF_FFFF: 5
-            default: 9
-            }
+    private static func contentByteCount(of integer: Int64) -> Int {
+        switch integer {
+        case 0...127: 1
+        case -4096...4095: 2
+        case -0x8000...0x7FFF: 3
+        case -0x80_0000...0x7F_FFFF: 4
+        case -0x8000_0000...0x7FFF_FFFF: 5
+        default: 9
         }
     }
 
@@ -212,7 +224,12 @@ enum PackedEntry {
 
     /// Writes a value as an entry; `address` has room for ``byteCount(of:)``.
     static func write(_ value: StringValue, at address: UnsafeMutableRawPointer) {
-        let count = contentByteCount(of: value)
+        write(value, contentByteCount: contentByteCount(of: value), at: address)
+    }
+
+    /// The same of a value that was measured already.
+    @inline(__always)
+    static func write(_ value: StringValue, contentByteCount count: Int, at address: UnsafeMutableRawPointer) {
         switch value {
         case .bytes(let bytes): write(bytes, at: address)
         case .integer(let integer): write(integer, at: address, contentByteCount: count)
@@ -222,6 +239,11 @@ enum PackedEntry {
 
     @inline(__always)
     private static func writeTrailer(of count: Int, at address: UnsafeMutableRawPointer) {
+        guard count > 127 else { return address.storeBytes(of: UInt8(truncatingIfNeeded: count), as: UInt8.self) }
+        writeLongTrailer(of: count, at: address)
+    }
+
+    private static func writeLongTrailer(of count: Int, at address: UnsafeMutableRawPointer) {
         for position in 0..<trailerByteCount(count) {
             address.storeBytes(of: trailerByte(position, of: count), toByteOffset: position, as: UInt8.self)
         }
@@ -246,14 +268,18 @@ enum PackedEntry {
         return count + trailer
     }
 
+    @inline(__always)
     private static func write(_ bytes: ByteView, at address: UnsafeMutableRawPointer) {
-        var offset = 1
-        if bytes.count < 64 {
-            address.storeBytes(of: 0x80 | UInt8(bytes.count), as: UInt8.self)
-        } else if bytes.count < 4096 {
+        guard bytes.count < 64 else { return writeLong(bytes, at: address) }
+        address.storeBytes(of: 0x80 | UInt8(truncatingIfNeeded: bytes.count), as: UInt8.self)
+        copyBytes(from: bytes, to: (address + 1).assumingMemoryBound(to: UInt8.self))
+    }
+
+    private static func writeLong(_ bytes: ByteView, at address: UnsafeMutableRawPointer) {
+        var offset = 2
+        if bytes.count < 4096 {
             address.storeBytes(of: 0xE0 | UInt8(bytes.count >> 8), as: UInt8.self)
             address.storeBytes(of: UInt8(truncatingIfNeeded: bytes.count), toByteOffset: 1, as: UInt8.self)
-            offset = 2
         } else {
             address.storeBytes(of: string32, as: UInt8.self)
             // Values are strings of at most 4 GiB: proto-max-bulk-len, and the loader's limit.

@@ -69,26 +69,53 @@ package func decimalDigitCount(_ value: Int64) -> Int {
 @discardableResult
 package func formatInteger(_ value: Int64, into destination: UnsafeMutablePointer<UInt8>) -> Int {
     let byteCount = decimalDigitCount(value)
-    let pairs = decimalPairs.utf8Start
+    let pairs = UnsafeRawPointer(decimalPairs.utf8Start)
+    let bytes = UnsafeMutableRawPointer(destination)
     var magnitude = value.magnitude
     var position = byteCount
     while magnitude >= 100 {
         let pair = Int(truncatingIfNeeded: magnitude % 100) &* 2
         magnitude /= 100
         position &-= 2
-        destination[position] = pairs[pair]
-        destination[position &+ 1] = pairs[pair &+ 1]
+        let digits = pairs.loadUnaligned(fromByteOffset: pair, as: UInt16.self)
+        bytes.storeBytes(of: digits, toByteOffset: position, as: UInt16.self)
     }
     if magnitude >= 10 {
         let pair = Int(truncatingIfNeeded: magnitude) &* 2
-        destination[position &- 2] = pairs[pair]
-        destination[position &- 1] = pairs[pair &+ 1]
+        position &-= 2
+        let digits = pairs.loadUnaligned(fromByteOffset: pair, as: UInt16.self)
+        bytes.storeBytes(of: digits, toByteOffset: position, as: UInt16.self)
     } else {
         destination[position &- 1] = 0x30 &+ UInt8(truncatingIfNeeded: magnitude)
     }
     if value < 0 { destination[0] = 0x2d }
     return byteCount
 }
+
+/// Writes a value below ``shortIntegerEnd`` in decimal at `destination` and returns the count of its digits. There is
+/// room for 8 bytes; those behind the digits are undefined afterwards. All digits at once, in the lanes of one word:
+/// fewer instructions than a loop from 3 digits on, and nothing to predict.
+@inlinable
+@inline(__always)
+package func formatShortInteger(_ value: UInt32, into destination: UnsafeMutablePointer<UInt8>) -> Int {
+    assert(UInt64(value) < shortIntegerEnd)
+    // Two lanes of four digits; the first digits are lowest. 10486 / 2^20 divides by 100 what is below 10,000.
+    let fours = UInt64(value / 10_000) | UInt64(value % 10_000) << 32
+    let hundreds = (fours &* 10_486) >> 20 & 0x7F_0000_007F
+    // Four lanes of two digits. 103 / 2^10 divides by 10 what is below 100.
+    let pairs = hundreds | (fours &- 100 &* hundreds) << 16
+    let tens = (pairs &* 103) >> 10 & 0xF_000F_000F_000F
+    let digits = tens | (pairs &- 10 &* tens) << 8
+    // Leading zeros are the lowest bytes; the last digit always stands.
+    let zeroBitCount = (digits | 1 << 56).trailingZeroBitCount & ~7
+    let text = (digits | 0x3030_3030_3030_3030) >> UInt64(truncatingIfNeeded: zeroBitCount)
+    UnsafeMutableRawPointer(destination).storeBytes(of: text.littleEndian, as: UInt64.self)
+    return 8 &- zeroBitCount >> 3
+}
+
+/// The first number that ``formatShortInteger(_:into:)`` does not take.
+@inlinable
+package var shortIntegerEnd: UInt64 { 100_000_000 }
 
 /// The numbers 00 to 99, two bytes each: a literal, so that reading it needs no initialisation check.
 @inlinable

@@ -183,7 +183,7 @@ struct BlockingTests {
             "PUSHTO", summary: "", since: "", group: .list, arity: 3, flags: .write, keys: [.one(.readWrite)]
         ) { (call, reply) throws(CommandError) in
             let key = call.keyspace.key(call.arguments[2])
-            _ = try call.push(1, at: .tail, of: key) { _ in "x" }
+            _ = try call.push("x", at: .tail, of: key)
             call.changed(key, "rpush")
             reply.ok()
         }

@@ -52,7 +52,7 @@ extension Store {
     func put(_ name: [UInt8], _ value: [UInt8], database: Int = 0, deadline: Int64 = noDeadline) throws {
         lock(.all)
         defer { unlock(.all) }
-        let keyspace = keyspace(database, nowMilliseconds: testNow, held: .all)
+        var keyspace = keyspace(database, nowMilliseconds: testNow, held: .all)
         try name.withUnsafeBytes { name in
             try value.withUnsafeBytes { value in
                 let key = key(ByteView(name))

@@ -47,6 +47,26 @@ struct HashFloodingTests {
         #expect(stripes.allSatisfy { abs($0 - 1563) < 300 }, "\(stripes)")
     }
 
+    @Test("Keys of one hash and one length that differ in one byte are told apart")
+    func differenceInOneByte() throws {
+        let store = Store(databaseCount: 1, seed: HashSeed(0, 0))
+        store.lock(.all)
+        defer { store.unlock(.all) }
+        let keyspace = store.keyspace(0, nowMilliseconds: 1000, held: .all)
+        for byteCount in 0...70 {
+            // Another hash for each length: only keys of the same one are compared.
+            let hash = UInt64(byteCount) << 40
+            var name = [UInt8](repeating: 0x61, count: byteCount)
+            try name.withUnsafeBytes { try keyspace.setInteger(Key(ByteView($0), hash: hash), 1) }
+            #expect(name.withUnsafeBytes { keyspace.peek(Key(ByteView($0), hash: hash)) != nil })
+            for position in 0..<byteCount {
+                name[position] ^= 0x80
+                #expect(name.withUnsafeBytes { keyspace.peek(Key(ByteView($0), hash: hash)) == nil })
+                name[position] ^= 0x80
+            }
+        }
+    }
+
     /// Six times the standard deviation of the difference of two such counts.
     private func isLike(_ count: Int, _ other: Int) -> Bool {
         abs(count - other) <= 30 || Double(abs(count - other)) <= 15 * Double(other).squareRoot()

@@ -30,6 +30,24 @@ import Testing
         }
     }
 
+    @Test func shortNumbersEqualThoseOfTheStandardLibrary() {
+        var generator = makeGenerator("formatShortInteger")
+        let short = corners.filter { $0 >= 0 && UInt64($0) < shortIntegerEnd }
+        let randoms = (0..<200_000).map { _ in
+            Int64(generator.next() % shortIntegerEnd) >> Int64(generator.next() % 27)
+        }
+        for value in short + (0..<11_000) + randoms {
+            var buffer = [UInt8](repeating: 0x21, count: 9)
+            let count = buffer.withUnsafeMutableBufferPointer {
+                formatShortInteger(UInt32(value), into: $0.baseAddress!)
+            }
+            guard String(decoding: buffer[..<count], as: UTF8.self) == String(value), buffer[8] == 0x21 else {
+                Issue.record("\(value) gave \(buffer), \(count) digits")
+                return
+            }
+        }
+    }
+
     @Test func whatIsWrittenIsReadBack() {
         var generator = makeGenerator("parseInteger")
         for value in corners + (0..<100_000).map({ _ in generator.nextSpread() }) {

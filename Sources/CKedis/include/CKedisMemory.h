@@ -68,10 +68,23 @@ static inline uint32_t kedis_match_tags(const void *bucket, uint8_t tag) {
 #endif
 }
 
-// Whether two runs of bytes are equal: keys are short, and up to 32 bytes two to four word comparisons beat a call.
+// Whether two runs of bytes are equal: keys are short, and up to 32 bytes a few word comparisons beat a call. Words
+// overlap where the count is no multiple of theirs, so that nothing outside of the runs is read.
 static inline int kedis_equal(const void *left, const void *right, size_t count) {
     const uint8_t *a = (const uint8_t *)left, *b = (const uint8_t *)right;
-    if (count > 32 || count < 8) return memcmp(a, b, count) == 0;
+    if (count > 32) return memcmp(a, b, count) == 0;
+    if (count < 4) {
+        if (count == 0) return 1;
+        return ((a[0] ^ b[0]) | (a[count >> 1] ^ b[count >> 1]) | (a[count - 1] ^ b[count - 1])) == 0;
+    }
+    if (count < 8) {
+        uint32_t start, end, otherStart, otherEnd;
+        memcpy(&start, a, 4);
+        memcpy(&otherStart, b, 4);
+        memcpy(&end, a + count - 4, 4);
+        memcpy(&otherEnd, b + count - 4, 4);
+        return ((start ^ otherStart) | (end ^ otherEnd)) == 0;
+    }
     uint64_t x, y, difference = 0;
     for (size_t offset = 0; offset + 8 < count; offset += 8) {
         memcpy(&x, a + offset, 8);

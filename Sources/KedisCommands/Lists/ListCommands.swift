@@ -133,9 +133,11 @@ extension ReplyWriter {
 
 extension CommandCall {
     /// How long a run of packed entries may be: `list-max-listpack-size`.
-    var listLimit: PackLimit {
-        @inline(__always) get { PackLimit(setting: setting { $0.listPackSetting.load(ordering: .relaxed) }) }
+    var listSetting: Int {
+        @inline(__always) get { setting { $0.listPackSetting.load(ordering: .relaxed) } }
     }
+
+    var listLimit: PackLimit { PackLimit(setting: listSetting) }
 
     /// The list at `key`, looked up for a change; nil when there is none.
     @inline(__always)
@@ -147,16 +149,38 @@ extension CommandCall {
         }
     }
 
+    /// Puts a value at an end of the list at `key`, which is made if need be, and returns its length. Notes nothing.
+    @inline(__always)
+    mutating func push(_ value: ByteView, at end: ListEnd, of key: Key) throws(CommandError) -> Int {
+        let setting = listSetting
+        let change: ListChange
+        do { change = try keyspace.push(value, to: key, atHead: end == .head, setting: setting) } catch {
+            throw .outOfMemory
+        }
+        switch change {
+        case .none: return try makeList(1, at: end, of: key) { _ in value }
+        case .wrongType: throw .wrongType
+        case .done(let count): return count
+        }
+    }
+
+    /// A list with `count` values at `key`, where there is none; returns its length.
+    @inline(never)
+    private func makeList(
+        _ count: Int, at end: ListEnd, of key: Key, value: (Int) -> ByteView
+    ) throws(CommandError) -> Int {
+        let (keyspace, limit) = (keyspace, listLimit)
+        try storing { () throws(StoreError) in
+            try keyspace.makeList(key, limit: limit, count: count, atHead: end == .head, value: value)
+        }
+        return count
+    }
+
     /// Puts `count` values at an end of the list at `key`, which is made if need be, and returns its length. Notes
     /// nothing.
-    func push(_ count: Int, at end: ListEnd, of key: Key, value: (Int) -> ByteView) throws(CommandError) -> Int {
-        guard var editor = try editableList(key) else {
-            let (keyspace, limit) = (keyspace, listLimit)
-            try storing { () throws(StoreError) in
-                try keyspace.makeList(key, limit: limit, count: count, atHead: end == .head, value: value)
-            }
-            return count
-        }
+    @inline(never)
+    func pushSeveral(_ count: Int, at end: ListEnd, of key: Key, value: (Int) -> ByteView) throws(CommandError) -> Int {
+        guard var editor = try editableList(key) else { return try makeList(count, at: end, of: key, value: value) }
         do { try editor.push(count, atHead: end == .head, value: value) } catch { throw .outOfMemory }
         return editor.count
     }

@@ -72,7 +72,7 @@ enum ListMoveCommand {
                 copy.copyMemory(from: bytes.raw)
                 let copied = ByteView(UnsafeRawBufferPointer(rebasing: copy[0..<bytes.count]))
                 do throws(CommandError) {
-                    _ = try call.push(1, at: end, of: key) { _ in copied }
+                    _ = try call.pushSeveral(1, at: end, of: key) { _ in copied }
                     return true
                 } catch {
                     return false

@@ -33,15 +33,19 @@ enum ListPopCommand {
     ) throws(CommandError) {
         guard call.arguments.count == 2 else { return try popSeveral(&call, &reply, at: end) }
         let key = call.key
-        guard var editor = try call.editableList(key) else { return reply.null() }
-        let isLast = editor.count == 1
-        let mark = reply.count
-        do { try editor.pop(atHead: end == .head) { reply.bulk($0) } } catch {
-            reply.truncate(to: mark)
+        let (isHead, setting) = (end == .head, call.listSetting)
+        let change: ListChange
+        // What was replied before an error is taken back by whoever has called the handler.
+        do { change = try call.keyspace.pop(from: key, atHead: isHead, setting: setting) { reply.bulk($0) } } catch {
             throw .outOfMemory
         }
-        call.changed(key, end.popEvent)
-        if isLast { call.notified(key, "del") }
+        switch change {
+        case .none: return reply.null()
+        case .wrongType: throw .wrongType
+        case .done(let count):
+            call.changed(key, end.popEvent)
+            if count == 0 { call.notified(key, "del") }
+        }
     }
 
     private static func popSeveral(

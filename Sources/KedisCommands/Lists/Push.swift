@@ -44,7 +44,10 @@ enum ListPushCommand {
         let arguments = call.arguments
         if !makesList, call.keyspace.peek(key) == nil { return reply.integer(0) }
         let count = arguments.count &- 2
-        let length = try call.push(count, at: end, of: key) { arguments[$0 &+ 2] }
+        let length =
+            count == 1
+            ? try call.push(arguments[2], at: end, of: key)
+            : try call.pushSeveral(count, at: end, of: key) { arguments[$0 &+ 2] }
         call.effects.noteChanges(count)
         call.notified(key, end.pushEvent)
         reply.integer(length)
