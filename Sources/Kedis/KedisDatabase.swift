@@ -109,6 +109,10 @@ public final class KedisDatabase: Sendable {
     ///   new or unreadable; the file is left alone.
     /// - Complexity: O(size of the snapshot)
     public static func open(directory: String, options: Options = Options()) throws(KedisError) -> KedisDatabase {
+        let name = options.snapshotName
+        guard !name.isEmpty, !name.utf8.contains(0x2F), !name.utf8.contains(0) else {
+            throw .snapshot("the snapshot's name can't be a path, just a filename: '\(name)'")
+        }
         let configuration = makeConfiguration(options)
         let store = makeStore(options, configuration)
         let path = (directory.isEmpty ? "." : directory) + "/" + options.snapshotName

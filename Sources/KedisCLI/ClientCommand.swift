@@ -1,6 +1,7 @@
 // `kedis cli`: the same shell against a server, over the wire.
 
 import ArgumentParser
+import KedisProtocol
 import KedisShell
 import KedisUtilities
 
@@ -59,6 +60,12 @@ struct ClientCommand: ParsableCommand {
     @Option(name: .customShort("i"), help: "Seconds between them, also with a fraction.")
     var intervalSeconds = 0.0
 
+    @Flag(help: "Ask for the password on the terminal.")
+    var askpass = false
+
+    @Flag(name: .customLong("quoted-input"), help: "Arguments in quotes are read as in the shell: '\"\\x00\"'.")
+    var takesQuotes = false
+
     @Flag(name: .customShort("x"), help: "Take the last argument of the command from standard input.")
     var takesInput = false
 
@@ -77,6 +84,14 @@ struct ClientCommand: ParsableCommand {
     @Flag(name: .customLong("no-raw"), help: "Format replies, also when the output is no terminal.")
     var formatted = false
 
+    @Flag(help: "Print replies as JSON; speaks RESP3 unless told otherwise.")
+    var json = false
+
+    @Flag(help: "Print replies as values between commas.")
+    var csv = false
+
+    @OptionGroup(title: "Modes") var modes: ClientModes
+
     @Argument(parsing: .captureForPassthrough, help: "A command to execute instead of opening a shell.")
     var command: [String] = []
 
@@ -85,7 +100,11 @@ struct ClientCommand: ParsableCommand {
         _ = try commandLength(command, of: Self.self, helpNames: ["--help"])
         if database < 0 { throw ValidationError("The database must not be negative.") }
         if uri != nil, socket != nil { throw ValidationError("A server has a URI or a socket.") }
-        if intervalSeconds < 0 { throw ValidationError("The interval must not be negative.") }
+        if json, csv { throw ValidationError("Replies are printed as JSON or CSV.") }
+        if password != nil, askpass { throw ValidationError("The password is given or asked for.") }
+        if !(0...3600).contains(intervalSeconds) { throw ValidationError("The interval is 0 to 3600 seconds.") }
+        try modes.validate()
+        if modes.isAny, !command.isEmpty { throw ValidationError("A mode such as --scan takes no command.") }
         if let uri, ServerAddress(uri) == nil { throw ValidationError("'\(uri)' is no redis:// address.") }
     }
 
@@ -94,9 +113,9 @@ struct ClientCommand: ParsableCommand {
         var options = WireClient.Options(
             endpoint: socket.map { .unix(path: $0) } ?? .tcp(host: address.host, port: address.port))
         options.username = (user ?? address.user).map { Array($0.utf8) }
-        options.password = (secret ?? address.password).map { Array($0.utf8) }
+        options.password = (askedPassword ?? secret ?? address.password).map { Array($0.utf8) }
         options.database = address.database ?? database
-        options.usesRESP3 = usesRESP3
+        options.usesRESP3 = usesRESP3 || (json && !usesRESP2)
         return options
     }
 
@@ -104,7 +123,7 @@ struct ClientCommand: ParsableCommand {
         let options = options
         let client = WireClient(options: options)
         let length = try commandLength(command, of: Self.self)
-        let isInteractive = length == 0 && isatty(0) == 1
+        let isInteractive = length == 0 && !modes.isAny && isatty(0) == 1
         client.isInterruptible = isInteractive
         do {
             try client.connect()
@@ -113,15 +132,16 @@ struct ClientCommand: ParsableCommand {
             // An interactive shell stays, as the server may come back.
             guard isInteractive else { throw ExitCode.failure }
         }
+        if modes.isAny { return try runMode(client) }
         var shellOptions = Shell.Options()
         shellOptions.database = options.database
-        shellOptions.format = raw ? .raw : formatted ? .formatted : .automatic
+        shellOptions.format = json ? .json : csv ? .csv : raw ? .raw : formatted ? .formatted : .automatic
         let shell = Shell(
             backend: ShellBackend(client: client, wantsCatalog: isInteractive && client.isConnected),
             options: shellOptions
         )
         guard length > 0 else { throw ExitCode(shell.runInteractive()) }
-        throw ExitCode(runRepeatedly(shell, rawArguments(last: length)))
+        throw ExitCode(runRepeatedly(shell, try unquoted(rawArguments(last: length))))
     }
 
     /// Executes the command as often as it is wanted; ends at the first one that fails.
@@ -135,6 +155,39 @@ struct ClientCommand: ParsableCommand {
             if status != 0 { return status }
         }
         return 0
+    }
+
+    private func runMode(_ client: WireClient) throws {
+        do throws(WireError) {
+            let form: ServerWatch.LatencyForm? = csv ? .csv : raw || isatty(1) == 0 ? .plain : nil
+            let code = try modes.run(client, pauseSeconds: intervalSeconds, plainLatency: form, isQuoted: isQuotingKeys)
+            if code != 0 { throw WireError(message: "") }
+        } catch {
+            if !error.message.isEmpty { complain(error.message) }
+            throw ExitCode.failure
+        }
+    }
+
+    /// Keys may be any bytes, which a terminal should not get.
+    private var isQuotingKeys: Bool { formatted || (!raw && isatty(1) == 1) }
+
+    /// The arguments as they are, or with `--quoted-input` those in quotes without them.
+    private func unquoted(_ arguments: [[UInt8]]) throws -> [[UInt8]] {
+        guard takesQuotes else { return arguments }
+        return try arguments.map { argument in
+            guard let first = argument.first, first == 0x22 || first == 0x27 else { return argument }
+            guard let words = splitArguments(argument), words.count == 1 else {
+                complain("Invalid quoted string: \(String(decoding: argument, as: UTF8.self))")
+                throw ExitCode.failure
+            }
+            return words[0]
+        }
+    }
+
+    /// What a person types at a prompt, unseen.
+    private var askedPassword: String? {
+        guard askpass, let text = getpass("Please input password: ") else { return nil }
+        return String(cString: text)
     }
 
     private func readInput() -> [UInt8] {

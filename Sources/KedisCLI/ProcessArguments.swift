@@ -38,7 +38,7 @@ func commandLength<Program: ParsableCommand>(
 }
 
 /// Prints a message for a person to standard error.
-func complain(_ message: String) {
-    let line = Array("kedis: \(message)\n".utf8)
+func complain(_ message: String, as program: String = "kedis: ") {
+    let line = Array("\(program)\(message)\n".utf8)
     _ = line.withUnsafeBytes { write(2, $0.baseAddress, $0.count) }
 }

@@ -22,6 +22,12 @@ struct StoreOptions: ParsableArguments {
     @Option(help: "The name of the snapshot in the directory.")
     var dbfilename = "dump.rdb"
 
+    func validate() throws {
+        if dbfilename.isEmpty || dbfilename.contains("/") {
+            throw ValidationError("dbfilename can't be a path, just a filename.")
+        }
+    }
+
     /// Opens the store, or ends the program with a message.
     func open() throws -> KedisDatabase {
         var options = KedisDatabase.Options()
@@ -121,6 +127,12 @@ struct ExplainCommand: ParsableCommand {
         }
         throw ExitCode(status)
     }
+}
+
+/// Prints what a command of the store does, as the shell's `help`; returns the exit code.
+func showHelp(_ topic: [String]) -> Int32 {
+    let shell = Shell(backend: backend(of: KedisDatabase()))
+    return shell.runOnce((["HELP"] + topic).map { Array($0.utf8) })
 }
 
 /// The shell's backend on a store in the process.

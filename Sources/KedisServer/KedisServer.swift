@@ -28,7 +28,6 @@ package final class KedisServer: Service {
     private struct Running: Sendable {
         var listeners: [any Channel] = []
         var tasks: [RepeatedTask] = []
-        var snapshotLock: SnapshotLock?
     }
 
     /// Makes a server that does nothing yet. `configuration` gets what was left to the surroundings: threads, absolute
@@ -132,14 +131,14 @@ package final class KedisServer: Service {
             limitClients()
             try await openMetrics(ephemeralPort: ephemeralPort)
             try loadUsers()
-            try lockSnapshot()
+            try state.lockSnapshot()
             try load()
             engine.warnAboutLimit()
             startTicks()
             try await listen(ephemeralPort: ephemeralPort)
         } catch {
             context.rhythm.stop()
-            running.withLock { $0.snapshotLock = nil }
+            state.releaseSnapshotLock()
             await metrics?.stop()
             removeProcessFile()
             try? await group.shutdownGracefully()
@@ -165,18 +164,6 @@ package final class KedisServer: Service {
             try engine.access.loadAtStart(clients: engine.clients)
         } catch {
             throw StartError(error.description)
-        }
-    }
-
-    /// A server that saves by itself must be the only one that writes its snapshot. One with `save ""` writes when it
-    /// is told to, and may share a directory as with Redis.
-    private func lockSnapshot() throws(StartError) {
-        guard !engine.configuration.text("save").isEmpty else { return }
-        do {
-            let lock = try SnapshotLock.acquire(forSnapshot: state.snapshotPath)
-            running.withLock { $0.snapshotLock = lock }
-        } catch {
-            throw StartError("\(error)\nGive each server a `dir` or `dbfilename` of its own, or `save \"\"`.")
         }
     }
 
@@ -259,7 +246,7 @@ package final class KedisServer: Service {
         if !path.isEmpty, !running.listeners.isEmpty { removeFile(path) }
         state.keeper.waitUntilIdle()
         if !running.listeners.isEmpty { removeProcessFile() }
-        running.snapshotLock?.release()
+        state.releaseSnapshotLock()
         await metrics?.stop()
         try? await group.shutdownGracefully()
     }

@@ -29,7 +29,7 @@ extension ServerState {
             log: { [self] level, message in log(level, message) },
             information: { [self] section in information(section) },
             applyConfiguration: { [self] names in apply(names) },
-            rewriteConfiguration: { [self] in rewriteConfiguration() },
+            rewriteConfiguration: { [self] users in rewriteConfiguration(users) },
             releaseMemory: releaseFreeMemory,
             digest: { sha256($0) },
             readAccessFile: { [self] path in
@@ -44,9 +44,11 @@ extension ServerState {
     /// The path of a file of the configuration: relative ones lie in the folder of `dir` as it was at the start.
     private func absolute(_ path: String) -> String { path.hasPrefix("/") ? path : "\(startFolder)/\(path)" }
 
-    private func rewriteConfiguration() -> ConfigurationRewriteOutcome {
+    private func rewriteConfiguration(_ users: [UserState]?) -> ConfigurationRewriteOutcome {
         guard !configurationPath.isEmpty else { return .noFile }
-        guard let problem = rewriteConfigurationFile(configuration, path: configurationPath) else { return .written }
+        guard let problem = rewriteConfigurationFile(configuration, users, path: configurationPath) else {
+            return .written
+        }
         log(.warning, "CONFIG REWRITE failed: \(problem)")
         return .failed(problem)
     }
@@ -70,6 +72,8 @@ extension ServerState {
             return ConfigurationProblem(
                 name: name, reason: "Failed to apply new \(name) configuration, check server logs.")
         }
+        // Last, as it cannot be taken back.
+        if let problem = applySnapshotPlace(names) { return problem }
         if names.contains("proc-title-template") { showTitle() }
         return nil
     }

@@ -35,6 +35,9 @@ final class ServerState: Sendable {
         var requestStop: @Sendable () -> Void = {}
     }
 
+    /// Where the snapshot is, and the right to write it: ServerState+Folder.swift.
+    let place: Locked<SnapshotPlace>
+
     /// The file that the configuration was read from, or "".
     let configurationPath: String
     /// `dir` as it was at the start.
@@ -51,6 +54,7 @@ final class ServerState: Sendable {
         self.configurationPath = configurationPath
         self.configuration = configuration
         startFolder = configuration.text("dir")
+        place = Locked(SnapshotPlace(folder: startFolder))
         self.store = store
         self.logger = logger
         var random = SystemRandomNumberGenerator()

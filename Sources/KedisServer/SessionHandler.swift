@@ -103,6 +103,7 @@ final class SessionHandler: ChannelInboundHandler {
         guard !isFinishing, descriptor >= 0 || context.channel.isActive else { return }
         hasRead = true
         let buffer = unwrapInboundIn(data)
+        server.engine.statistics.readsProcessed.wrappingAdd(1, ordering: .relaxed)
         server.engine.statistics.inputByteCount.wrappingAdd(UInt64(buffer.readableBytes), ordering: .relaxed)
         server.rhythm.noteInput()
         let sampledSince = loop.stages.noteRead()
@@ -166,6 +167,7 @@ final class SessionHandler: ChannelInboundHandler {
         if byteCount > 0 {
             isPaused = session.pointee.isPaused
             guard !server.isStopped.load(ordering: .relaxed) else { return context.close(promise: nil) }
+            server.engine.statistics.writesProcessed.wrappingAdd(1, ordering: .relaxed)
             server.engine.statistics.outputByteCount.wrappingAdd(UInt64(byteCount), ordering: .relaxed)
             let sentByteCount = waitingByteCount == 0 ? sendNow(session.pointee.output.bytes) : 0
             if sentByteCount < byteCount { queueSlowly(context, from: sentByteCount) }

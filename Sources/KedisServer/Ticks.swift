@@ -80,8 +80,10 @@ final class Ticks: Sendable {
         repeat {
             hasMore = engine.expireDue(limit: Self.sliceKeyCount) >= Self.sliceKeyCount
         } while hasMore && monotonicNanoseconds() &- start < Self.sliceNanoseconds
+        let elapsed = monotonicNanoseconds() &- start
+        engine.statistics.expiryNanoseconds.wrappingAdd(elapsed, ordering: .relaxed)
         engine.observability.latency.note(
-            .expireCycle, nanoseconds: monotonicNanoseconds() &- start, wallMilliseconds: engine.clock.wallMilliseconds)
+            .expireCycle, nanoseconds: elapsed, wallMilliseconds: engine.clock.wallMilliseconds)
         return hasMore
     }
 

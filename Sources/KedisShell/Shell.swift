@@ -16,7 +16,7 @@ import Darwin
 
 package final class Shell {
     package struct Options: Sendable {
-        package enum Format: Sendable { case automatic, formatted, raw }
+        package enum Format: Sendable { case automatic, formatted, raw, json, csv }
 
         package var input: Int32 = 0
         package var output: Int32 = 1
@@ -65,7 +65,7 @@ package final class Shell {
         switch options.format {
         case .automatic: isatty(options.output) == 0
         case .formatted: false
-        case .raw: true
+        case .raw, .json, .csv: true
         }
     }
 
@@ -234,6 +234,8 @@ package final class Shell {
 
     private func text(of reply: Reply, for arguments: [[UInt8]]) -> [UInt8] {
         if let report = ReplyFormatter.report(reply, of: arguments) { return report }
+        if options.format == .json { return ReplyFormatter.json(reply) }
+        if options.format == .csv { return ReplyFormatter.csv(reply) }
         // A picture is for a person, also when it goes through a pager or into a file.
         if options.format != .raw, Shell.word(arguments[0]) == "EXPLAIN",
             let picture = renderExplanation(reply, width: terminal.windowSize.columnCount)

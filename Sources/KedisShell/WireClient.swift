@@ -106,6 +106,34 @@ package final class WireClient {
         }
     }
 
+    /// Sends requests one behind the other, then waits for all replies. So many at a time that neither side waits for
+    /// the other with full buffers: requests and replies are short.
+    package func executeAll(_ requests: [[[UInt8]]]) throws(WireError) -> [Reply] {
+        var replies: [Reply] = []
+        var rest = requests[...]
+        while !rest.isEmpty {
+            let part = rest.prefix(256)
+            replies += try exchange(part.flatMap { encodeRequest($0) }, replyCount: part.count)
+            rest = rest.dropFirst(part.count)
+        }
+        return replies
+    }
+
+    /// Sends the bytes of requests and waits for so many replies.
+    package func exchange(_ requests: [UInt8], replyCount: Int) throws(WireError) -> [Reply] {
+        try ensureConnected()
+        guard let connection else { throw WireError(message: "Not connected") }
+        do {
+            try connection.socket.sendAll(requests)
+            var replies: [Reply] = []
+            for _ in 0..<replyCount { replies.append(try receiveReply()) }
+            return replies
+        } catch {
+            disconnect()
+            throw error
+        }
+    }
+
     /// Waits for the next reply without a request, as after SUBSCRIBE or MONITOR.
     package func receive() throws(WireError) -> Reply {
         do {

@@ -22,9 +22,35 @@ enum CommandPages {
                 index += "| [\(spec.name)](\(group.rawValue).md#\(anchor(spec.name))) | \(since(spec)) | \(spec.summary) |\n"
             }
         }
-        pages["README.md"] = index
+        pages["README.md"] = index + refusals(specs)
         return pages
     }
+
+    /// The commands that are known but do nothing, and why: all of Redis 7.2 that is missing.
+    private static func refusals(_ specs: [CommandSpec]) -> String {
+        var text = """
+
+            ## Refused
+
+            Every command of Redis 7.2 is known: rules of users, COMMAND and a client's checks go by it. These are refused, as what they need
+            is missing.
+
+            | command | why |
+            |---|---|
+
+            """
+        for spec in specs.sorted(by: { $0.name < $1.name }) {
+            let refused = ([spec] + spec.subcommands).filter { $0.replies.first.map(isRefusal) ?? false }
+            guard !refused.isEmpty else { continue }
+            let isWhole = refused.count >= spec.subcommands.count && !refused.isEmpty
+            let names = isWhole || spec.subcommands.isEmpty ? "" : " " + refused.map(\.name).sorted().joined(separator: ", ")
+            let reasons = spec.differences.isEmpty ? refused.compactMap { $0.replies.first?.meaning } : spec.differences
+            text += "| \(spec.name)\(names) | \(reasons.joined(separator: " ")) |\n"
+        }
+        return text
+    }
+
+    private static func isRefusal(_ reply: ReplySpec) -> Bool { reply.shape == .any && reply.meaning.hasPrefix("an error") }
 
     private static func title(_ group: CommandGroup) -> String {
         let words = group.rawValue.split(separator: "-").joined(separator: " ")

@@ -1,11 +1,20 @@
 // CONFIG REWRITE: what stays of a file and what changes, and the directives that only a process shows.
 
 import KedisCommands
+import KedisPersistence
 import KedisTestSupport
 import KedisUtilities
 import Testing
 
 @testable import KedisServer
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
 
 private func rewritten(_ text: String, set pairs: [(String, String)] = []) throws -> String {
     let configuration = Configuration()
@@ -95,6 +104,117 @@ struct ConfigurationRewriteTests {
             + "\(ConfigurationRewrite.remark)\nmaxmemory 1mb\n")
         let again = try parseServerArguments([path]).get().configuration
         #expect(again.text("timeout") == "30" && again.text("maxmemory") == "1048576")
+    }
+}
+
+@Suite("CONFIG REWRITE and CONFIG SET of a server's files")
+struct ServerFileTests {
+    /// A server on a file in a folder of its own.
+    private struct Place {
+        let folder: String
+        let server: KedisServer
+        let client: LoopbackSocket
+
+        init(_ lines: String) async throws {
+            folder = try #require(TestFiles.makeTemporaryFolder())
+            let path = "\(folder)/kedis.conf"
+            _ = TestFiles.write("threads 1\ndir \(folder)\n" + lines, to: path)
+            server = try KedisServer(options: parseServerArguments([path]).get()) { _ in }
+            try await server.start(ephemeralPort: true)
+            client = try LoopbackSocket(port: UInt16(clamping: server.port))
+        }
+
+        var text: String { String(decoding: TestFiles.read("\(folder)/kedis.conf") ?? [], as: UTF8.self) }
+
+        func end() async {
+            await server.stop()
+            TestFiles.removeTemporaryFolder(folder)
+        }
+    }
+
+    @Test("Lines of users follow the users; those that still say what holds, comments and order stay")
+    func users() async throws {
+        let lines = """
+            save ""
+            # reads
+            user reader   on >secret ~a* +@read
+            user gone on nopass
+            # writes
+            user writer on nopass ~* +set
+
+            """
+        let place = try await Place(lines)
+        #expect(place.client.ask("ACL DELUSER gone\r\n", ":1\r\n"))
+        #expect(place.client.ask("ACL SETUSER writer +append (~b* +get)\r\n", "+OK\r\n"))
+        #expect(place.client.ask("ACL SETUSER new on nopass\r\n", "+OK\r\n"))
+        #expect(place.client.ask("CONFIG REWRITE\r\n", "+OK\r\n"))
+        let expected = """
+            threads 1
+            dir \(place.folder)
+            save ""
+            # reads
+            user reader   on >secret ~a* +@read
+            # writes
+            user writer on nopass sanitize-payload ~* resetchannels -@all +set +append (~b* resetchannels -@all +get)
+            \(ConfigurationRewrite.remark)
+            user new on nopass sanitize-payload resetchannels -@all
+
+            """
+        #expect(place.text == expected)
+        #expect(place.client.ask("CONFIG REWRITE\r\n", "+OK\r\n"))
+        #expect(place.text == expected)
+        let again = try parseServerArguments(["\(place.folder)/kedis.conf"]).get().configuration
+        #expect(again.declaredUsers.map { String(decoding: $0.name, as: UTF8.self) } == ["reader", "writer", "new"])
+        await place.end()
+    }
+
+    @Test("The user default gets a line when it is not what the configuration makes it")
+    func defaultUser() async throws {
+        let place = try await Place("save \"\"\nrequirepass secret\n")
+        #expect(place.client.ask("AUTH secret\r\n", "+OK\r\n"))
+        #expect(place.client.ask("CONFIG REWRITE\r\n", "+OK\r\n"))
+        #expect(!place.text.contains("user default"))
+        #expect(place.client.ask("ACL SETUSER default nopass\r\n", "+OK\r\n"))
+        #expect(place.client.ask("CONFIG REWRITE\r\n", "+OK\r\n"))
+        #expect(place.text.hasSuffix("\nuser default on nopass sanitize-payload ~* &* +@all\n"))
+        await place.end()
+    }
+
+    @Test("CONFIG SET dir takes a folder that is there and nobody else's, and saves go there")
+    func folder() async throws {
+        let place = try await Place("save \"\"\nenable-protected-configs yes\n")
+        let other = "\(place.folder)/other", taken = "\(place.folder)/taken"
+        for path in [other, taken] { #expect(mkdir(path, 0o755) == 0) }
+        _ = TestFiles.write("", to: "\(place.folder)/file")
+        let refusal = "-ERR CONFIG SET failed (possibly related to argument 'dir') - "
+        #expect(place.client.ask("CONFIG SET dir nosuch\r\n", refusal + "No such file or directory\r\n"))
+        #expect(place.client.ask("CONFIG SET dir \(place.folder)/file\r\n", refusal + "Not a directory\r\n"))
+        let owner = try SnapshotLock.acquire(forSnapshot: "\(taken)/dump.rdb")
+        let inUse = "\(taken)/dump.rdb is in use by process \(getpid()): two stores would overwrite each other's data\r\n"
+        #expect(place.client.ask("CONFIG SET dir taken\r\n", refusal + inUse))
+        #expect(place.client.ask("CONFIG SET dir other\r\n", "+OK\r\n"))
+        #expect(place.client.ask("CONFIG GET dir\r\n", "*2\r\n$3\r\ndir\r\n$\(other.utf8.count)\r\n\(other)\r\n"))
+        #expect(place.client.ask("SAVE\r\n", "+OK\r\n"))
+        #expect(TestFiles.read("\(other)/dump.rdb") != nil)
+        #expect(throws: SnapshotLockError.self) { try SnapshotLock.acquire(forSnapshot: "\(other)/dump.rdb") }
+        // Where it goes, it lets go of where it was.
+        owner?.release()
+        #expect(place.client.ask("CONFIG SET dir \(taken)\r\n", "+OK\r\n"))
+        #expect(throws: Never.self) { try SnapshotLock.acquire(forSnapshot: "\(other)/dump.rdb")?.release() }
+        #expect(place.client.ask("CONFIG SET dbfilename ../x.rdb\r\n",
+            "-ERR CONFIG SET failed (possibly related to argument 'dbfilename') - dbfilename can't be a path, just a filename\r\n"))
+        await place.end()
+    }
+
+    @Test("A server that begins to save by itself must be the only one in its folder")
+    func savingLater() async throws {
+        let place = try await Place("save \"\"\n")
+        let owner = try SnapshotLock.acquire(forSnapshot: "\(place.folder)/dump.rdb")
+        #expect(!place.client.ask("CONFIG SET save \"60 1\"\r\n", "+OK\r\n"))
+        owner?.release()
+        #expect(place.client.ask("CONFIG SET save \"60 1\"\r\n", "+OK\r\n"))
+        #expect(throws: SnapshotLockError.self) { try SnapshotLock.acquire(forSnapshot: "\(place.folder)/dump.rdb") }
+        await place.end()
     }
 }
 

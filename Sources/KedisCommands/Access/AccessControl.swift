@@ -163,15 +163,26 @@ package final class AccessControl: Sendable {
     func setDefaultPassword(_ password: String) {
         changing.withLock { _ in
             var definition = defaultUser.rules.definition
-            definition.passwords = []
-            definition.needsNoPassword = password.isEmpty
-            // Without SHA-256 there is no right password then.
-            if !password.isEmpty, let hash = try? Array(password.utf8).withView(reader.hash) {
-                definition.passwords = [hash]
-            }
+            setPassword(password, of: &definition)
             guard definition != defaultUser.rules.definition else { return }
             defaultUser.rules = UserRules(definition, table)
             noteChange()
+        }
+    }
+
+    /// The user `default` as the configuration makes it without a line about it.
+    var standardDefinition: UserDefinition {
+        var definition = UserDefinition.standard(commandCount: table.entries.count)
+        setPassword(configuration.text("requirepass"), of: &definition)
+        return definition
+    }
+
+    private func setPassword(_ password: String, of definition: inout UserDefinition) {
+        definition.passwords = []
+        definition.needsNoPassword = password.isEmpty
+        // Without SHA-256 there is no right password then.
+        if !password.isEmpty, let hash = try? Array(password.utf8).withView(reader.hash) {
+            definition.passwords = [hash]
         }
     }
 

@@ -73,6 +73,9 @@ package final class WaiterTable: @unchecked Sendable {
     /// Clients that wait, and those of them with a deadline.
     package let blockedCount = Atomic<Int>(0)
     package let timedCount = Atomic<Int>(0)
+    /// Keys that are waited for, and those of them whose removal is.
+    package let keyCount = Atomic<Int>(0)
+    package let removalKeyCount = Atomic<Int>(0)
 
     init(_ interest: InterestWord) {
         self.interest = interest
@@ -166,7 +169,10 @@ package final class WaiterTable: @unchecked Sendable {
             key.append(node)
             key.stripes.formUnion(waiter.stripes)
             key.feeds.formUnion(waiter.feeds)
-            if waiter.isForRemovalToo { key.removalWaiterCount += 1 }
+            if waiter.isForRemovalToo {
+                if key.removalWaiterCount == 0 { removalKeyCount.add(1, ordering: .relaxed) }
+                key.removalWaiterCount += 1
+            }
             let stripe = waiter.keys[index].stripeIndex
             parts[stripe].stripes.formUnion(waiter.stripes)
             parts[stripe].feeds.formUnion(waiter.feeds)
@@ -195,6 +201,7 @@ package final class WaiterTable: @unchecked Sendable {
     private func findOrMake(_ key: Key, databaseIndex: Int) -> WaitingKey? {
         if let found = find(key, databaseIndex: databaseIndex) { return found }
         guard let made = WaitingKey(key, databaseIndex: databaseIndex) else { return nil }
+        keyCount.add(1, ordering: .relaxed)
         made.next = parts[key.stripeIndex].keys.updateValue(made, forKey: key.hash)
         return made
     }
@@ -204,7 +211,10 @@ package final class WaiterTable: @unchecked Sendable {
             let node = waiter.nodes + index
             let key = node.pointee.key.takeUnretainedValue()
             key.remove(node)
-            if waiter.isForRemovalToo { key.removalWaiterCount -= 1 }
+            if waiter.isForRemovalToo {
+                key.removalWaiterCount -= 1
+                if key.removalWaiterCount == 0 { removalKeyCount.subtract(1, ordering: .relaxed) }
+            }
             if key.first == nil { remove(key) }
         }
         waiter.nodeCount = 0
@@ -221,6 +231,7 @@ package final class WaiterTable: @unchecked Sendable {
             before.next = key.next
         }
         key.next = nil
+        keyCount.subtract(1, ordering: .relaxed)
         guard parts[index].keys.isEmpty else { return }
         parts[index] = Part()
     }

@@ -38,6 +38,8 @@ extension ClientCommand {
             "Replies leave with the read that asked for them: `obl` is 0, `omem` is what the peer does not take.",
             "`rbp` is `rbs`: the buffer of replies is as large as it was needed.",
             "The fields `lib-name` and `lib-ver` of Redis 7.2 stand at the end.",
+            "No client has the flags `S`, `M`, `u`, `r`: there are no replicas, who is woken is not listed in between, "
+                + "and READONLY is of clusters.",
         ],
         handler: list
     )
@@ -155,13 +157,15 @@ extension ClientCommand {
         var flags = ""
         if record.isMonitor.load(ordering: .relaxed) { flags += "O" }
         if record.isSubscriber { flags += "P" }
+        if record.transactionCommandCount.load(ordering: .relaxed) >= 0 { flags += "x" }
+        if record.isBlocked.load(ordering: .relaxed) { flags += "b" }
         if let tracking = record.tracking.withLock({ $0 }), tracking.isOn {
             flags += "t"
             if tracking.isBroken.load(ordering: .relaxed) { flags += "R" }
             if tracking.current.options.contains(.broadcasting) { flags += "B" }
         }
-        if record.transactionCommandCount.load(ordering: .relaxed) >= 0 { flags += "x" }
-        if record.isBlocked.load(ordering: .relaxed) { flags += "b" }
+        if let watcher = record.watcher.withLock({ $0 }), watcher.isDirty.load(ordering: .relaxed) { flags += "d" }
+        if record.isClosing.load(ordering: .relaxed) { flags += "c" }
         if record.isKilled.load(ordering: .relaxed) { flags += "A" }
         if record.endpoint.isUnixSocket { flags += "U" }
         if record.isNoEvict.load(ordering: .relaxed) { flags += "e" }

@@ -28,6 +28,8 @@ package struct CommandFlags: OptionSet, Sendable {
     package static let noMandatoryKeys = CommandFlags(rawValue: 1 << 18)
     package static let touchesArbitraryKeys = CommandFlags(rawValue: 1 << 19)
     package static let protected = CommandFlags(rawValue: 1 << 20)
+    /// Follows a redirection of a cluster without ASKING.
+    package static let asking = CommandFlags(rawValue: 1 << 22)
 
     /// Allowed to clients of RESP2 that are subscribed; of Kedis alone.
     package static let allowSubscribed = CommandFlags(rawValue: 1 << 21)
@@ -43,7 +45,8 @@ package struct CommandFlags: OptionSet, Sendable {
     static let names: [(flag: CommandFlags, name: StaticString)] = [
         (.write, "write"), (.readOnly, "readonly"), (.denyOutOfMemory, "denyoom"), (.admin, "admin"),
         (.publishSubscribe, "pubsub"), (.noScript, "noscript"), (.blocking, "blocking"), (.loading, "loading"),
-        (.stale, "stale"), (.skipMonitor, "skip_monitor"), (.skipSlowLog, "skip_slowlog"), (.fast, "fast"),
+        (.stale, "stale"), (.skipMonitor, "skip_monitor"), (.skipSlowLog, "skip_slowlog"), (.asking, "asking"),
+        (.fast, "fast"),
         (.noAuthentication, "no_auth"), (.noMandatoryKeys, "no_mandatory_keys"),
         (.touchesArbitraryKeys, "touches_arbitrary_keys"), (.protected, "protected"),
         (.noAsyncLoading, "no_async_loading"),

@@ -262,6 +262,13 @@ package final class Configuration: Sendable {
         }
     }
 
+    /// The same for who is told of a change (`apply` of ``set``), while that is going on.
+    package func settleWithinChange(_ name: String, _ value: String) {
+        guard let index = indices[name] else { return }
+        state.withLock { $0.texts[index] = value }
+        refreshHotValues()
+    }
+
     private func resolve(
         _ pairs: [(name: String, value: String)], allowsProtected: Bool
     ) throws(ConfigurationError) -> [Int] {

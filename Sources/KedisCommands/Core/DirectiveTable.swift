@@ -83,13 +83,13 @@ private let accessDirectives: [DirectiveSpec] = [
     ),
     DirectiveSpec(
         "enable-module-command", .enumeration(["no", "yes", "local"]), default: "no", .atStart, "Who may use MODULE."
-    ).withoutEffect("There are no modules."),
+    ).fixed(because: "there are no modules"),
     DirectiveSpec(
         "masteruser", .text, default: "", .atRunTime, "The user of replication."
-    ).withoutEffect("There is no replication yet."),
+    ).fixed(because: "there is no replication"),
     DirectiveSpec(
         "masterauth", .text, default: "", .atRunTime, "The password of replication."
-    ).withoutEffect("There is no replication yet."),
+    ).fixed(because: "there is no replication"),
     // Configuration+Access.swift takes the lines of these.
     DirectiveSpec(
         "user", .list, default: "", .inFiles, "A user and its rules, as for ACL SETUSER; a line for each."

@@ -187,6 +187,13 @@ package final class EngineStatistics: Sendable {
     package let inputByteCount = Atomic<UInt64>(0)
     package let outputByteCount = Atomic<UInt64>(0)
     package let errorReplies = Atomic<UInt64>(0)
+    /// Calls of the system that brought input, and that took output.
+    package let readsProcessed = Atomic<UInt64>(0)
+    package let writesProcessed = Atomic<UInt64>(0)
+    /// Payloads of RESTORE that were read as if they came from an enemy.
+    package let payloadsChecked = Atomic<UInt64>(0)
+    /// The time that the background has taken to remove what was due.
+    package let expiryNanoseconds = Atomic<UInt64>(0)
     /// Error replies by their codes. The codes are the server's own, but a bound keeps a mistake from growing it.
     private let errorsByCode = Locked<[String: UInt64]>([:])
     private static let errorCodeCountMax = 128
@@ -215,6 +222,10 @@ package final class EngineStatistics: Sendable {
         inputByteCount.store(0, ordering: .relaxed)
         outputByteCount.store(0, ordering: .relaxed)
         errorReplies.store(0, ordering: .relaxed)
+        readsProcessed.store(0, ordering: .relaxed)
+        writesProcessed.store(0, ordering: .relaxed)
+        payloadsChecked.store(0, ordering: .relaxed)
+        expiryNanoseconds.store(0, ordering: .relaxed)
         errorsByCode.withLock { $0 = [:] }
     }
 }

@@ -86,8 +86,8 @@ package struct Host: Sendable {
     package var information: @Sendable (_ section: String) -> [(field: String, value: String)]
     /// Told after CONFIG SET changed directives, which are valid; returns nil, or which cannot be applied and why.
     package var applyConfiguration: @Sendable (_ directives: [String]) -> ConfigurationProblem?
-    /// CONFIG REWRITE: writes the configuration into its file.
-    package var rewriteConfiguration: @Sendable () -> ConfigurationRewriteOutcome
+    /// CONFIG REWRITE: writes the configuration into its file, and the users, unless they are in a file of their own.
+    package var rewriteConfiguration: @Sendable (_ users: [UserState]?) -> ConfigurationRewriteOutcome
     /// MEMORY PURGE: gives back what the process keeps for reuse outside the store.
     package var releaseMemory: @Sendable () -> Void
     /// SHA-256 of a password: 32 bytes. Nil where there is none, and so no passwords.
@@ -112,7 +112,7 @@ package struct Host: Sendable {
         log: @escaping @Sendable (LogLevel, String) -> Void = { _, _ in },
         information: @escaping @Sendable (String) -> [(field: String, value: String)] = { _ in [] },
         applyConfiguration: @escaping @Sendable ([String]) -> ConfigurationProblem? = { _ in nil },
-        rewriteConfiguration: @escaping @Sendable () -> ConfigurationRewriteOutcome = { .noFile },
+        rewriteConfiguration: @escaping @Sendable ([UserState]?) -> ConfigurationRewriteOutcome = { _ in .noFile },
         releaseMemory: @escaping @Sendable () -> Void = {},
         digest: @escaping @Sendable (ByteView) -> [UInt8]? = { _ in nil },
         randomBytes: @escaping @Sendable (Int) -> [UInt8] = systemRandomBytes,

@@ -57,6 +57,8 @@ package struct KeySpec: Sendable {
     package var begin: Begin
     package var find: Find
     package var note: String?
+    /// The arguments that are keys, where the rest of the spec, which clients are told, is only the usual form.
+    var chosenKeys: (@Sendable (ArgumentList) -> Range<Int>)?
 
     package init(_ access: KeyAccess, begin: Begin, find: Find, note: String? = nil) {
         self.access = access
@@ -77,6 +79,10 @@ package struct KeySpec: Sendable {
 
     /// Calls `body` with the index of each key among `arguments`; false when the arguments do not fit the spec.
     func forEachKeyIndex(in arguments: borrowing ArgumentList, _ body: (Int) -> Void) -> Bool {
+        if let chosenKeys {
+            for index in chosenKeys(copy arguments).clamped(to: 0..<arguments.count) { body(index) }
+            return true
+        }
         if case .byOptions(let findIndex) = find {
             guard let index = findIndex(copy arguments), index < arguments.count else { return false }
             body(index)

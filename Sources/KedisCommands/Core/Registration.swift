@@ -14,6 +14,7 @@ package let allCommandSpecs: [CommandSpec] = [
     genericCommands,
     connectionCommands,
     transactionCommands,
+    scriptingCommands,
     publishSubscribeCommands,
     serverCommands,
     accessCommands,

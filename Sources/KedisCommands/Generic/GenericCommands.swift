@@ -28,6 +28,8 @@ let genericCommands: [CommandSpec] = [
     MoveCommand.spec,
     DumpCommand.spec,
     RestoreCommand.spec,
+    RestoreCommand.askingSpec,
+    MigrateCommand.spec,
     SortCommand.spec,
     SortCommand.readOnlySpec,
     ObjectCommand.spec,

@@ -7,6 +7,7 @@ import KedisFormats
 import KedisProtocol
 import KedisStore
 import KedisUtilities
+import Synchronization
 
 enum RestoreCommand {
     static let spec = CommandSpec(
@@ -29,6 +30,18 @@ enum RestoreCommand {
         handler: run
     )
 
+    /// What the servers of a cluster send each other.
+    static let askingSpec: CommandSpec = {
+        var spec = Self.spec
+        spec.name = "RESTORE-ASKING"
+        spec.summary = "As RESTORE; for the servers of a cluster."
+        spec.since = "3.0.0"
+        spec.group = .server
+        spec.flags.insert(.asking)
+        spec.categories.append("keyspace")
+        return spec
+    }()
+
     static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         let options = try Options(call)
         let keyspace = call.keyspace
@@ -39,6 +52,7 @@ enum RestoreCommand {
         let deadline = try options.deadlineMilliseconds(call)
         let payload = call.arguments[3]
         guard DumpPayload.isGenuine(payload) else { throw .literal("ERR DUMP payload version or checksum are wrong") }
+        call.engine.statistics.payloadsChecked.add(1, ordering: .relaxed)
         var isDue = deadline.map { $0 <= call.nowMilliseconds } ?? false
         let wasThere = keyspace.peek(key) != nil
         if wasThere {

@@ -50,7 +50,7 @@ enum CommandCommand {
                         ArgumentSpec("pattern", .pattern, token: "PATTERN"),
                     ])
                 ],
-                replies: [.array("the names; subcommands among them when a filter is given")], handler: list
+                replies: [.array("the names, subcommands among them")], handler: list
             ),
         ],
         handler: describeAll
@@ -113,7 +113,8 @@ enum CommandCommand {
 
     static func list(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         let table = call.engine.table
-        if call.arguments.count == 2 { return writeNames(table.commands, &reply) }
+        let entries = table.commands.flatMap { [$0] + $0.pointee.subcommands }
+        if call.arguments.count == 2 { return writeNames(entries, &reply) }
         guard call.arguments.count == 5, call.arguments[2].equalsIgnoringCase("FILTERBY") else { throw .syntax }
         let kind = call.arguments[3]
         let value = call.arguments[4]
@@ -124,12 +125,12 @@ enum CommandCommand {
             let isMatch = { (entry: UnsafePointer<CommandEntry>) in
                 !category.isEmpty && CommandCategories(entry.pointee.spec).contains(category)
             }
-            writeNames(table.entries.filter(isMatch), &reply)
+            writeNames(entries.filter(isMatch), &reply)
         } else if kind.equalsIgnoringCase("PATTERN") {
             let isMatch = { (entry: UnsafePointer<CommandEntry>) in
                 matchGlob(pattern: value, text: entry.pointee.fullName, ignoringCase: true)
             }
-            writeNames(table.entries.filter(isMatch), &reply)
+            writeNames(entries.filter(isMatch), &reply)
         } else {
             throw .syntax
         }

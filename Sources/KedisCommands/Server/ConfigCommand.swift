@@ -111,7 +111,7 @@ enum ConfigCommand {
     }
 
     static func rewrite(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        switch call.engine.host.rewriteConfiguration() {
+        switch call.engine.host.rewriteConfiguration(call.engine.access.configurationUsers) {
         case .written: reply.ok()
         case .noFile: throw .literal("ERR The server is running without a config file")
         case .failed(let reason): throw .text(Array("ERR Rewriting config file: \(reason)".utf8))

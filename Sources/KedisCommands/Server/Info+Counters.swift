@@ -60,6 +60,9 @@ extension InfoCommand {
         text.add("tracking_total_prefixes", source.engine.tracking.prefixes.count)
         text.add("unexpected_error_replies", 0)
         text.add("total_error_replies", counters.errorReplies.load(ordering: .relaxed))
+        text.add("dump_payload_sanitizations", counters.payloadsChecked.load(ordering: .relaxed))
+        text.add("total_reads_processed", counters.readsProcessed.load(ordering: .relaxed))
+        text.add("total_writes_processed", counters.writesProcessed.load(ordering: .relaxed))
         text.add("io_threaded_reads_processed", 0)
         text.add("io_threaded_writes_processed", 0)
         for reason in AccessLogReason.allCases {
@@ -95,6 +98,8 @@ extension InfoCommand {
         text.add("expired_subkeys", rare.expiredMembers)
         text.add("expired_stale_perc", "0.00")
         text.add("expired_time_cap_reached_count", 0)
+        let expiry = source.engine.statistics.expiryNanoseconds.load(ordering: .relaxed)
+        text.add("expire_cycle_cpu_milliseconds", expiry / 1_000_000)
         text.add("evicted_keys", rare.evicted)
         text.add("evicted_clients", source.engine.clientMemory.evictedCount.load(ordering: .relaxed))
         let exceeded = source.engine.memory.exceededMilliseconds(

@@ -67,6 +67,8 @@ extension InfoCommand {
         text.add("blocked_clients", blockedCount + source.engine.pause.waitingCount)
         text.add("tracking_clients", source.engine.tracking.clientCount)
         text.add("clients_in_timeout_table", source.engine.waiters.timedCount.load(ordering: .relaxed))
+        text.add("total_blocking_keys", source.engine.waiters.keyCount.load(ordering: .relaxed))
+        text.add("total_blocking_keys_on_nokey", source.engine.waiters.removalKeyCount.load(ordering: .relaxed))
         host.writeRest(&text)
     }
 

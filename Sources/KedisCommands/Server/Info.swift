@@ -14,7 +14,17 @@ enum InfoCommand {
         arguments: [ArgumentSpec("section", .string, isOptional: true, isMultiple: true)],
         replies: [.verbatim("sections of fields and values; nothing for an unknown section")],
         history: [("7.0.0", "Several sections can be asked for.")],
-        differences: ["Fields that have no counterpart here are left out; `kedis_version` tells our own version."],
+        differences: [
+            "`server_name` and `kedis_version` tell who answers; `latencystages` and `hotkeys` tell more.",
+            "What there is not has counted nothing: fields about replicas, a cluster, an append-only file, forks, "
+                + "scripts and modules are 0.",
+            "Left out: `gcc_version`, as no C compiler makes the program; `current_save_keys_processed` and `…_total`, "
+                + "as nobody can ask while keys are encoded; `reply_buffer_shrinks` and `…_expands`, as a reply buffer "
+                + "grows with the replies and is emptied as a whole; `used_cpu_…_main_thread`, as all event loops are "
+                + "alike and none is the main one.",
+            "`active_defrag_…`, `…eviction…` and `expire…` count what Kedis's own ways do: misses and stale shares "
+                + "there are none.",
+        ],
         handler: run
     )
 

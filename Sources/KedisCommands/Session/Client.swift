@@ -63,7 +63,9 @@ package struct ClientState {
     }
     package internal(set) var followUp: FollowUp = []
     /// Set by QUIT, CLIENT KILL of oneself and protocol errors: the connection closes when the output is sent.
-    package var isClosing = false
+    package var isClosing = false {
+        didSet { record.isClosing.store(isClosing, ordering: .relaxed) }
+    }
     package var leavesAccessClock = false
     /// Blocking commands answer at once, as if their time was up: in transactions, scripts and EXPLAIN ANALYZE.
     package var deniesBlocking = false
@@ -75,7 +77,9 @@ package struct ClientState {
     /// BGSAVE was in the transaction that runs.
     package var isSaveScheduled = false
     /// Made by the first WATCH.
-    package var watcher: Watcher?
+    package var watcher: Watcher? {
+        didSet { record.watcher.withLock { $0 = watcher } }
+    }
     /// Made by the first subscription.
     var subscriptions: Subscriptions? {
         didSet { record.ownSubscriptions = subscriptions }
@@ -121,12 +125,16 @@ package final class ClientRecord: Sendable {
     /// What it takes.
     package let memory = ClientMemory()
     package let isKilled = Atomic<Bool>(false)
+    /// The connection ends when its output is sent.
+    package let isClosing = Atomic<Bool>(false)
     /// The client is shown all commands: Observability/MonitorRegistry.swift.
     package let isMonitor = Atomic<Bool>(false)
     /// The connection has ended.
     let isGone = Atomic<Bool>(false)
     /// Set once, by the client's first CLIENT TRACKING.
     let tracking = Locked<TrackingClient?>(nil)
+    /// Set once, by the client's first WATCH.
+    let watcher = Locked<Watcher?>(nil)
     /// The commands of its transaction, or -1.
     package let transactionCommandCount = Atomic<Int>(-1)
     /// The client waits in a blocking command, until somebody has an outcome for it.

@@ -1,0 +1,96 @@
+// The folder of the snapshot: the right to write there, at the start and when CONFIG SET moves it.
+//
+// A server that saves by itself, or that was moved, is the only one that writes its snapshot: it has the lock of that.
+// One with `save ""` writes when it is told to, and may share the folder that it starts in, as with Redis.
+// Threads: any; CONFIG SET comes one at a time.
+
+import KedisCommands
+import KedisPersistence
+import KedisStore
+import KedisUtilities
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+struct SnapshotPlace: Sendable {
+    /// Absolute: `dir` as it was last applied.
+    var folder: String
+    var lock: SnapshotLock?
+    /// The file that the lock is of.
+    var lockedPath: String?
+}
+
+extension ServerState {
+    /// At the start.
+    func lockSnapshot() throws(StartError) {
+        guard !configuration.text("save").isEmpty else { return }
+        do throws(SnapshotLockError) {
+            try takeLock(snapshotPath)
+        } catch {
+            throw StartError("\(error)\nGive each server a `dir` or `dbfilename` of its own, or `save \"\"`.")
+        }
+    }
+
+    /// Takes the lock of another snapshot in the place of the one that it has.
+    private func takeLock(_ path: String) throws(SnapshotLockError) {
+        guard place.withLock({ $0.lockedPath }) != path else { return }
+        let lock = try SnapshotLock.acquire(forSnapshot: path)
+        let old = place.withLock { place in
+            defer { (place.lock, place.lockedPath) = (lock, path) }
+            return place.lock
+        }
+        old?.release()
+    }
+
+    func releaseSnapshotLock() {
+        let lock = place.withLock { place in
+            defer { (place.lock, place.lockedPath) = (nil, nil) }
+            return place.lock
+        }
+        lock?.release()
+    }
+
+    /// After CONFIG SET of `dir`, `dbfilename` or `save`: nil, or why not.
+    func applySnapshotPlace(_ names: [String]) -> ConfigurationProblem? {
+        let moving = names.first { $0 == "dir" || $0 == "dbfilename" }
+        let isSavingByItself = names.contains("save") && !configuration.text("save").isEmpty
+        guard moving != nil || isSavingByItself else { return nil }
+        if let moving, keeper.status.isSaving {
+            return ConfigurationProblem(name: moving, reason: "a save is in progress, and ends where it began")
+        }
+        let folder: String
+        switch reachableFolder(configuration.text("dir")) {
+        case .success(let path): folder = path
+        case .failure(let error): return ConfigurationProblem(name: moving ?? "save", reason: error.text)
+        }
+        do throws(SnapshotLockError) {
+            try takeLock("\(folder == "/" ? "" : folder)/\(configuration.text("dbfilename"))")
+        } catch {
+            return ConfigurationProblem(name: moving ?? "save", reason: "\(error)")
+        }
+        place.withLock { $0.folder = folder }
+        configuration.settleWithinChange("dir", folder)
+        return nil
+    }
+
+    /// The absolute path of a folder that can be entered, seen from the one that holds now; or the system's words.
+    private func reachableFolder(_ path: String) -> Result<String, HostFileError> {
+        let current = place.withLock { $0.folder }
+        let wanted = path.hasPrefix("/") ? path : "\(current)/\(path)"
+        var status = stat()
+        guard stat(wanted, &status) == 0 else { return .failure(HostFileError(systemText())) }
+        guard status.st_mode & S_IFMT == S_IFDIR else {
+            errno = ENOTDIR
+            return .failure(HostFileError(systemText()))
+        }
+        guard access(wanted, X_OK) == 0, let absolute = absolutePath(wanted) else {
+            return .failure(HostFileError(systemText()))
+        }
+        return .success(absolute)
+    }
+}
