@@ -6,7 +6,9 @@ What is measured is the time that the server's threads spent on processors, user
 the number of requests: unlike throughput it does not depend on how busy the load generator is. Servers take turns
 within each round, and the table shows medians over the rounds.
 
-    Benchmarks/server-cpu.py [--threads 1] [--rounds 3] [--keys 1000000] [--json FILE]
+    Benchmarks/server-cpu.py [--threads 1] [--rounds 3] [--keys 1000000] [--tls] [--json FILE]
+
+With --tls the load comes over TLS, with certificates made for the run.
 
 It needs Linux, redis-server and redis-benchmark on the path, and a release build of kedis.
 """
@@ -19,7 +21,7 @@ import sys
 import time
 
 sys.dont_write_bytecode = True
-from servers import Server, add_kedis_option, kedis_command, redis_benchmark, redis_command, require  # noqa: E402
+from servers import Encryption, Server, add_kedis_option, kedis_command, redis_benchmark, redis_command, require  # noqa: E402
 
 CONNECTIONS = 50
 VALUE_BYTES = 32
@@ -45,9 +47,12 @@ def measure(server, command, pipeline, requests, keys):
 
 def run(options):
     kedis = kedis_command(options.kedis, options.threads)
-    servers = [Server("redis-server", redis_command()), Server("kedis server", kedis)]
+    encryption = Encryption() if options.tls else None
+    servers = []
     rows = []
     try:
+        servers.append(Server("redis-server", redis_command(), encryption))
+        servers.append(Server("kedis server", kedis, encryption))
         for server in servers:
             preload(server, options.keys)
         for pipeline in options.pipelines:
@@ -72,6 +77,8 @@ def run(options):
     finally:
         for server in servers:
             server.stop()
+        if encryption:
+            encryption.remove()
     return rows, memory
 
 
@@ -89,6 +96,7 @@ def main():
     parser.add_argument("--keys", type=int, default=1_000_000)
     parser.add_argument("--scale", type=float, default=1.0, help="factor on the number of requests")
     parser.add_argument("--pipelines", type=lambda text: [int(one) for one in text.split(",")], default=[1, 16, 128])
+    parser.add_argument("--tls", action="store_true", help="send the load over TLS")
     parser.add_argument("--json", help="also write the figures to this file")
     options = parser.parse_args()
     require(options.kedis, ["redis-server", "redis-benchmark"])
@@ -99,7 +107,7 @@ def main():
         with open(options.json, "w") as file:
             json.dump({
                 "date": time.strftime("%Y-%m-%d"), "machine": platform.processor() or platform.machine(),
-                "cores": os.cpu_count(), "threads": options.threads, "keys": options.keys, "connections": CONNECTIONS,
+                "cores": os.cpu_count(), "threads": options.threads, "tls": options.tls, "keys": options.keys, "connections": CONNECTIONS,
                 "value_bytes": VALUE_BYTES, "resident_bytes": memory, "rows": rows,
             }, file, indent=2)
             file.write("\n")

@@ -33,15 +33,19 @@ class CPUTime:
 
 
 class Server:
-    """A server process on a port and in a folder of its own."""
+    """A server process on a port and in a folder of its own. With `encryption` redis_benchmark uses its TLS port."""
 
-    def __init__(self, name, command):
+    def __init__(self, name, command, encryption=None):
         self.name = name
+        self.encryption = encryption
         self.command = command
         self.folder = tempfile.mkdtemp(prefix="benchmark-")
         self.port = free_port()
         self.log = open(os.path.join(self.folder, "log"), "wb")
         arguments = command + ["--port", str(self.port), "--dir", self.folder, "--save", ""]
+        if encryption:
+            self.tls_port = free_port()
+            arguments += encryption.server_arguments(self.tls_port)
         self.process = subprocess.Popen(arguments, stdout=self.log, stderr=self.log)
         deadline = time.monotonic() + 30
         while not answers(self.port):
@@ -155,12 +159,37 @@ class Pipe:
         return self.server.cpu().since(before).per(len(requests))
 
 
+class Encryption:
+    """Certificates for a run, made by the openssl command, and the arguments that servers and clients get."""
+
+    def __init__(self):
+        self.folder = tempfile.mkdtemp(prefix="benchmark-tls-")
+        here = os.path.dirname(os.path.abspath(__file__))
+        script = os.path.join(here, "..", "Tests", "clients", "make-certificates.sh")
+        subprocess.run(["sh", script, self.folder], check=True, capture_output=True, timeout=60)
+
+    def server_arguments(self, port):
+        return [
+            "--tls-port", str(port), "--tls-cert-file", f"{self.folder}/server.crt",
+            "--tls-key-file", f"{self.folder}/server.key", "--tls-auth-clients", "no",
+        ]
+
+    def client_arguments(self):
+        return ["--tls", "--cacert", f"{self.folder}/ca.crt"]
+
+    def remove(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
 def redis_benchmark(server, command, count, keyspace, connections=50, pipeline=1, value_bytes=3):
     """Has redis-benchmark send `command` `count` times, `__rand_int__` in it below `keyspace`. Returns the seconds."""
+    port = server.tls_port if server.encryption else server.port
     arguments = [
-        "timeout", "300", "redis-benchmark", "-p", str(server.port), "-c", str(connections), "-d", str(value_bytes),
+        "timeout", "300", "redis-benchmark", "-p", str(port), "-c", str(connections), "-d", str(value_bytes),
         "-r", str(keyspace), "-n", str(count), "-P", str(pipeline), "-q",
     ]
+    if server.encryption:
+        arguments += server.encryption.client_arguments()
     start = time.monotonic()
     result = subprocess.run(arguments + command, capture_output=True, text=True)
     if result.returncode != 0 or server.process.poll() is not None:

@@ -34,7 +34,10 @@ struct ClientCommand: ParsableCommand {
     @Option(name: .customShort("s"), help: "The server's Unix socket, instead of host and port.")
     var socket: String?
 
-    @Option(name: .customShort("u"), help: "The server as redis://[user:password@]host[:port][/database].")
+    @Option(
+        name: .customShort("u"),
+        help: "The server as redis://[user:password@]host[:port][/database], rediss:// for TLS."
+    )
     var uri: String?
 
     @Option(
@@ -53,6 +56,8 @@ struct ClientCommand: ParsableCommand {
 
     @Flag(name: .customShort("2"), help: "Speak RESP2, as without a flag.")
     var usesRESP2 = false
+
+    @OptionGroup(title: "TLS") var encryption: EncryptionArguments
 
     @Option(name: .customShort("r"), parsing: .unconditional, help: "Execute the command so many times; -1 for ever.")
     var repetitionCount = 1
@@ -120,7 +125,8 @@ struct ClientCommand: ParsableCommand {
     }
 
     func run() throws {
-        let options = options
+        var options = options
+        try encryption.prepare(&options, isForced: uri.flatMap(ServerAddress.init)?.isEncrypted ?? false)
         let client = WireClient(options: options)
         let length = try commandLength(command, of: Self.self)
         let isInteractive = length == 0 && !modes.isAny && isatty(0) == 1

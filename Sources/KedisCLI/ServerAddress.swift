@@ -7,18 +7,21 @@ struct ServerAddress: Equatable {
     var user: String?
     var password: String?
     var database: Int?
+    var isEncrypted = false
 
     init(host: String, port: UInt16) {
         self.host = host
         self.port = port
     }
 
-    /// Nil for what has another form. `valkey://` and `kedis://` mean the same.
+    /// Nil for what has another form. `valkey://` and `kedis://` mean the same, with an `s` behind the name for TLS.
     init?(_ text: String) {
-        let schemes = ["redis://", "valkey://", "kedis://"]
+        let encrypted = ["rediss://", "valkeys://", "kediss://"]
+        let schemes = ["redis://", "valkey://", "kedis://"] + encrypted
         guard let scheme = schemes.first(where: { text.lowercased().hasPrefix($0) }) else { return nil }
         var rest = text.dropFirst(scheme.count)
         self.init(host: "127.0.0.1", port: 6379)
+        isEncrypted = encrypted.contains(scheme)
         if let at = rest.lastIndex(of: "@") {
             let parts = rest[..<at].split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
             // One word is the password, as in redis-cli.

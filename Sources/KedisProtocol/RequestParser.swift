@@ -32,6 +32,8 @@ package enum ProtocolError: Error, Equatable, Sendable {
     case expectedDollar(got: UInt8)
     case invalidBulkLength
     case unauthenticatedBulkLength
+    /// The first message of TLS, on a port without it.
+    case encrypted
     /// There is no memory for so many arguments: not the client's mistake, but the end of its request.
     case memoryExhausted
 
@@ -47,6 +49,7 @@ package enum ProtocolError: Error, Equatable, Sendable {
         case .expectedDollar(let byte): ByteView("Protocol error: expected '$', got '").bytes + [byte, 0x27]
         case .invalidBulkLength: ByteView("Protocol error: invalid bulk length").bytes
         case .unauthenticatedBulkLength: ByteView("Protocol error: unauthenticated bulk length").bytes
+        case .encrypted: ByteView("Protocol error: TLS on a port without it").bytes
         case .memoryExhausted: ByteView("out of memory").bytes
         }
     }
@@ -240,6 +243,8 @@ package struct RequestParser: ~Copyable {
 
     @inline(never)
     private mutating func parseInline(_ input: ByteView, into arguments: inout ArgumentBuffer) -> ParseOutcome {
+        // Its peer waits for an answer, and would for ever: a line that ends may never come.
+        if input.count > 1, input[0] == 0x16, input[1] == 0x03 { return .failure(.encrypted) }
         guard let newline = input.firstIndex(of: 0x0A) else {
             if input.count > ParserLimits.lineByteCountMax { return .failure(.inlineTooBig) }
             return .incomplete(missingByteCount: 1)

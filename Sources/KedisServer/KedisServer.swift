@@ -44,7 +44,9 @@ package final class KedisServer: Service {
             process: process
         )
         let engine = Engine(store: store, configuration: configuration, host: state.makeHost(), seed: systemEntropy())
-        let context = ServerContext(engine: engine, logger: logger)
+        let encryption = TransportEncryption(
+            configuration: configuration, statistics: engine.statistics, log: { state.log($0, $1) })
+        let context = ServerContext(engine: engine, logger: logger, encryption: encryption)
         self.state = state
         self.engine = engine
         self.context = context
@@ -62,7 +64,8 @@ package final class KedisServer: Service {
             ServerState.Hooks(
                 setSaveFailed: { engine.set(.snapshotFailed, to: $0) },
                 silence: { context.isStopped.store(true, ordering: .relaxed) },
-                requestStop: { request.yield(.command) }
+                requestStop: { request.yield(.command) },
+                applyEncryption: { encryption.apply($0) }
             )
         )
     }
@@ -80,6 +83,9 @@ package final class KedisServer: Service {
 
     /// The TCP port that the server listens on; 0 before it does, and without TCP.
     package var port: Int { state.port.load(ordering: .relaxed) }
+
+    /// The port with TLS that the server listens on; 0 before it does, and without TLS.
+    package var tlsPort: Int { state.tlsPort.load(ordering: .relaxed) }
 
     /// The port of /metrics and /healthz; 0 when there is none.
     package var metricsPort: Int { state.metricsPort.load(ordering: .relaxed) }
@@ -124,11 +130,12 @@ package final class KedisServer: Service {
 
     /// Loads the snapshot and listens.
     ///
-    /// - Parameter ephemeralPort: listens on a port that the system chooses, whatever `port` says.
+    /// - Parameter ephemeralPort: listens on ports that the system chooses, whatever `port` and `tls-port` say.
     package func start(ephemeralPort: Bool = false) async throws(StartError) {
         do throws(StartError) {
             state.begin()
             limitClients()
+            try prepareEncryption()
             try await openMetrics(ephemeralPort: ephemeralPort)
             try loadUsers()
             try state.lockSnapshot()
@@ -156,6 +163,15 @@ package final class KedisServer: Service {
         guard possible < wanted else { return }
         engine.configuration.settle("maxclients", String(possible))
         log(.warning, "maxclients is \(possible) instead of \(wanted): the system allows no more open descriptors")
+    }
+
+    private func prepareEncryption() throws(StartError) {
+        guard context.encryption.isWanted else { return }
+        do throws(TLSProblem) {
+            try context.encryption.load()
+        } catch {
+            throw StartError("the TLS port cannot be opened: \(error.text)")
+        }
     }
 
     /// The users of the configuration, or those of the file of users.
@@ -191,17 +207,25 @@ package final class KedisServer: Service {
     }
 
     private func listen(ephemeralPort: Bool) async throws(StartError) {
-        let configured = engine.configuration.integer("port")
-        let port = ephemeralPort ? 0 : (configured == 0 ? -1 : configured)
-        let channels = try await Listener(server: context, group: group, loops: loops).open(port: port)
-        running.withLock { $0.listeners = channels }
-        for channel in channels {
+        let (plain, encrypted) = (engine.configuration.integer("port"), engine.configuration.integer("tls-port"))
+        var ports = Listener.Ports(plain: plain > 0 ? plain : nil, encrypted: encrypted > 0 ? encrypted : nil)
+        if ephemeralPort {
+            // Without a port of its own, TLS is all that there is.
+            ports = Listener.Ports(plain: plain > 0 || encrypted == 0 ? 0 : nil, encrypted: encrypted > 0 ? 0 : nil)
+        }
+        let opened = try await Listener(server: context, group: group, loops: loops).open(ports)
+        running.withLock { $0.listeners = opened.map(\.channel) }
+        for (channel, kind) in opened {
             guard let address = channel.localAddress else { continue }
-            if let bound = address.port {
-                state.port.store(bound, ordering: .relaxed)
-                log(.notice, "Listening on \(address.ipAddress ?? "?"):\(bound)")
-            } else {
-                log(.notice, "Listening on the Unix socket \(address.pathname ?? "?")")
+            let place = "\(address.ipAddress ?? "?"):\(address.port ?? 0)"
+            switch kind {
+            case .plain:
+                state.port.store(address.port ?? 0, ordering: .relaxed)
+                log(.notice, "Listening on \(place)")
+            case .encrypted:
+                state.tlsPort.store(address.port ?? 0, ordering: .relaxed)
+                log(.notice, "Listening on \(place) with TLS")
+            case .unixSocket: log(.notice, "Listening on the Unix socket \(address.pathname ?? "?")")
             }
         }
     }

@@ -1,4 +1,4 @@
-// Listening: one server channel for each address of `bind`, and one for the Unix socket.
+// Listening: a server channel for each address of `bind` and each port, and one for the Unix socket.
 //
 // Accepted connections are spread over the event loops in turn. An accept that fails (no descriptors left) is tried
 // again a moment later: NIO's server bootstrap does that.
@@ -7,6 +7,7 @@ import KedisCommands
 import KedisUtilities
 import NIOCore
 import NIOPosix
+import NIOSSL
 import Synchronization
 
 #if canImport(Glibc)
@@ -29,23 +30,40 @@ struct Listener: Sendable {
     let group: MultiThreadedEventLoopGroup
     let loops: [LoopClients]
 
-    /// Opens all that the configuration names. `port` overrides the configured one.
-    func open(port: Int) async throws(StartError) -> [any Channel] {
-        var channels: [any Channel] = []
+    /// What a connection comes in through.
+    enum Kind: Sendable {
+        case plain
+        case encrypted
+        case unixSocket
+    }
+
+    /// The ports to listen on, 0 for one that the system chooses.
+    struct Ports {
+        var plain: Int?
+        var encrypted: Int?
+    }
+
+    typealias Opened = (channel: any Channel, kind: Kind)
+
+    /// Opens `ports` at all addresses, and the socket that the configuration names.
+    func open(_ ports: Ports) async throws(StartError) -> [Opened] {
+        var opened: [Opened] = []
         do throws(StartError) {
-            if port >= 0 {
+            for (port, kind) in [(ports.plain, Kind.plain), (ports.encrypted, .encrypted)] {
+                guard let port else { continue }
                 for address in words(server.engine.configuration.text("bind")) {
-                    if let channel = try await open(address: address, port: port) { channels.append(channel) }
+                    guard let channel = try await open(address: address, port: port, kind) else { continue }
+                    opened.append((channel, kind))
                 }
             }
             let path = server.engine.configuration.text("unixsocket")
-            if !path.isEmpty { channels.append(try await open(path: path)) }
-            guard !channels.isEmpty else {
-                throw StartError("there is nothing to listen on: no port and no unixsocket")
+            if !path.isEmpty { opened.append((try await open(path: path), .unixSocket)) }
+            guard !opened.isEmpty else {
+                throw StartError("there is nothing to listen on: no port, no tls-port and no unixsocket")
             }
-            return channels
+            return opened
         } catch {
-            for channel in channels { try? await channel.close() }
+            for (channel, _) in opened { try? await channel.close() }
             throw error
         }
     }
@@ -53,13 +71,13 @@ struct Listener: Sendable {
     private func words(_ text: String) -> [String] { text.split(separator: " ").map(String.init) }
 
     /// nil when the address is not there and its leading `-` allows that.
-    private func open(address: String, port: Int) async throws(StartError) -> (any Channel)? {
+    private func open(address: String, port: Int, _ kind: Kind) async throws(StartError) -> (any Channel)? {
         let isOptional = address.hasPrefix("-")
         var host = isOptional ? String(address.dropFirst()) : address
         if host == "*" { host = "0.0.0.0" } else if host == "::*" { host = "::" }
         do {
             let target = try SocketAddress.makeAddressResolvingHost(host, port: port)
-            return try await tcpBootstrap(isIPv6: target.protocol == .inet6).bind(to: target).get()
+            return try await tcpBootstrap(kind, isIPv6: target.protocol == .inet6).bind(to: target).get()
         } catch {
             if isOptional, let code = (error as? IOError)?.errnoCode, [EADDRNOTAVAIL, EAFNOSUPPORT].contains(code) {
                 return nil
@@ -70,7 +88,7 @@ struct Listener: Sendable {
 
     private func open(path: String) async throws(StartError) -> any Channel {
         do {
-            let channel = try await bootstrap(isUnixSocket: true)
+            let channel = try await bootstrap(.unixSocket)
                 .bind(unixDomainSocketPath: path, cleanupExistingSocketFile: true).get()
             let permissions = UInt32(server.engine.configuration.text("unixsocketperm"), radix: 8) ?? 0
             if permissions != 0, chmod(path, mode_t(permissions)) != 0 {
@@ -91,17 +109,17 @@ struct Listener: Sendable {
 
     // MARK: Channels
 
-    private func bootstrap(isUnixSocket: Bool) -> ServerBootstrap {
+    private func bootstrap(_ kind: Kind) -> ServerBootstrap {
         let configuration = server.engine.configuration
         return ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: Int32(clamping: configuration.integer("tcp-backlog")))
             .childChannelOption(.maxMessagesPerRead, value: 1)
             .childChannelOption(.recvAllocator, value: Self.readBuffers)
-            .childChannelInitializer { channel in initialise(channel, isUnixSocket: isUnixSocket) }
+            .childChannelInitializer { channel in initialise(channel, kind) }
     }
 
-    private func tcpBootstrap(isIPv6: Bool) -> ServerBootstrap {
-        var result = bootstrap(isUnixSocket: false).serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+    private func tcpBootstrap(_ kind: Kind, isIPv6: Bool) -> ServerBootstrap {
+        var result = bootstrap(kind).serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
         if isIPv6 {
             result = result.serverChannelOption(
@@ -143,38 +161,64 @@ struct Listener: Sendable {
 
     /// More than a connection takes for itself: session, channel, and the buffer that it reads into.
     private static let connectionByteCount = 256 << 10
+    /// With TLS also the state of BoringSSL and two buffers of records, which nothing can refuse later.
+    private static let encryptedConnectionByteCount = 1 << 20
 
     /// Gives an accepted connection its handler, or refuses it.
-    func initialise(_ channel: any Channel, isUnixSocket: Bool) -> EventLoopFuture<Void> {
-        let statistics = server.engine.statistics
+    func initialise(_ channel: any Channel, _ kind: Kind) -> EventLoopFuture<Void> {
+        let refusal = refusal(of: channel, kind)
+        let counters = server.engine.statistics
+        if refusal == nil {
+            counters.connectionsReceived.wrappingAdd(1, ordering: .relaxed)
+        } else {
+            counters.connectionsRejected.wrappingAdd(1, ordering: .relaxed)
+        }
+        return channel.eventLoop.makeCompletedFuture {
+            let pipeline = channel.pipeline.syncOperations
+            if let refusal, kind != .encrypted { return try pipeline.addHandler(RefusalHandler(refusal)) }
+            guard let loop = loops.first(where: { $0.loop === channel.eventLoop }) else {
+                if refusal == nil { server.releaseConnection() }
+                throw ChannelError.ioOnClosedChannel
+            }
+            let endpoint = endpoint(of: channel)
+            if kind != .unixSocket { keepAlive(endpoint.descriptor) }
+            if kind == .encrypted { return try encrypt(pipeline, loop, endpoint, refusal) }
+            try pipeline.addHandler(SessionHandler(server: server, loop: loop, endpoint: endpoint))
+        }
+    }
+
+    /// Why a connection is refused; nil when it is let in, and counts from now on.
+    private func refusal(of channel: any Channel, _ kind: Kind) -> Refusal? {
         let isProtected =
             server.engine.configuration.isProtected.load(ordering: .relaxed) && server.engine.access.admitsAnybody
         // A TCP peer that has reset its connection by now has no address any more, but what it sent can still be read:
         // it counts as one from elsewhere.
-        let ipAddress = isUnixSocket ? nil : channel.remoteAddress?.ipAddress ?? "unknown"
-        if isRefusedByProtectedMode(ipAddress: ipAddress, isProtected: isProtected) {
-            return refuse(channel, .protected)
-        }
-        guard hasHeadroom(beside: Self.connectionByteCount) else { return refuse(channel, .memoryExhausted) }
-        guard server.admitConnection() else { return refuse(channel, .tooManyClients) }
-        guard let loop = loops.first(where: { $0.loop === channel.eventLoop }) else {
-            server.releaseConnection()
-            return channel.eventLoop.makeFailedFuture(ChannelError.ioOnClosedChannel)
-        }
-        statistics.connectionsReceived.wrappingAdd(1, ordering: .relaxed)
-        return channel.eventLoop.makeCompletedFuture {
-            let endpoint = endpoint(of: channel)
-            if !isUnixSocket { keepAlive(endpoint.descriptor) }
-            let handler = SessionHandler(server: server, loop: loop, endpoint: endpoint)
-            try channel.pipeline.syncOperations.addHandler(handler)
-        }
+        let ipAddress = kind == .unixSocket ? nil : channel.remoteAddress?.ipAddress ?? "unknown"
+        if isRefusedByProtectedMode(ipAddress: ipAddress, isProtected: isProtected) { return .protected }
+        let byteCount = kind == .encrypted ? Self.encryptedConnectionByteCount : Self.connectionByteCount
+        guard hasHeadroom(beside: byteCount) else { return .memoryExhausted }
+        return server.admitConnection() ? nil : .tooManyClients
     }
 
-    private func refuse(_ channel: any Channel, _ refusal: Refusal) -> EventLoopFuture<Void> {
-        server.engine.statistics.connectionsRejected.wrappingAdd(1, ordering: .relaxed)
-        return channel.eventLoop.makeCompletedFuture {
-            try channel.pipeline.syncOperations.addHandler(RefusalHandler(refusal))
+    /// Puts TLS in front of what follows the handshake. Who is refused is told so after one, as far as there are not
+    /// many at a time, and there is memory for it.
+    private func encrypt(
+        _ pipeline: ChannelPipeline.SynchronousOperations, _ loop: LoopClients, _ endpoint: ClientEndpoint,
+        _ refusal: Refusal?
+    ) throws {
+        if let refusal {
+            guard refusal != .memoryExhausted, server.encryption.admitRefused() else {
+                throw ChannelError.ioOnClosedChannel
+            }
         }
+        // From here on the place that the connection has taken is this handler's to give back.
+        let handshake = HandshakeHandler(server: server, loop: loop, endpoint: endpoint, refusal: refusal)
+        try pipeline.addHandler(handshake)
+        guard let context = server.encryption.context else { throw ChannelError.ioOnClosedChannel }
+        var settings = NIOSSLHandler.Configuration()
+        settings.maximumPreservedOutboundBufferCapacity = 64 << 10
+        let handler = NIOSSLServerHandler(context: context, configuration: settings)
+        try pipeline.addHandler(handler, position: .before(handshake))
     }
 
     private func endpoint(of channel: any Channel) -> ClientEndpoint {

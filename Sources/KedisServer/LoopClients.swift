@@ -161,7 +161,7 @@ final class LoopClients: @unchecked Sendable {
             task = nil
             deadlines.removeAll()
             roundEnd.sendAll()
-            for handler in handlers { handler.context?.close(promise: nil) }
+            for handler in handlers { handler.context.map { handler.close($0) } }
         }
     }
 

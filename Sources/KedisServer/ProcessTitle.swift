@@ -52,15 +52,15 @@ struct ProcessTitle: @unchecked Sendable {
 }
 
 /// The title that the configuration asks for.
-func processTitle(_ configuration: Configuration, configurationPath: String, port: Int) -> String {
+func processTitle(_ configuration: Configuration, configurationPath: String, port: Int, tlsPort: Int) -> String {
     let template = TitleTemplate(configuration.text("proc-title-template"))
     return template?.filled { variable in
         switch variable {
         case .title: CommandLine.arguments.first ?? "kedis"
-        case .address: listeningAddress(configuration, port: port)
+        case .address: listeningAddress(configuration, port: port > 0 ? port : tlsPort)
         case .mode: ""
         case .port: String(port)
-        case .tlsPort: configuration.text("tls-port")
+        case .tlsPort: String(tlsPort)
         case .unixSocket: configuration.text("unixsocket")
         case .configurationFile: configurationPath
         }

@@ -9,13 +9,15 @@ import Synchronization
 final class ServerContext: Sendable {
     let engine: Engine
     let logger: Logger
+    let encryption: TransportEncryption
     /// Connections that count against `maxclients`.
     let connectionCount = Atomic<Int>(0)
     /// After the last save no reply leaves: nobody may be told of a change that is not in it.
     let isStopped = Atomic<Bool>(false)
     let rhythm = TickRhythm()
 
-    init(engine: Engine, logger: Logger) {
+    init(engine: Engine, logger: Logger, encryption: TransportEncryption) {
+        self.encryption = encryption
         self.engine = engine
         self.logger = logger
     }

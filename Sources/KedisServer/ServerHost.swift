@@ -75,7 +75,7 @@ extension ServerState {
         // Last, as it cannot be taken back.
         if let problem = applySnapshotPlace(names) { return problem }
         if names.contains("proc-title-template") { showTitle() }
-        return nil
+        return applyEncryption(names)
     }
 
     /// Loads the snapshot; nil, or what went wrong.
@@ -104,12 +104,14 @@ extension ServerState {
     }
 
     private func serverInformation() -> [(field: String, value: String)] {
+        let port = port.load(ordering: .relaxed)
         let uptime = max(0, wallClockMilliseconds() / 1000 - startSeconds)
         return [
             ("os", operatingSystem()), ("arch_bits", "64"), ("monotonic_clock", "POSIX clock_gettime"),
             ("multiplexing_api", multiplexingName), ("run_id", runIdentifier), ("process_id", String(getpid())),
             ("process_supervised", process.supervisor.rawValue),
-            ("tcp_port", String(port.load(ordering: .relaxed))), ("server_time_usec", String(wallClockMicroseconds())),
+            ("tcp_port", String(port > 0 ? port : tlsPort.load(ordering: .relaxed))),
+            ("server_time_usec", String(wallClockMicroseconds())),
             ("uptime_in_seconds", String(uptime)), ("uptime_in_days", String(uptime / 86_400)),
             ("executable", executablePath() ?? CommandLine.arguments.first ?? ""), ("config_file", configurationPath),
             ("io_threads_active", configuration.integer("threads") > 1 ? "1" : "0"),
@@ -117,17 +119,16 @@ extension ServerState {
         ] + listeners
     }
 
-    /// `listener0:name=tcp,bind=127.0.0.1,port=6379`
+    /// `listener0:name=tcp,bind=127.0.0.1,port=6379`; each kind has its number, as in Redis.
     private var listeners: [(field: String, value: String)] {
-        var values: [String] = []
-        let port = port.load(ordering: .relaxed)
-        if port > 0 {
-            let addresses = configuration.text("bind").split(separator: " ").map { "bind=\($0)" }
-            values.append((["name=tcp"] + addresses + ["port=\(port)"]).joined(separator: ","))
-        }
+        var result: [(field: String, value: String)] = []
+        let addresses = configuration.text("bind").split(separator: " ").map { ",bind=\($0)" }.joined()
+        let (port, tlsPort) = (port.load(ordering: .relaxed), tlsPort.load(ordering: .relaxed))
+        if port > 0 { result.append(("listener0", "name=tcp\(addresses),port=\(port)")) }
         let path = configuration.text("unixsocket")
-        if !path.isEmpty { values.append("name=unix,bind=\(path)") }
-        return values.enumerated().map { (field: "listener\($0.offset)", value: $0.element) }
+        if !path.isEmpty { result.append(("listener1", "name=unix,bind=\(path)")) }
+        if tlsPort > 0 { result.append(("listener2", "name=tls\(addresses),port=\(tlsPort)")) }
+        return result
     }
 
     private var multiplexingName: String {

@@ -19,6 +19,8 @@ final class ServerState: Sendable {
     let runIdentifier: String
     /// The TCP port that was bound.
     let port = Atomic<Int>(0)
+    /// The port with TLS that was bound.
+    let tlsPort = Atomic<Int>(0)
     /// The port of the metrics server that was bound.
     let metricsPort = Atomic<Int>(0)
     /// Function libraries that the snapshot had: they go into the next one as they are.
@@ -33,6 +35,8 @@ final class ServerState: Sendable {
         /// No reply leaves any more.
         var silence: @Sendable () -> Void = {}
         var requestStop: @Sendable () -> Void = {}
+        /// Applies what CONFIG SET has changed of TLS; nil, or what cannot be.
+        var applyEncryption: @Sendable ([String]) -> ConfigurationProblem? = { _ in nil }
     }
 
     /// Where the snapshot is, and the right to write it: ServerState+Folder.swift.
@@ -64,6 +68,8 @@ final class ServerState: Sendable {
         keeper = SnapshotKeeper(store: store, nowMilliseconds: now)
     }
 
+    func applyEncryption(_ names: [String]) -> ConfigurationProblem? { hooks.withLock { $0 }.applyEncryption(names) }
+
     func setHooks(_ new: Hooks) { hooks.withLock { $0 = new } }
 
     func log(_ level: KedisCommands.LogLevel, _ message: String) {
@@ -89,7 +95,8 @@ final class ServerState: Sendable {
     func showTitle() {
         guard let title = process.title else { return }
         title.set(
-            processTitle(configuration, configurationPath: configurationPath, port: port.load(ordering: .relaxed)))
+            processTitle(configuration, configurationPath: configurationPath, port: port.load(ordering: .relaxed),
+                tlsPort: tlsPort.load(ordering: .relaxed)))
     }
 
     var snapshotPath: String {

@@ -66,12 +66,12 @@ extension SessionHandler {
             .warning,
             "Client \(description(waiting)) scheduled to be closed ASAP for overcoming of output buffer limits."
         )
-        context.close(promise: nil)
+        close(context)
     }
 
     func dropForMemory(_ context: ChannelHandlerContext) {
         server.engine.host.log(.warning, "Client \(description(waitingByteCount)) closed: no memory for its replies.")
-        context.close(promise: nil)
+        close(context)
     }
 
     /// Drops a peer that takes nothing for too long, however little waits: it would hold its memory for ever.
@@ -88,7 +88,7 @@ extension SessionHandler {
         server.engine.host.log(
             .warning, "Client \(description(waiting)) closed: it has taken none of its replies for \(seconds) seconds"
         )
-        context.close(promise: nil)
+        close(context)
     }
 
     private func checkIdleness(_ context: ChannelHandlerContext, _ now: Int64) {
@@ -98,7 +98,7 @@ extension SessionHandler {
         let idle = now - record.lastInteractionMilliseconds.load(ordering: .relaxed)
         guard idle > Int64(seconds) * 1000 else { return }
         server.engine.host.log(.verbose, "Closing idle client")
-        context.close(promise: nil)
+        close(context)
     }
 
     private func description(_ waiting: Int) -> String {

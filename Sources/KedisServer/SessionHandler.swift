@@ -5,6 +5,9 @@
 //                                                                             the socket is full: the rest goes ┘
 //                                  through the channel, which waits for the peer; when too much waits, nothing is read
 //
+// With TLS the handler of SwiftNIO stands between socket and this one: all output goes through the channel, and at the
+// end of a read, as the peer may have ended the connection in it. No plain connection passes a handler more for that.
+//
 // Ownership: the channel's pipeline owns the handler, the handler owns the session; both live on the channel's event
 // loop. Invariants: bytes go past the channel only when it holds none, so their order stands; the descriptor is used
 // only until the channel is inactive. While more output waits than `client-output-pause-limit`, nothing is read and
@@ -34,8 +37,9 @@ final class SessionHandler: ChannelInboundHandler {
     let server: ServerContext
     private let loop: LoopClients
     private(set) var context: ChannelHandlerContext?
-    /// The socket, or -1 when the channel is not active or does not say.
+    /// The socket, or -1 when nothing may go past the channel: it encrypts, is not active or does not say.
     private var descriptor: NIOBSDSocket.Handle
+    private let isEncrypted: Bool
     /// Bytes of replies that the channel holds.
     private(set) var waitingByteCount = 0
     /// The session has input that waits until its output was sent.
@@ -43,6 +47,7 @@ final class SessionHandler: ChannelInboundHandler {
     private var isReadingOff = false
     private var isPumping = false
     private var isSending = false
+    /// The connection is closed, or will be when its output was sent: nothing is executed any more.
     private var isFinishing = false
     /// Something was read since the last time that reading was complete.
     private var hasRead = false
@@ -65,10 +70,11 @@ final class SessionHandler: ChannelInboundHandler {
     /// Rounds of a paused session before other connections of the loop get their turn.
     private static let roundsMax = 4
 
-    init(server: ServerContext, loop: LoopClients, endpoint: ClientEndpoint) {
+    init(server: ServerContext, loop: LoopClients, endpoint: ClientEndpoint, isEncrypted: Bool = false) {
         self.server = server
         self.loop = loop
-        descriptor = endpoint.descriptor
+        self.isEncrypted = isEncrypted
+        descriptor = isEncrypted ? -1 : endpoint.descriptor
         session = .allocate(capacity: 1)
         session.initialize(
             to: Session(
@@ -100,7 +106,7 @@ final class SessionHandler: ChannelInboundHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         // What happened before the client has sent this comes first.
         if !loop.postbox.isEmpty { loop.deliverMail() }
-        guard !isFinishing, descriptor >= 0 || context.channel.isActive else { return }
+        guard !isFinishing, isActive(context) else { return }
         hasRead = true
         let buffer = unwrapInboundIn(data)
         server.engine.statistics.readsProcessed.wrappingAdd(1, ordering: .relaxed)
@@ -111,6 +117,9 @@ final class SessionHandler: ChannelInboundHandler {
         buffer.withUnsafeReadableBytes { session.pointee.receive($0) }
         if sampledSince != 0 { endSampleSlowly() }
     }
+
+    @inline(__always)
+    private func isActive(_ context: ChannelHandlerContext) -> Bool { descriptor >= 0 || context.channel.isActive }
 
     /// The commands of a read that is in the sample of stages have been executed; what follows them is not.
     @inline(never)
@@ -123,7 +132,7 @@ final class SessionHandler: ChannelInboundHandler {
     /// peer has ended its side, and the channel is closed right after this.
     func channelReadComplete(context: ChannelHandlerContext) {
         guard !isFinishing else { return }
-        if hasRead, session.pointee.output.count <= RoundEnd.outputByteCountMax {
+        if hasRead, !isEncrypted, session.pointee.output.count <= RoundEnd.outputByteCountMax {
             if !isAwaitingRoundEnd { loop.roundEnd.add(self) }
             isAwaitingRoundEnd = true
         } else {
@@ -146,6 +155,13 @@ final class SessionHandler: ChannelInboundHandler {
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         // A peer that resets its connection is no news; the others feel nothing.
+        close(context)
+    }
+
+    /// Closes the connection at once. TLS takes a moment for its goodbye; what arrives meanwhile is nobody's.
+    func close(_ context: ChannelHandlerContext) {
+        isFinishing = true
+        isPaused = false
         context.close(promise: nil)
     }
 
@@ -166,7 +182,7 @@ final class SessionHandler: ChannelInboundHandler {
         let byteCount = session.pointee.output.count
         if byteCount > 0 {
             isPaused = session.pointee.isPaused
-            guard !server.isStopped.load(ordering: .relaxed) else { return context.close(promise: nil) }
+            guard !server.isStopped.load(ordering: .relaxed) else { return close(context) }
             server.engine.statistics.writesProcessed.wrappingAdd(1, ordering: .relaxed)
             server.engine.statistics.outputByteCount.wrappingAdd(UInt64(byteCount), ordering: .relaxed)
             let sentByteCount = waitingByteCount == 0 ? sendNow(session.pointee.output.bytes) : 0
@@ -203,15 +219,17 @@ final class SessionHandler: ChannelInboundHandler {
         // and each is freed when it was sent.
         while position < output.count {
             let end = min(position + ClientMemory.outputPieceByteCount, output.count)
-            guard mayAllocate(byteCount: end - position) else {
+            guard mayAllocate(byteCount: (end - position) * (isEncrypted ? 3 : 1)) else {
                 promise.fail(ChannelError.ioOnClosedChannel)
                 return dropForMemory(context)
             }
             let piece = ByteBuffer(bytes: output[position..<end].raw)
             context.write(wrapOutboundOut(piece), promise: end == output.count ? promise : nil)
             position = end
+            // TLS encrypts at a flush, all that waits into one buffer.
+            if isEncrypted { context.flush() }
         }
-        context.flush()
+        if !isEncrypted { context.flush() }
         checkHardLimit(context)
     }
 
@@ -246,7 +264,7 @@ final class SessionHandler: ChannelInboundHandler {
         isPumping = true
         defer { isPumping = false }
         var rounds = 0
-        while isPaused, !isBlocked, !isFinishing, descriptor >= 0 {
+        while isPaused, !isBlocked, !isFinishing, isActive(context) {
             if rounds == Self.roundsMax { return yield(context) }
             rounds += 1
             session.pointee.resume()
@@ -307,7 +325,7 @@ final class SessionHandler: ChannelInboundHandler {
         case .close:
             // A client may kill itself, and its reply goes out first.
             roundHasEnded()
-            context?.close(promise: nil)
+            if let context { close(context) }
         }
     }
 

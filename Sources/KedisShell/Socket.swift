@@ -154,6 +154,12 @@ struct Socket: ~Copyable {
         }
     }
 
+    /// True if there is something to receive, or the end; does not wait.
+    borrowing func hasBytes() -> Bool {
+        var request = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+        return poll(&request, 1, 0) > 0
+    }
+
     /// Waits until there is something to receive, or Ctrl-C. The signal may arrive on another thread: look often.
     private borrowing func waitForBytes() throws(WireError) {
         var request = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
@@ -180,12 +186,10 @@ struct Socket: ~Copyable {
     }
 
     /// Waits for bytes and puts them into `buffer`. Returns how many; 0 at the end.
-    borrowing func receive(
-        into buffer: UnsafeMutableRawBufferPointer, isInterruptible: Bool
-    ) throws(WireError) -> Int {
+    borrowing func receive(into buffer: inout [UInt8], isInterruptible: Bool) throws(WireError) -> Int {
         if isInterruptible { try waitForBytes() }
         while true {
-            let count = recv(descriptor, buffer.baseAddress, buffer.count, 0)
+            let count = buffer.withUnsafeMutableBytes { recv(descriptor, $0.baseAddress, $0.count, 0) }
             if count >= 0 { return count }
             guard errno == EINTR else { throw WireError(message: errorText(errno)) }
         }

@@ -7,19 +7,19 @@
 package import KedisProtocol
 
 package final class WireClient {
-    package struct Options: Sendable {
+    package struct Options {
         package var endpoint: WireEndpoint
         package var username: [UInt8]?
         package var password: [UInt8]?
         package var database = 0
         package var usesRESP3 = false
+        /// Makes what encrypts a connection; nil for plain ones.
+        package var makeEncryption: (() throws(WireError) -> any WireEncryption)?
 
         package init(endpoint: WireEndpoint) {
             self.endpoint = endpoint
         }
     }
-
-    private static let receiveByteCount = 65_536
 
     package let options: Options
     /// Called with each push message (RESP3) that arrives before a reply.
@@ -28,17 +28,8 @@ package final class WireClient {
     package var isInterruptible = false
     /// The database that requests go to.
     package private(set) var database: Int
-    private var connection: Connection?
+    private var connection: WireConnection?
     private var isInTransaction = false
-
-    private final class Connection {
-        let socket: Socket
-        var decoder = ReplyDecoder()
-
-        init(_ endpoint: WireEndpoint) throws(WireError) {
-            socket = try Socket(endpoint)
-        }
-    }
 
     package init(options: Options) {
         self.options = options
@@ -58,7 +49,9 @@ package final class WireClient {
     package func connect() throws(WireError) {
         guard connection == nil else { return }
         do {
-            connection = try Connection(options.endpoint)
+            let encryption = try options.makeEncryption?()
+            connection = try WireConnection(
+                options.endpoint, encryption: encryption, isInterruptible: isInterruptible)
         } catch {
             throw WireError(message: "Could not connect to Kedis at \(options.endpoint.name): \(error.message)")
         }
@@ -145,7 +138,7 @@ package final class WireClient {
     }
 
     private func ensureConnected() throws(WireError) {
-        if let connection, !connection.socket.isAlive() {
+        if let connection, !connection.isAlive() {
             let wasInTransaction = isInTransaction
             disconnect()
             if wasInTransaction { throw WireError(message: "The connection was lost, and the transaction with it") }
@@ -155,7 +148,7 @@ package final class WireClient {
 
     private func send(_ arguments: [[UInt8]]) throws(WireError) {
         guard let connection else { throw WireError(message: "Not connected") }
-        try connection.socket.sendAll(encodeRequest(arguments))
+        try connection.send(encodeRequest(arguments))
     }
 
     private func receiveReply() throws(WireError) -> Reply {
@@ -168,30 +161,7 @@ package final class WireClient {
 
     private func receiveAny() throws(WireError) -> Reply {
         guard let connection else { throw WireError(message: "Not connected") }
-        while true {
-            do {
-                if let reply = try connection.decoder.next() { return reply }
-            } catch {
-                throw WireError(message: "Protocol error: \(error.message)")
-            }
-            if try receiveBytes(connection) == 0 { throw WireError(message: "Server closed the connection") }
-        }
-    }
-
-    private func receiveBytes(_ connection: Connection) throws(WireError) -> Int {
-        var failure: WireError?
-        let count = withUnsafeTemporaryAllocation(byteCount: WireClient.receiveByteCount, alignment: 1) { buffer in
-            do throws(WireError) {
-                let count = try connection.socket.receive(into: buffer, isInterruptible: isInterruptible)
-                connection.decoder.append(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
-                return count
-            } catch {
-                failure = error
-                return 0
-            }
-        }
-        if let failure { throw failure }
-        return count
+        return try connection.nextReply(isInterruptible: isInterruptible)
     }
 
     /// Keeps what a new connection must be told again.

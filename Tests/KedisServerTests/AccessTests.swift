@@ -91,7 +91,7 @@ struct AccessTests {
             let loop = LoopClients(
                 loop: channel.eventLoop, number: 0, server: server.context, health: Health(loopCount: 1))
             let listener = Listener(server: server.context, group: .singleton, loops: [loop])
-            try await listener.initialise(channel, isUnixSocket: false).get()
+            try await listener.initialise(channel, .plain).get()
             let count = server.context.engine.statistics.connectionsRejected.load(ordering: .relaxed)
             #expect(count == UInt64(rejectedCount), "\(directives)")
             _ = try? channel.finish(acceptAlreadyClosed: true)

@@ -231,7 +231,8 @@ struct ProcessDirectiveTests {
     func title() throws {
         let configuration = Configuration()
         try configuration.set([(name: "proc-title-template", value: "x {listen-addr} {server-mode} {port}/{config-file} ")])
-        #expect(processTitle(configuration, configurationPath: "/c", port: 7) == "x 127.0.0.1:7  7//c")
+        #expect(processTitle(configuration, configurationPath: "/c", port: 7, tlsPort: 0) == "x 127.0.0.1:7  7//c")
+        #expect(processTitle(configuration, configurationPath: "/c", port: 0, tlsPort: 8) == "x 127.0.0.1:8  0//c")
         #expect(throws: ConfigurationError.self) {
             try configuration.set([(name: "proc-title-template", value: "{nosuch}")])
         }

@@ -75,7 +75,7 @@ struct ConnectionTests {
             let channel = EmbeddedChannel()
             #expect(channel.remoteAddress == nil)
             let listener = Listener(server: context, group: .singleton, loops: [])
-            try listener.initialise(channel, isUnixSocket: false).wait()
+            try listener.initialise(channel, .plain).wait()
             #expect(context.engine.statistics.connectionsRejected.load(ordering: .relaxed) == 1)
             try channel.writeInbound(ByteBuffer(string: "SET pwned 1\r\n"))
             #expect(context.engine.store.keyspace(0, nowMilliseconds: 0).count == 0)

@@ -42,6 +42,8 @@ final class TestServer: Sendable {
 
     var port: UInt16 { UInt16(clamping: server.port) }
 
+    var tlsPort: UInt16 { UInt16(clamping: server.tlsPort) }
+
     func connect() throws -> LoopbackSocket { try LoopbackSocket(port: port) }
 
     /// The log so far.

@@ -119,26 +119,6 @@ let clusterDirectives: [DirectiveSpec] = [
         .atRunTime, "What clients are told to connect to."),
 ].map { $0.fixed(because: "there is no cluster") }
 
-let encryptionDirectives: [DirectiveSpec] = [
-    DirectiveSpec("tls-port", .integer(anyPort), default: "0", .atRunTime, "The port for TLS."),
-    text("tls-cert-file", "The server's certificate."), text("tls-key-file", "Its key."),
-    text("tls-key-file-pass", "The password of its key."),
-    text("tls-client-cert-file", "The certificate for outgoing connections."),
-    text("tls-client-key-file", "The key of that."), text("tls-client-key-file-pass", "The password of that key."),
-    text("tls-dh-params-file", "The parameters of Diffie and Hellman's exchange."),
-    text("tls-ca-cert-file", "The certificates of authorities."), text("tls-ca-cert-dir", "The folder of those."),
-    DirectiveSpec(
-        "tls-auth-clients", .enumeration(["no", "yes", "optional"]), default: "yes", .atRunTime,
-        "Whether clients need certificates."),
-    flag("tls-replication", "no", "Whether replication is encrypted."),
-    flag("tls-cluster", "no", "Whether the cluster's connections are encrypted."),
-    text("tls-protocols", "The versions of TLS."), text("tls-ciphers", "The ciphers up to TLS 1.2."),
-    text("tls-ciphersuites", "The ciphers of TLS 1.3."),
-    flag("tls-prefer-server-ciphers", "no", "Whether the server chooses the cipher."),
-    flag("tls-session-caching", "yes", "Whether sessions are kept for later connections."),
-    number("tls-session-cache-size", 20_480, "How many."), number("tls-session-cache-timeout", 300, "How long."),
-].map { $0.fixed(because: "there is no TLS: put a proxy in front") }
-
 /// Scripts and modules.
 let scriptDirectives: [DirectiveSpec] = [
     DirectiveSpec(

@@ -184,6 +184,8 @@ package final class EngineStatistics: Sendable {
     package let commandsProcessed = Atomic<UInt64>(0)
     package let connectionsReceived = Atomic<UInt64>(0)
     package let connectionsRejected = Atomic<UInt64>(0)
+    /// Connections of the TLS port that have not come to be.
+    package let handshakeFailures = Atomic<UInt64>(0)
     package let inputByteCount = Atomic<UInt64>(0)
     package let outputByteCount = Atomic<UInt64>(0)
     package let errorReplies = Atomic<UInt64>(0)
@@ -219,6 +221,7 @@ package final class EngineStatistics: Sendable {
         commandsProcessed.store(0, ordering: .relaxed)
         connectionsReceived.store(0, ordering: .relaxed)
         connectionsRejected.store(0, ordering: .relaxed)
+        handshakeFailures.store(0, ordering: .relaxed)
         inputByteCount.store(0, ordering: .relaxed)
         outputByteCount.store(0, ordering: .relaxed)
         errorReplies.store(0, ordering: .relaxed)

@@ -55,6 +55,9 @@ private func writeClients(_ engine: Engine, _ text: inout MetricsText) {
         "connections_rejected_total", .counter, "Connections that were refused.",
         counters.connectionsRejected.load(ordering: .relaxed))
     text.add(
+        "tls_handshake_failures_total", .counter, "Connections of the TLS port whose handshake failed.",
+        counters.handshakeFailures.load(ordering: .relaxed))
+    text.add(
         "evicted_clients_total", .counter, "Clients that were closed because of maxmemory-clients.",
         engine.clientMemory.evictedCount.load(ordering: .relaxed))
     text.add(

@@ -68,6 +68,7 @@ extension InfoCommand {
         for reason in AccessLogReason.allCases {
             text.add(reason.fieldName, source.engine.access.log.refusedCount(reason))
         }
+        text.add("tls_handshake_failures", counters.handshakeFailures.load(ordering: .relaxed))
         HostFacts("stats", source).writeRest(&text)
     }
 
