@@ -117,7 +117,7 @@ package final class WireClient {
         try ensureConnected()
         guard let connection else { throw WireError(message: "Not connected") }
         do {
-            try connection.socket.sendAll(requests)
+            try connection.send(requests)
             var replies: [Reply] = []
             for _ in 0..<replyCount { replies.append(try receiveReply()) }
             return replies
