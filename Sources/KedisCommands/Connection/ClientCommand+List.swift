@@ -155,13 +155,14 @@ extension ClientCommand {
         var flags = ""
         if record.isMonitor.load(ordering: .relaxed) { flags += "O" }
         if record.isSubscriber { flags += "P" }
+        if record.transactionCommandCount.load(ordering: .relaxed) >= 0 { flags += "x" }
+        if record.isBlocked.load(ordering: .relaxed) { flags += "b" }
         if let tracking = record.tracking.withLock({ $0 }), tracking.isOn {
             flags += "t"
             if tracking.isBroken.load(ordering: .relaxed) { flags += "R" }
             if tracking.current.options.contains(.broadcasting) { flags += "B" }
         }
-        if record.transactionCommandCount.load(ordering: .relaxed) >= 0 { flags += "x" }
-        if record.isBlocked.load(ordering: .relaxed) { flags += "b" }
+        if record.watcher.withLock({ $0 })?.isDirty.load(ordering: .relaxed) == true { flags += "d" }
         if record.isKilled.load(ordering: .relaxed) { flags += "A" }
         if record.endpoint.isUnixSocket { flags += "U" }
         if record.isNoEvict.load(ordering: .relaxed) { flags += "e" }

@@ -125,6 +125,8 @@ package final class ClientRecord: Sendable {
     let isGone = Atomic<Bool>(false)
     /// Set once, by the client's first CLIENT TRACKING.
     let tracking = Locked<TrackingClient?>(nil)
+    /// Set once, by the client's first WATCH.
+    let watcher = Locked<Watcher?>(nil)
     /// The commands of its transaction, or -1.
     package let transactionCommandCount = Atomic<Int>(-1)
     /// The client waits in a blocking command, until somebody has an outcome for it.
