@@ -156,8 +156,9 @@ extension Keyspace {
         if let oldBlob { table.pointee.release(oldBlob, to: shared.pointee.reclaimer) }
         if let oldCollection { table.pointee.release(oldCollection, to: shared.pointee.reclaimer) }
         if wasDue {
-            // The key that was overwritten was due: it expired here.
+            // The key that was overwritten was due: it expired here, and this is another one.
             store.note(.expired, databaseIndex, place.cell.key)
+            if shared.pointee.reportsCreated, !isQuiet { store.note(.created, databaseIndex, place.cell.key) }
             stripe.pointee.statistics.expired &+= 1
             stripe.pointee.statistics.changes &+= 1
         }

@@ -174,6 +174,18 @@ struct KeyspaceNotificationTests {
         #expect(found == ["__keyevent@0__:expired found"])
     }
 
+    @Test("What is set over a key that is due is a new key, and WATCH does not make it go")
+    func setOverExpired() throws {
+        let scene = try Scene("Exn")
+        _ = try scene.session.call("SET", "a", "x", "PX", "10")
+        scene.clock.advance(microseconds: 10_000)
+        #expect(try scene.heard() == ["__keyevent@0__:new a"])
+        _ = try scene.session.call("WATCH", "a")
+        #expect(try scene.heard() == [])
+        _ = try scene.session.call("SET", "a", "y")
+        #expect(try scene.heard() == ["__keyevent@0__:expired a", "__keyevent@0__:new a"])
+    }
+
     @Test("Members that are due are told, and their key when it goes with them")
     func expiredMembers() throws {
         let scene = try Scene("KEA")

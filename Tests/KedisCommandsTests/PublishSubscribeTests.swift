@@ -115,6 +115,19 @@ struct PublishSubscribeTests {
         #expect(engine.hub.channels.count == 0)
     }
 
+    @Test("Who subscribes gets nothing that was published before, be it by the same transaction")
+    func lateSubscriber() throws {
+        let engine = Engine.forTest()
+        let postbox = Postbox(isShared: true)
+        let (early, late) = (SharedSession(engine, postbox), SharedSession(engine, postbox))
+        early.send("SUBSCRIBE c")
+        for request in ["MULTI", "PUBLISH c one", "SUBSCRIBE c", "EXEC"] { late.send(request) }
+        _ = try TestSession(engine).call("PUBLISH", "c", "two")
+        postbox.deliver()
+        #expect(messages(early.taken) == ["one", "two"])
+        #expect(messages(late.taken) == ["two"])
+    }
+
     private final class Counter: Sendable { let value = Atomic<Int>(0) }
 
     @Test("CLIENT REPLY silences replies, not confirmations and messages")

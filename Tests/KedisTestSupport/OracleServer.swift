@@ -84,11 +84,23 @@ package final class OracleServer {
         return false
     }
 
-    package func stop() {
-        guard process > 0 else { return }
-        kill(process, SIGKILL)
-        waitpid(process, nil, 0)
+    /// Whether it runs; one that crashed does not.
+    package var isRunning: Bool {
+        guard process > 0 else { return false }
+        if waitpid(process, nil, WNOHANG) == 0 { return true }
         process = 0
+        return false
+    }
+
+    /// The end of what it logged.
+    package var log: String { String(decoding: (TestFiles.read("\(folder)/redis.log") ?? []).suffix(20_000), as: UTF8.self) }
+
+    package func stop() {
+        if process > 0 {
+            kill(process, SIGKILL)
+            waitpid(process, nil, 0)
+            process = 0
+        }
         TestFiles.removeTemporaryFolder(folder)
     }
 

@@ -47,6 +47,16 @@ extension Session {
         return held
     }
 
+    /// What a command of a transaction has switched on (tracking, notifications) is about those behind it. Nobody has
+    /// begun to wait for keys of the stripes that are held.
+    @inline(never)
+    mutating func followInterestSlowly() {
+        let observer = observer ?? EffectObserver(engine, client)
+        self.observer = observer
+        batch.isObserved = true
+        observer.interest = engine.interest.current
+    }
+
     @inline(never)
     func observeSlowly(_ effects: inout Effects) {
         if let observer { effects.observe(observer) }
@@ -79,6 +89,7 @@ extension Session {
                 call, request, version: output.version, nowNanoseconds: engine.clock.monotonicNanoseconds())
             try engine.waiters.register(new)
             let record = client.pointee.record
+            record.lastCommand.store(call.entry.pointee.identifier, ordering: .relaxed)
             record.waiter.withLock {
                 $0 = new
                 record.isBlocked.store(true, ordering: .relaxed)

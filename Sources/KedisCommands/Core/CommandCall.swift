@@ -96,6 +96,12 @@ package struct CommandCall: ~Copyable {
         effects.note(event, key: key, databaseIndex: keyspace.databaseIndex)
     }
 
+    /// Notes a change beside the value of `key` (groups of a stream): counted and notified, but neither those who watch
+    /// the key nor caches hear of it.
+    package mutating func changedBeside(_ key: Key, _ event: StaticString) {
+        effects.noteBeside(event, key: key, databaseIndex: keyspace.databaseIndex)
+    }
+
     /// Notes an event that is part of a change that is counted already (`expire` of SET … EX, the two of RENAME).
     package mutating func notified(_ key: Key, _ event: StaticString, databaseIndex: Int? = nil) {
         effects.noteEvent(event, key: key, databaseIndex: databaseIndex ?? keyspace.databaseIndex)
@@ -132,12 +138,19 @@ package struct Effects {
         if isObserved { observeSlowly(name, key, databaseIndex) }
     }
 
+    mutating func noteBeside(_ name: StaticString, key: Key, databaseIndex: Int) {
+        changeCount += 1
+        if isObserved { observeSlowly(name, key, databaseIndex, isBeside: true) }
+    }
+
     /// Counts changes that belong to no single key (FLUSHALL, SWAPDB).
     mutating func noteChanges(_ count: Int) { changeCount += count }
 
     @inline(never)
-    private mutating func observeSlowly(_ name: StaticString, _ key: Key, _ databaseIndex: Int) {
-        observer?.takeUnretainedValue().note(name, key, databaseIndex: databaseIndex)
+    private mutating func observeSlowly(
+        _ name: StaticString, _ key: Key, _ databaseIndex: Int, isBeside: Bool = false
+    ) {
+        observer?.takeUnretainedValue().note(name, key, databaseIndex: databaseIndex, isBeside: isBeside)
         recorder?.events.append(EventRecorder.Event(name: name, key: key.bytes.bytes, databaseIndex: databaseIndex))
     }
 }

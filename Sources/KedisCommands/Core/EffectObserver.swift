@@ -34,11 +34,11 @@ final class EffectObserver {
 
     private var engine: Engine { engineReference.takeUnretainedValue() }
 
-    /// A key has changed.
-    func note(_ event: StaticString, _ key: Key, databaseIndex: Int) {
+    /// A key has changed, or something beside its value.
+    func note(_ event: StaticString, _ key: Key, databaseIndex: Int, isBeside: Bool) {
         if interest.hasWaiters { services.note(key, databaseIndex: databaseIndex) }
-        if interest.hasWatchers { engine.watches.touch(key, databaseIndex: databaseIndex) }
-        if interest.hasTracking { invalidate(key) }
+        if interest.hasWatchers, !isBeside { engine.watches.touch(key, databaseIndex: databaseIndex) }
+        if interest.hasTracking, !isBeside { invalidate(key) }
         if interest.hasNotifications {
             engine.notifier.notify(event, key: key.bytes, databaseIndex: databaseIndex, bells: &bells)
         }

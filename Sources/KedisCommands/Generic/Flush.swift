@@ -72,9 +72,11 @@ enum SwapDBCommand {
         guard let second = parseIndex(call.arguments[2]) else { throw .literal("ERR invalid second DB index") }
         let indices = 0..<call.engine.store.databaseCount
         guard indices.contains(first), indices.contains(second) else { throw .invalidDatabaseIndex }
-        if first != second { call.keyspace.swapDatabases(first, second) }
-        call.databaseChanged(first, isFlushed: false)
-        call.databaseChanged(second, isFlushed: false)
+        if first != second {
+            call.keyspace.swapDatabases(first, second)
+            call.databaseChanged(first, isFlushed: false)
+            call.databaseChanged(second, isFlushed: false)
+        }
         call.effects.noteChanges(1)
         reply.ok()
     }

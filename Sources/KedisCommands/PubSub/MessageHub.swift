@@ -60,9 +60,9 @@ final class Branch: @unchecked Sendable {
 
     var isEmpty: Bool { members.isEmpty }
 
-    /// Members neither come nor go meanwhile.
-    func forEachMember(_ body: (ClientRecord) -> Void) {
-        for member in members { body(member.record) }
+    /// Members neither come nor go meanwhile. With the number of a piece of mail only those that were there before it.
+    func forEachMember(at number: UInt64 = .max, _ body: (ClientRecord) -> Void) {
+        for member in members where member.firstMail <= number { body(member.record) }
     }
 
     func add(_ subscription: Subscription) {
@@ -84,9 +84,12 @@ final class Subscription {
     let record: ClientRecord
     /// Which of the client's subscriptions it is: they are listed in their order.
     let number: Int
+    /// The number of the first piece of mail that is for it: Postbox.swift.
+    let firstMail: UInt64
     fileprivate(set) var index = 0
 
-    init(_ branch: Branch, _ record: ClientRecord, number: Int) {
+    init(_ branch: Branch, _ record: ClientRecord, number: Int, firstMail: UInt64) {
+        self.firstMail = firstMail
         self.branch = branch
         self.record = record
         self.number = number
@@ -161,12 +164,14 @@ final class TopicTable: Sendable {
     /// Subscribes a client; its thread's call.
     func add(_ name: ByteView, for record: ClientRecord, number: Int) -> Subscription {
         let hash = hashBytes(name, seed: seed)
+        // Before any publisher sees the client: what it counts the client for comes after.
+        let firstMail = record.postbox.nextNumber
         let branch = withShard(hash) { shard in
             let topic = shard.find(name, hash) ?? makeTopic(name, hash, in: &shard)
             topic.subscriberCount += 1
             return topic.branch(for: record.postbox)
         }
-        let subscription = Subscription(branch, record, number: number)
+        let subscription = Subscription(branch, record, number: number, firstMail: firstMail)
         branch.add(subscription)
         return subscription
     }

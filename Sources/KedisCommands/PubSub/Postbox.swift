@@ -38,6 +38,8 @@ package final class Postbox: Sendable {
     private struct State {
         var mail: [Mail] = []
         var byteCount = 0
+        /// All mail that ever lay here.
+        var postedCount: UInt64 = 0
     }
 
     /// Several clients share the postbox.
@@ -80,9 +82,14 @@ package final class Postbox: Sendable {
             case .wake, .close, .closeIfRevoked, .overflow: break
             }
             state.mail.append(mail)
+            state.postedCount += 1
             return !hasMail.exchange(true, ordering: .releasing)
         }
     }
+
+    /// The number of the next piece of mail. Who subscribes takes it first, and gets no publication before it: not even
+    /// one of its own transaction, which lies here until that is over.
+    var nextNumber: UInt64 { state.withLock { $0.postedCount } }
 
     func ring() { ringBell() }
 
@@ -94,19 +101,24 @@ package final class Postbox: Sendable {
     /// Delivers what lies here. Owner only; no session of the owner is executing.
     package func deliver() {
         guard !isEmpty else { return }
-        let mail = state.withLock { state in
+        let (mail, end) = state.withLock { state in
             let mail = state.mail
-            state = State()
+            state.mail = []
+            state.byteCount = 0
             hasMail.store(false, ordering: .relaxed)
-            return mail
+            return (mail, state.postedCount)
         }
-        for piece in mail { deliver(piece) }
+        var number = end - UInt64(mail.count)
+        for piece in mail {
+            deliver(piece, number)
+            number += 1
+        }
     }
 
-    private func deliver(_ piece: Mail) {
+    private func deliver(_ piece: Mail, _ number: UInt64) {
         switch piece {
         case .publication(let message, let branch, let exception):
-            branch.forEachMember { if $0 !== exception { $0.receive?(.message(message)) } }
+            branch.forEachMember(at: number) { if $0 !== exception { $0.receive?(.message(message)) } }
         case .message(let message, let record): record.receive?(.message(message))
         case .wake(let record): record.receive?(.wake)
         case .close(let record): record.receive?(.close)

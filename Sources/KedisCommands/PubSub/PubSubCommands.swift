@@ -66,6 +66,10 @@ enum SubscribeCommand {
         keys: [shardChannels], locks: .none, arguments: [ArgumentSpec("shardchannel", .string, isMultiple: true)],
         replies: [confirmations]
     ) { (call, reply) throws(CommandError) in
+        // Unlike the others, even in a transaction: each of its commands has one reply.
+        guard !call.client.pointee.deniesBlocking else {
+            throw .literal("ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client")
+        }
         try subscribe(.shardChannel, "ssubscribe", &call, &reply)
     }
 

@@ -359,9 +359,17 @@ extension Session {
         batch.nowMilliseconds = engine.clock.wallMilliseconds
         batch.executedCount += 1
         countErrorSlowly(at: mark)
+        // CLIENT LIST shows the last command that was asked for, refused or not: NULL if there is no such command.
+        batch.lastCommand = -1
         if let command = engine.table.command(list[0]) {
             let subcommand = list.count > 1 ? engine.table.subcommand(list[1], of: command) : nil
             counters.noteRejection((subcommand ?? command).pointee.identifier)
+            let isUnknown = subcommand == nil && list.count > 1 && !command.pointee.subcommands.isEmpty
+            if !isUnknown { batch.lastCommand = (subcommand ?? command).pointee.identifier }
+            // What CLIENT CACHING said was about this one, refused or not.
+            if let subcommand { endCaching(subcommand) } else { endCaching(command) }
+        } else if client.pointee.transaction == nil {
+            client.pointee.caching = nil
         }
         if !client.pointee.followUp.isEmpty { followUpSlowly(from: mark) }
     }

@@ -25,12 +25,16 @@ extension Session {
         guard !entry.pointee.flags.contains(.noMulti) else {
             throw .literal("ERR Command not allowed inside a transaction")
         }
+        // What will not run needs no memory.
+        let isLost = transaction.isAborted || client.pointee.watcher?.isDirty.load(ordering: .relaxed) == true
         let limit = engine.configuration.queryBufferByteCountMax.load(ordering: .relaxed)
-        guard transaction.byteCount + list.byteCount <= limit, transaction.append(entry, list) else {
+        guard isLost || transaction.byteCount + list.byteCount <= limit && transaction.append(entry, list) else {
             throw .outOfMemory
         }
         client.pointee.record.transactionCommandCount.store(transaction.items.count, ordering: .relaxed)
         noteMemorySlowly()
+        batch.lastCommand = entry.pointee.identifier
+        client.pointee.record.lastCommand.store(batch.lastCommand, ordering: .relaxed)
         output.simple("QUEUED")
         if !client.pointee.followUp.isEmpty { followUpSlowly(from: output.count - 9) }
         return true
@@ -140,6 +144,7 @@ extension Session {
         for (index, item) in transaction.items.enumerated() {
             let began = ticks
             followAccess()
+            if engine.interest.current.concernsEffects { followInterestSlowly() }
             let list = transaction.arguments(of: item)
             if refusedInTransaction(item.entry, list) { continue }
             run(item.entry, list, keyRange: firstKeys[index]..<firstKeys[index + 1], held: held)

@@ -194,7 +194,7 @@ enum StreamSetIDCommand {
         stream.lastID = id
         if let addedCount { stream.addedCount = UInt64(addedCount) }
         if maxDeletedID != .zero { stream.maxDeletedID = maxDeletedID }
-        call.changed(key, "xsetid")
+        call.changedBeside(key, "xsetid")
         reply.ok()
     }
 

@@ -69,7 +69,7 @@ extension CommandCall {
         }
         let now = nowMilliseconds
         let made = try storing { () throws(StoreError) in try group.makeConsumer(name, seenMilliseconds: now) }
-        changed(key, "xgroup-createconsumer")
+        changedBeside(key, "xgroup-createconsumer")
         return made
     }
 }

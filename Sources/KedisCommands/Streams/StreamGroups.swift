@@ -103,7 +103,7 @@ enum StreamGroupCommand {
             return true
         }
         guard isNew else { throw .literal("BUSYGROUP Consumer Group name already exists") }
-        call.changed(key, "xgroup-create")
+        if existing == nil { call.changed(key, "xgroup-create") } else { call.changedBeside(key, "xgroup-create") }
         reply.ok()
     }
 
@@ -113,7 +113,7 @@ enum StreamGroupCommand {
         guard call.arguments.count <= 7 else { throw call.subcommandSyntax }
         group.lastID = try start(call, editor.stream, isStrict: false)
         group.readCount = options.readCount
-        call.changed(call.key, "xgroup-setid")
+        call.changedBeside(call.key, "xgroup-setid")
         reply.ok()
     }
 
@@ -148,7 +148,7 @@ enum StreamGroupCommand {
         guard let group = editor.stream.group(named: call.arguments[3]) else { return reply.integer(0) }
         editor.stream.removeGroup(group)
         editor.finish()
-        call.changed(key, "xgroup-destroy")
+        call.changedBeside(key, "xgroup-destroy")
         reply.integer(1)
     }
 
@@ -165,7 +165,7 @@ enum StreamGroupCommand {
         defer { editor.finish() }
         guard let consumer = group.consumer(named: call.arguments[4]) else { return reply.integer(0) }
         let count = group.removeConsumer(consumer)
-        call.changed(call.key, "xgroup-delconsumer")
+        call.changedBeside(call.key, "xgroup-delconsumer")
         reply.integer(count)
     }
 }

@@ -146,6 +146,8 @@ extension ClientCommand {
         func overlap(_ first: [UInt8], _ second: [UInt8]) -> Bool {
             first.starts(with: second) || second.starts(with: first)
         }
+        // The least one of several is named.
+        let current = current.sorted { $0.lexicographicallyPrecedes($1) }
         for (index, prefix) in wanted.enumerated() {
             if let other = current.first(where: { overlap($0, prefix) }) {
                 throw overlapError(prefix, "' overlaps with an existing prefix '", other)

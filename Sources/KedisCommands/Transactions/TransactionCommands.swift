@@ -64,8 +64,13 @@ enum WatchCommand {
             throw .literal("ERR WATCH inside MULTI is not allowed")
         }
         let watcher = call.client.pointee.watcher ?? Watcher()
-        call.client.pointee.watcher = watcher
-        let keyspace = call.keyspace
+        if call.client.pointee.watcher == nil {
+            call.client.pointee.watcher = watcher
+            call.clientRecord.watcher.withLock { $0 = watcher }
+        }
+        // It only looks: a key that is due is not there, and stays until somebody asks for it.
+        var keyspace = call.keyspace
+        keyspace.keepsDueKeys = true
         for index in 0..<call.keyCount {
             let key = call.keyInLoop(index)
             try call.engine.watches.watch(

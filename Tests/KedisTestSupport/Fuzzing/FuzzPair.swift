@@ -238,31 +238,14 @@ package final class FuzzPair {
 
     // MARK: Shrinking
 
-    /// The shortest part of `commands` that still makes a difference, found by leaving out ever smaller parts.
+    /// The shortest part of `commands` that still makes a difference.
     package func shrink(
         _ commands: [FuzzCommand], _ directives: [[String]], protocolVersion: Int, seconds: UInt64 = 20
     ) throws -> [FuzzCommand] {
-        let end = monotonicNanoseconds() + seconds * 1_000_000_000
-        var shortest = commands
-        var size = max(1, shortest.count / 2)
-        while monotonicNanoseconds() < end {
-            var start = 0
-            var isShorter = false
-            while start < shortest.count, monotonicNanoseconds() < end {
-                var candidate = shortest
-                candidate.removeSubrange(start..<min(shortest.count, start + size))
-                try restart(directives, protocolVersion: protocolVersion)
-                if !candidate.isEmpty, let mismatch = try run(candidate) {
-                    shortest = Array(candidate.prefix(mismatch.index + 1))
-                    isShorter = true
-                } else {
-                    start += size
-                }
-            }
-            if size == 1, !isShorter { break }
-            size = max(1, size / 2)
+        try shortestFailing(commands, seconds: seconds) { candidate in
+            try restart(directives, protocolVersion: protocolVersion)
+            return try run(candidate)?.index
         }
-        return shortest
     }
 }
 
