@@ -90,10 +90,7 @@ package final class SessionFuzzPair {
             // The kernel may still be busy with its end.
             TestFiles.sleep(milliseconds: 500)
             guard !oracleServer.isRunning, kedisProcess.isRunning else { throw error }
-            let lines = oracleServer.log.split(separator: "\n").filter { line in
-                ["ASSERT", "==> ", "crashed by", "Guru"].contains { line.contains($0) }
-            }
-            print("redis-server crashed: \(lines.joined(separator: " / "))")
+            print("redis-server crashed: \(oracleServer.log.suffix(300))")
             left["crash of redis-server", default: 0] += 1
             oracleServer = try OracleServer()
             oracle = try SessionSide(name: "redis-server", port: oracleServer.port, loopCount: 1)
