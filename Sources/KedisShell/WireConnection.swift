@@ -40,8 +40,8 @@ final class WireConnection {
             } catch {
                 // An alert of TLS: the answer of its port to who speaks something else.
                 let isAlert = encryption == nil && chunk[0] == 0x15 && chunk[1] == 0x03
-                throw WireError(
-                    message: isAlert ? "the server speaks TLS on this port (--tls)" : "Protocol error: \(error.message)")
+                guard !isAlert else { throw WireError(message: "the server speaks TLS on this port (--tls)") }
+                throw WireError(message: "Protocol error: \(error.message)")
             }
             let isEnded = encryption?.isEnded ?? false
             let byteCount = isEnded ? 0 : try receive(isInterruptible: isInterruptible)
