@@ -18,7 +18,7 @@ public enum KedisError: Error, Equatable, Sendable, CustomStringConvertible {
     case command(String)
     /// The snapshot could not be read or written: path, place and reason.
     case snapshot(String)
-    /// A reader of messages was so slow that messages had to be thrown away: its subscription has ended.
+    /// A subscription has ended: its reader was so slow that messages had to be thrown away, or a command closed it.
     case missedMessages
     /// The value is of another type than the typed call asks for: the text names command, key and type.
     case unexpectedReply(String)
@@ -30,7 +30,7 @@ public enum KedisError: Error, Equatable, Sendable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .command(let text), .snapshot(let text), .unexpectedReply(let text): text
-        case .missedMessages: "messages were lost: more than 256 MiB of them waited to be read"
+        case .missedMessages: "the subscription has ended: more than 256 MiB waited to be read, or a command closed it"
         }
     }
 }
@@ -175,12 +175,12 @@ public final class KedisDatabase: Sendable {
     /// `CONFIG SET notify-keyspace-events` the channels `__keyevent@0__:expired` and their like tell what happens to
     /// keys. The subscription ends with the last reference to the sequence.
     ///
-    /// - Throws: ``KedisError/command(_:)`` when the database is closed.
+    /// - Throws: ``KedisError/command(_:)`` when the database is closed or its users may not listen.
     public func messages<Name: KedisValue>(
         of channels: [Name], matching patterns: [Name] = []
     ) throws(KedisError) -> KedisMessages {
         guard !lifecycle.isClosed.load(ordering: .acquiring) else { throw .closed }
-        return KedisMessages(
+        return try KedisMessages(
             self, engine, lifecycle, channels: channels.map(\.kedisBytes), patterns: patterns.map(\.kedisBytes))
     }
 

@@ -10,7 +10,7 @@
 // iterators each message goes to one.
 
 import KedisCommands
-public import KedisProtocol
+import KedisProtocol
 import KedisStore
 import KedisUtilities
 import Synchronization
@@ -26,8 +26,8 @@ public struct KedisMessage: Sendable, Equatable {
     public func payload<Value: KedisValue>(as type: Value.Type) -> Value? { Value(kedisBytes: payload) }
 
     /// From what a client of RESP3 gets; nil for anything but a publication.
-    fileprivate init?(_ reply: Reply?) {
-        guard case .push(let parts)? = reply else { return nil }
+    fileprivate init?(_ reply: Reply) {
+        guard case .push(let parts) = reply else { return nil }
         let fields = parts.compactMap { if case .bulk(let bytes) = $0 { bytes } else { nil } }
         guard fields.count == parts.count, let kind = fields.first else { return nil }
         switch (String(decoding: kind, as: UTF8.self), fields.count) {
@@ -48,7 +48,7 @@ public struct KedisMessage: Sendable, Equatable {
 /// ```
 ///
 /// It ends when the database is closed or the task is cancelled, and throws ``KedisError/missedMessages`` when more
-/// than 256 MiB wait to be read.
+/// than 256 MiB wait to be read, or the subscription is ended from outside (CLIENT KILL, a change of users).
 public final class KedisMessages: AsyncSequence, Sendable {
     public typealias Element = KedisMessage
     public typealias Failure = KedisError
@@ -62,12 +62,12 @@ public final class KedisMessages: AsyncSequence, Sendable {
     init(
         _ database: KedisDatabase, _ engine: Engine, _ lifecycle: KedisDatabase.Lifecycle, channels: [[UInt8]],
         patterns: [[UInt8]]
-    ) {
+    ) throws(KedisError) {
         let bell = Bell()
         self.bell = bell
         self.database = database
         self.lifecycle = lifecycle
-        listener = Locked(Listener(engine, bell, channels: channels, patterns: patterns))
+        listener = Locked(try Listener(engine, bell, channels: channels, patterns: patterns))
     }
 
     public func makeAsyncIterator() -> Iterator { Iterator(messages: self) }
@@ -84,7 +84,10 @@ public final class KedisMessages: AsyncSequence, Sendable {
     fileprivate func next() async throws(KedisError) -> KedisMessage? {
         while !Task.isCancelled, !lifecycle.isClosed.load(ordering: .acquiring) {
             switch listener.withLock({ $0.take() }) {
-            case .message(let message): return message
+            case .message(let message, let isLast):
+                // Another task may wait for those behind it.
+                if !isLast { bell.ring() }
+                return message
             case .lost: throw .missedMessages
             case .none: await bell.wait()
             }
@@ -99,8 +102,9 @@ public final class KedisMessages: AsyncSequence, Sendable {
 private final class Listener {
     enum Outcome {
         case none
-        case message(KedisMessage)
-        /// The subscription was cut off: a message did not fit in the postbox.
+        /// And whether no other one has been taken out of the postbox.
+        case message(KedisMessage, isLast: Bool)
+        /// The subscription was cut off: a message did not fit in the postbox, or somebody has closed the client.
         case lost
     }
 
@@ -114,7 +118,7 @@ private final class Listener {
         var isCutOff = false
     }
 
-    init(_ engine: Engine, _ bell: Bell, channels: [[UInt8]], patterns: [[UInt8]]) {
+    init(_ engine: Engine, _ bell: Bell, channels: [[UInt8]], patterns: [[UInt8]]) throws(KedisError) {
         session = Session(engine: engine, version: .resp3, postbox: Postbox { bell.ring() })
         session.client.pointee.record.receive = { [inbox] mail in
             switch mail {
@@ -123,13 +127,13 @@ private final class Listener {
             case .wake: break
             }
         }
-        subscribe("SUBSCRIBE", channels)
-        subscribe("PSUBSCRIBE", patterns)
+        try subscribe("SUBSCRIBE", channels)
+        try subscribe("PSUBSCRIBE", patterns)
     }
 
     deinit { session.client.pointee.record.receive = nil }
 
-    private func subscribe(_ command: String, _ names: [[UInt8]]) {
+    private func subscribe(_ command: String, _ names: [[UInt8]]) throws(KedisError) {
         guard !names.isEmpty else { return }
         var bytes: [UInt8] = []
         var ranges: [ArgumentRange] = []
@@ -138,7 +142,20 @@ private final class Listener {
             bytes += argument
         }
         bytes.withUnsafeBytes { session.execute(ByteView($0), ranges) }
-        session.output.removeAll()
+        while session.isPostponed { waitForEndOfPause(bytes, ranges) }
+        defer { session.output.removeAll() }
+        var decoder = ReplyDecoder()
+        decoder.append(session.output.bytes.raw)
+        let reply = try? decoder.next()
+        if case .error(let text) = reply { throw .command(String(decoding: text, as: UTF8.self)) }
+        guard reply != nil else { throw .command("ERR out of memory for the subscription") }
+    }
+
+    /// CLIENT PAUSE makes all commands wait, this one too.
+    private func waitForEndOfPause(_ bytes: [UInt8], _ ranges: [ArgumentRange]) {
+        WakeSignal().wait(nanosecondsMax: 10_000_000)
+        guard session.expireWaiting(nowNanoseconds: session.engine.clock.monotonicNanoseconds()) else { return }
+        bytes.withUnsafeBytes { session.execute(ByteView($0), ranges) }
     }
 
     func take() -> Outcome {
@@ -149,8 +166,12 @@ private final class Listener {
         }
         while inbox.takenCount < inbox.messages.count {
             inbox.takenCount += 1
-            let message = inbox.messages[inbox.takenCount - 1]
-            if let message = KedisMessage(decoded(message)) { return .message(message) }
+            guard let reply = decoded(inbox.messages[inbox.takenCount - 1]) else {
+                inbox.isCutOff = true
+                return .lost
+            }
+            let isLast = inbox.takenCount == inbox.messages.count
+            if let message = KedisMessage(reply) { return .message(message, isLast: isLast) }
         }
         return inbox.isCutOff ? .lost : .none
     }
@@ -160,7 +181,7 @@ private final class Listener {
         message.append(to: &output, isSubscriber: true)
         var decoder = ReplyDecoder()
         decoder.append(output.bytes.raw)
-        // What the engine wrote decodes.
+        // What the engine wrote decodes, if there was memory for it.
         return try? decoder.next()
     }
 }
@@ -189,7 +210,8 @@ private final class Bell: Sendable {
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let isRung = state.withLock { state in
-                    guard !state.isRung else {
+                    // A task that is cancelled later finds itself in the list.
+                    guard !state.isRung, !Task.isCancelled else {
                         state.isRung = false
                         return true
                     }

@@ -72,10 +72,9 @@ extension ServerState {
             return ConfigurationProblem(
                 name: name, reason: "Failed to apply new \(name) configuration, check server logs.")
         }
-        // Last, as it cannot be taken back.
-        if let problem = applySnapshotPlace(names) { return problem }
+        if let problem = applySnapshotPlace(names, beforeMoving: { applyEncryption(names) }) { return problem }
         if names.contains("proc-title-template") { showTitle() }
-        return applyEncryption(names)
+        return nil
     }
 
     /// Loads the snapshot; nil, or what went wrong.

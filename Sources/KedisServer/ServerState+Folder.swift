@@ -30,16 +30,20 @@ extension ServerState {
     func lockSnapshot() throws(StartError) {
         guard !configuration.text("save").isEmpty else { return }
         do throws(SnapshotLockError) {
-            try takeLock(snapshotPath)
+            let path = snapshotPath
+            if let lock = try newLock(path) { replaceLock(lock, of: path) }
         } catch {
             throw StartError("\(error)\nGive each server a `dir` or `dbfilename` of its own, or `save \"\"`.")
         }
     }
 
-    /// Takes the lock of another snapshot in the place of the one that it has.
-    private func takeLock(_ path: String) throws(SnapshotLockError) {
-        guard place.withLock({ $0.lockedPath }) != path else { return }
-        let lock = try SnapshotLock.acquire(forSnapshot: path)
+    /// The lock of a snapshot; nil when the server has it already.
+    private func newLock(_ path: String) throws(SnapshotLockError) -> SnapshotLock? {
+        guard place.withLock({ $0.lockedPath }) != path else { return nil }
+        return try SnapshotLock.acquire(forSnapshot: path)
+    }
+
+    private func replaceLock(_ lock: SnapshotLock, of path: String) {
         let old = place.withLock { place in
             defer { (place.lock, place.lockedPath) = (lock, path) }
             return place.lock
@@ -55,11 +59,14 @@ extension ServerState {
         lock?.release()
     }
 
-    /// After CONFIG SET of `dir`, `dbfilename` or `save`: nil, or why not.
-    func applySnapshotPlace(_ names: [String]) -> ConfigurationProblem? {
+    /// After CONFIG SET of `dir`, `dbfilename` or `save`: nil, or why not. `beforeMoving` may refuse, too: it is called
+    /// when nothing else can fail, and before anything has changed.
+    func applySnapshotPlace(
+        _ names: [String], beforeMoving: () -> ConfigurationProblem?
+    ) -> ConfigurationProblem? {
         let moving = names.first { $0 == "dir" || $0 == "dbfilename" }
         let isSavingByItself = names.contains("save") && !configuration.text("save").isEmpty
-        guard moving != nil || isSavingByItself else { return nil }
+        guard moving != nil || isSavingByItself else { return beforeMoving() }
         if let moving, keeper.status.isSaving {
             return ConfigurationProblem(name: moving, reason: "a save is in progress, and ends where it began")
         }
@@ -68,11 +75,16 @@ extension ServerState {
         case .success(let path): folder = path
         case .failure(let error): return ConfigurationProblem(name: moving ?? "save", reason: error.text)
         }
-        do throws(SnapshotLockError) {
-            try takeLock("\(folder == "/" ? "" : folder)/\(configuration.text("dbfilename"))")
-        } catch {
+        let path = "\(folder == "/" ? "" : folder)/\(configuration.text("dbfilename"))"
+        let lock: SnapshotLock?
+        do throws(SnapshotLockError) { lock = try newLock(path) } catch {
             return ConfigurationProblem(name: moving ?? "save", reason: "\(error)")
         }
+        if let problem = beforeMoving() {
+            lock?.release()
+            return problem
+        }
+        if let lock { replaceLock(lock, of: path) }
         place.withLock { $0.folder = folder }
         configuration.settleWithinChange("dir", folder)
         return nil

@@ -143,9 +143,9 @@ package struct KeyspaceWalk {
         let sizes = try client.executeAll(known.map { [Array(kinds[$0.place].sizeCommand.utf8), $0.key] })
         for ((key, place), reply) in zip(known, sizes) {
             guard case .integer(let value) = reply else { continue }
-            let size = Int(value)
+            let size = max(0, Int(value))
             kinds[place].keyCount += 1
-            kinds[place].total += size
+            kinds[place].total = saturatingSum(kinds[place].total, size)
             guard size > kinds[place].biggest?.size ?? -1, size > 0 else { continue }
             kinds[place].biggest = (key, size)
             var told = kinds[place]
@@ -176,9 +176,15 @@ package struct KeyspaceWalk {
     private func print(_ text: String) { _ = writeBytes(Array((text + "\n").utf8), to: options.output) }
 }
 
+/// Sums of what a server says do not overflow.
+func saturatingSum(_ left: Int, _ right: Int) -> Int {
+    let (sum, isOver) = left.addingReportingOverflow(right)
+    return isOver ? .max : sum
+}
+
 /// `0.50`
 func fixed(_ value: Double) -> String {
-    let hundredths = Int((value * 100).rounded())
+    let hundredths = Int(exactly: (value * 100).rounded()) ?? .max
     let fraction = hundredths % 100
     return "\(hundredths / 100).\(fraction < 10 ? "0" : "")\(fraction)"
 }

@@ -37,7 +37,7 @@ package struct ServerWatch {
         var lineCount = 0
         while lineCount < lineCountMax ?? .max {
             let facts = try information()
-            let count = facts["total_commands_processed"].flatMap { Int($0) } ?? 0
+            let count = facts["total_commands_processed"].flatMap { Int($0) }.map { max(0, $0) } ?? 0
             var text = lineCount % 20 == 0 ? Self.header : ""
             let newCount = previousCount.map { max(0, count - $0) } ?? 0
             text += statisticsLine(facts, requests: "\(count) (+\(newCount))") + "\n"
@@ -65,7 +65,7 @@ package struct ServerWatch {
     private func statisticsLine(_ facts: [String: String], requests: String) -> String {
         let keyCount = facts.reduce(0) { sum, fact in
             guard fact.key.hasPrefix("db"), fact.value.hasPrefix("keys=") else { return sum }
-            return sum + (Int(fact.value.dropFirst(5).prefix { $0 != "," }) ?? 0)
+            return saturatingSum(sum, max(0, Int(fact.value.dropFirst(5).prefix { $0 != "," }) ?? 0))
         }
         let columns = [
             (String(keyCount), 11), (byteText(facts["used_memory"].flatMap { Int($0) } ?? 0), 9),

@@ -89,6 +89,40 @@ struct MessagesTests {
         #expect((1...4).contains(count))
     }
 
+    @Test("Who may not listen is told so, and who has to wait is subscribed afterwards")
+    func refusedAndPostponed() async throws {
+        let database = KedisDatabase()
+        _ = database.execute("CLIENT", "PAUSE", "50", "ALL")
+        let messages = try database.messages(of: ["news"])
+        #expect(database.execute("PUBLISH", "news", "1") == .integer(1))
+        _ = database.execute("ACL", "SETUSER", "default", "resetchannels")
+        #expect(throws: KedisError.self) { try database.messages(of: ["news"]) }
+        var iterator = messages.makeAsyncIterator()
+        await #expect(throws: KedisError.missedMessages) { while try await iterator.next() != nil {} }
+    }
+
+    @Test("Several readers share the messages, and any of them may be cancelled")
+    func severalReaders() async throws {
+        let database = KedisDatabase()
+        let messages = try database.messages(of: ["news"])
+        let readers = (0..<4).map { _ in
+            Task {
+                var count = 0
+                for try await _ in messages { count += 1 }
+                return count
+            }
+        }
+        for number in 0..<200 { _ = database.execute("PUBLISH", "news", "\(number)") }
+        readers[0].cancel()
+        _ = try await readers[0].value
+        for number in 0..<200 { _ = database.execute("PUBLISH", "news", "\(number)") }
+        try await Task.sleep(for: .milliseconds(200))
+        try database.close()
+        var count = 0
+        for reader in readers { count += try await reader.value }
+        #expect(count == 400)
+    }
+
     @Test("Events of keys come when they are switched on")
     func keyEvents() async throws {
         let database = KedisDatabase()

@@ -86,9 +86,10 @@ final class TransportEncryption: Sendable {
     /// Counts a handshake that has failed, and logs it unless another one was logged within the last second.
     func noteFailure(_ reason: String, of endpoint: ClientEndpoint) {
         statistics.handshakeFailures.wrappingAdd(1, ordering: .relaxed)
-        let now = monotonicNanoseconds()
         let silentCount: Int? = report.withLock { report in
-            guard report.lineNanoseconds == 0 || now - report.lineNanoseconds >= Self.linePauseNanoseconds else {
+            // Read under the lock: another loop's later time may stand there otherwise.
+            let now = monotonicNanoseconds()
+            guard report.lineNanoseconds == 0 || now &- report.lineNanoseconds >= Self.linePauseNanoseconds else {
                 report.silentCount += 1
                 return nil
             }
