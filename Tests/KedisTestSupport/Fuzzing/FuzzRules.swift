@@ -43,7 +43,7 @@ package enum FuzzRule: Equatable {
     static let skipped: [String: String] = [
         "object|help": "texts are our own", "xgroup|help": "texts are our own", "xinfo|help": "texts are our own",
         "pfselftest": "slow, and of no data", "pfdebug": "for the tests of its own", "migrate": "needs another server",
-        "wait": "replication", "blpop": "blocks", "brpop": "blocks", "blmove": "blocks", "brpoplpush": "blocks",
+        "wait": "waits", "waitaof": "waits", "blpop": "blocks", "brpop": "blocks", "blmove": "blocks", "brpoplpush": "blocks",
         "blmpop": "blocks", "bzpopmin": "blocks", "bzpopmax": "blocks", "bzmpop": "blocks",
     ]
 
