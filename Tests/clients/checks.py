@@ -3,8 +3,10 @@
 Each check appends one line to the file KEDIS_CLIENT_RESULTS ("ok NAME" or "FAILED NAME"), like checks.sh.
 """
 
+import functools
 import os
 import sys
+import threading
 import traceback
 
 _checks = []
@@ -18,6 +20,49 @@ def check(name):
         return function
 
     return register
+
+
+def for_both_protocols(connect, prefix=""):
+    """Makes a decorator that registers a check for each protocol: the function gets a client that `connect(protocol)`
+    has made of an emptied server, and the protocol."""
+
+    def both(name):
+        def register(function):
+            for protocol in (2, 3):
+                body = functools.partial(_call_with_client, function, connect, protocol)
+                check(f"{prefix}RESP{protocol}: {name}")(body)
+            return function
+
+        return register
+
+    return both
+
+
+def _call_with_client(function, connect, protocol):
+    client = connect(protocol)
+    client.flushall()
+    try:
+        function(client, protocol)
+    finally:
+        client.close()
+
+
+def on_threads(count, work):
+    """Calls `work(number)` on `count` threads at once; fails with what they have raised."""
+    errors = []
+
+    def attempt(number):
+        try:
+            work(number)
+        except Exception as error:  # reported by the check, not by the thread
+            errors.append(f"{type(error).__name__}: {error}")
+
+    threads = [threading.Thread(target=attempt, args=(number,), daemon=True) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not errors, errors[:3]
 
 
 def run():

@@ -4,7 +4,6 @@ Run by Tests/clients/run, which starts the server and sets KEDIS_PORT and KEDIS_
 protocol and on an empty server.
 """
 
-import functools
 import os
 import sys
 import threading
@@ -12,7 +11,7 @@ import time
 
 import redis
 
-from checks import check, run
+from checks import for_both_protocols, on_threads, run
 
 PORT = int(os.environ["KEDIS_PORT"])
 
@@ -22,24 +21,7 @@ def connect(protocol, **options):
     return redis.Redis(**options)
 
 
-def both(name):
-    """Registers a check for each protocol; the function gets a client of an emptied server, and the protocol."""
-
-    def register(function):
-        @functools.wraps(function)
-        def with_client(protocol):
-            client = connect(protocol)
-            client.flushall()
-            try:
-                function(client, protocol)
-            finally:
-                client.close()
-
-        for protocol in (2, 3):
-            check(f"RESP{protocol}: {name}")(functools.partial(with_client, protocol))
-        return function
-
-    return register
+both = for_both_protocols(connect)
 
 
 def raises(kind, text, function, *arguments, **options):
@@ -185,25 +167,16 @@ def databases(client, protocol):
 def pool(client, protocol):
     shared = connect(protocol, connection_pool=redis.ConnectionPool(
         host="127.0.0.1", port=PORT, protocol=protocol, socket_timeout=20, max_connections=50))
-    errors = []
     barrier = threading.Barrier(50)
 
     def work(number):
-        try:
-            barrier.wait(20)
-            for turn in range(100):
-                shared.incr("shared")
-                shared.set(f"own:{number}", turn)
-                assert shared.get(f"own:{number}") == str(turn).encode()
-        except Exception as error:  # reported by the check, not by the thread
-            errors.append(f"{type(error).__name__}: {error}")
+        barrier.wait(20)
+        for turn in range(100):
+            shared.incr("shared")
+            shared.set(f"own:{number}", turn)
+            assert shared.get(f"own:{number}") == str(turn).encode()
 
-    threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(50)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert not errors, errors[:3]
+    on_threads(50, work)
     assert shared.get("shared") == b"5000"
     shared.close()
     shared.connection_pool.disconnect()

@@ -10,7 +10,7 @@ import time
 
 import redis
 
-from checks import check, run
+from checks import for_both_protocols, on_threads, run
 
 PORT = int(os.environ["KEDIS_TLS_PORT"])
 FOLDER = os.environ["KEDIS_TLS_FOLDER"]
@@ -24,24 +24,7 @@ def connect(protocol, **options):
     return redis.Redis(**options)
 
 
-def both(name):
-    """Registers a check for each protocol; the function gets a client of an emptied server, and the protocol."""
-
-    def register(function):
-        for protocol in (2, 3):
-
-            def with_client(protocol=protocol):
-                client = connect(protocol)
-                client.flushall()
-                try:
-                    function(client, protocol)
-                finally:
-                    client.close()
-
-            check(f"TLS, RESP{protocol}: {name}")(with_client)
-        return function
-
-    return register
+both = for_both_protocols(connect, prefix="TLS, ")
 
 
 @both("commands, and a value of 10 MB there and back")
@@ -101,24 +84,15 @@ def blocked(client, protocol):
 
 @both("40 connections at once")
 def many(client, protocol):
-    errors = []
 
     def work(number):
-        try:
-            own = connect(protocol)
-            for turn in range(50):
-                assert own.set(f"own:{number}", turn) and own.get(f"own:{number}") == str(turn).encode()
-                own.incr("shared")
-            own.close()
-        except Exception as error:  # reported by the check, not by the thread
-            errors.append(f"{type(error).__name__}: {error}")
+        own = connect(protocol)
+        for turn in range(50):
+            assert own.set(f"own:{number}", turn) and own.get(f"own:{number}") == str(turn).encode()
+            own.incr("shared")
+        own.close()
 
-    threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(40)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert not errors, errors[:3]
+    on_threads(40, work)
     assert client.get("shared") == b"2000"
 
 
