@@ -20,15 +20,25 @@ public final class KedisConnection {
     /// Given when there is an outcome for the blocking command that the thread waits in.
     private let signal: WakeSignal
 
-    init(engine: Engine, lifecycle: KedisDatabase.Lifecycle, owner: KedisDatabase?) {
+    /// - Parameter bell: where there is somebody who takes messages, how to tell that there are some.
+    init(
+        engine: Engine, lifecycle: KedisDatabase.Lifecycle, owner: KedisDatabase?, bell: (@Sendable () -> Void)? = nil
+    ) {
         self.owner = owner
         self.lifecycle = lifecycle
         let signal = WakeSignal()
         self.signal = signal
-        session = Session(engine: engine, postbox: Postbox { signal.signal() })
-        session.client.pointee.takesMessages = false
+        session = Session(
+            engine: engine,
+            postbox: Postbox {
+                signal.signal()
+                bell?()
+            })
+        session.client.pointee.takesMessages = bell != nil
         bytes.reserveCapacity(256)
     }
+
+    var record: ClientRecord { session.client.pointee.record }
 
     /// The database that SELECT has chosen.
     public var selectedDatabase: Int { session.client.pointee.databaseIndex }
@@ -80,8 +90,9 @@ public final class KedisConnection {
             session.output.error("ERR empty command")
             return
         }
-        // What others left (invalidations of tracked keys) reaches nobody here, and is not to pile up.
-        session.client.pointee.record.postbox.deliver()
+        // What others left (invalidations of tracked keys) reaches nobody, unless somebody takes it, and is not to pile
+        // up.
+        record.postbox.deliver()
         bytes.withUnsafeBytes { session.execute(ByteView($0), ranges) }
         while session.isPostponed {
             guard waitForEndOfPause() else { return fail(KedisError.closedText) }

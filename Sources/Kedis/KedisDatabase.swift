@@ -169,6 +169,11 @@ public final class KedisDatabase: Sendable {
     /// A connection of its own: a selected database, a name, a protocol version. For one thread at a time.
     public func connect() -> KedisConnection { KedisConnection(engine: engine, lifecycle: lifecycle, owner: self) }
 
+    /// One that messages can be taken from: `bell` is told, by any thread, when there are some.
+    func connect(bell: @escaping @Sendable () -> Void) -> KedisConnection {
+        KedisConnection(engine: engine, lifecycle: lifecycle, owner: self, bell: bell)
+    }
+
     /// Listens to channels, and to all whose names match patterns in the style of `*`, `?`, `[a-c]`.
     ///
     /// What is published from now on, by any thread or client, comes in the order of each publisher. With
@@ -181,7 +186,7 @@ public final class KedisDatabase: Sendable {
     ) throws(KedisError) -> KedisMessages {
         guard !lifecycle.isClosed.load(ordering: .acquiring) else { throw .closed }
         return try KedisMessages(
-            self, engine, lifecycle, channels: channels.map(\.kedisBytes), patterns: patterns.map(\.kedisBytes))
+            self, lifecycle, channels: channels.map(\.kedisBytes), patterns: patterns.map(\.kedisBytes))
     }
 
     /// Executes a command in database 0. Safe to call from any thread. A blocking command keeps its thread: see

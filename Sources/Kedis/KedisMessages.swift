@@ -6,7 +6,7 @@
 // not read waits in the postbox, whose limit is 256 MiB; then the subscription ends with an error, so that a reader
 // never misses a message without knowing.
 //
-// Ownership: the sequence owns a session that is subscribed, and keeps the database alive. Threads: any; of several
+// Ownership: the sequence owns a connection that is subscribed, and keeps the database alive. Threads: any; of several
 // iterators each message goes to one.
 
 import KedisCommands
@@ -56,18 +56,14 @@ public final class KedisMessages: AsyncSequence, Sendable {
     private let listener: Locked<Listener>
     private let bell: Bell
     private let lifecycle: KedisDatabase.Lifecycle
-    /// Lives as long as who listens.
-    private let database: KedisDatabase
 
     init(
-        _ database: KedisDatabase, _ engine: Engine, _ lifecycle: KedisDatabase.Lifecycle, channels: [[UInt8]],
-        patterns: [[UInt8]]
+        _ database: KedisDatabase, _ lifecycle: KedisDatabase.Lifecycle, channels: [[UInt8]], patterns: [[UInt8]]
     ) throws(KedisError) {
         let bell = Bell()
         self.bell = bell
-        self.database = database
         self.lifecycle = lifecycle
-        listener = Locked(try Listener(engine, bell, channels: channels, patterns: patterns))
+        listener = Locked(try Listener(database.connect { bell.ring() }, channels: channels, patterns: patterns))
     }
 
     public func makeAsyncIterator() -> Iterator { Iterator(messages: self) }
@@ -98,7 +94,7 @@ public final class KedisMessages: AsyncSequence, Sendable {
     }
 }
 
-/// The session that is subscribed, and the messages that it has taken out of its postbox. One thread at a time.
+/// The connection that is subscribed, and the messages that it has taken out of its postbox. One thread at a time.
 private final class Listener {
     enum Outcome {
         case none
@@ -108,7 +104,7 @@ private final class Listener {
         case lost
     }
 
-    private var session: Session
+    private let connection: KedisConnection
     private let inbox = Inbox()
 
     /// What the postbox has delivered.
@@ -118,9 +114,9 @@ private final class Listener {
         var isCutOff = false
     }
 
-    init(_ engine: Engine, _ bell: Bell, channels: [[UInt8]], patterns: [[UInt8]]) throws(KedisError) {
-        session = Session(engine: engine, version: .resp3, postbox: Postbox { bell.ring() })
-        session.client.pointee.record.receive = { [inbox] mail in
+    init(_ connection: KedisConnection, channels: [[UInt8]], patterns: [[UInt8]]) throws(KedisError) {
+        self.connection = connection
+        connection.record.receive = { [inbox] mail in
             switch mail {
             case .message(let message): inbox.messages.append(message)
             case .close: inbox.isCutOff = true
@@ -131,38 +127,20 @@ private final class Listener {
         try subscribe("PSUBSCRIBE", patterns)
     }
 
-    deinit { session.client.pointee.record.receive = nil }
+    deinit { connection.record.receive = nil }
 
     private func subscribe(_ command: String, _ names: [[UInt8]]) throws(KedisError) {
         guard !names.isEmpty else { return }
-        var bytes: [UInt8] = []
-        var ranges: [ArgumentRange] = []
-        for argument in [Array(command.utf8)] + names {
-            ranges.append(ArgumentRange(offset: bytes.count, count: argument.count))
-            bytes += argument
+        if case .error(let text) = connection.execute([Array(command.utf8)] + names) {
+            throw .command(String(decoding: text, as: UTF8.self))
         }
-        bytes.withUnsafeBytes { session.execute(ByteView($0), ranges) }
-        while session.isPostponed { waitForEndOfPause(bytes, ranges) }
-        defer { session.output.removeAll() }
-        var decoder = ReplyDecoder()
-        decoder.append(session.output.bytes.raw)
-        let reply = try? decoder.next()
-        if case .error(let text) = reply { throw .command(String(decoding: text, as: UTF8.self)) }
-        guard reply != nil else { throw .command("ERR out of memory for the subscription") }
-    }
-
-    /// CLIENT PAUSE makes all commands wait, this one too.
-    private func waitForEndOfPause(_ bytes: [UInt8], _ ranges: [ArgumentRange]) {
-        WakeSignal().wait(nanosecondsMax: 10_000_000)
-        guard session.expireWaiting(nowNanoseconds: session.engine.clock.monotonicNanoseconds()) else { return }
-        bytes.withUnsafeBytes { session.execute(ByteView($0), ranges) }
     }
 
     func take() -> Outcome {
         if inbox.takenCount == inbox.messages.count {
             inbox.messages.removeAll()
             inbox.takenCount = 0
-            session.client.pointee.record.postbox.deliver()
+            connection.record.postbox.deliver()
         }
         while inbox.takenCount < inbox.messages.count {
             inbox.takenCount += 1
