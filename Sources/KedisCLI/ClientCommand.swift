@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import KedisProtocol
+import KedisServer
 import KedisShell
 import KedisUtilities
 
@@ -197,14 +198,7 @@ struct ClientCommand: ParsableCommand {
     }
 
     private func readInput() -> [UInt8] {
-        var bytes: [UInt8] = []
-        var chunk = [UInt8](repeating: 0, count: 64 << 10)
-        while true {
-            let count = chunk.withUnsafeMutableBytes { read(0, $0.baseAddress, $0.count) }
-            if count < 0, errno == EINTR { continue }
-            guard count > 0 else { return bytes }
-            bytes += chunk[0..<count]
-        }
+        if case .bytes(let bytes) = readAll(STDIN_FILENO) { bytes } else { [] }
     }
 
     private var secret: String? {

@@ -55,6 +55,8 @@ package final class ReplacementFile {
     private let syncsWhileWriting: Bool
     private var unsyncedByteCount = 0
     private static let syncByteCount = 4 << 20
+    /// Where the file is until it takes the target's name.
+    package var temporaryPath: String { file.path }
     /// Why ``write(_:)`` answered false.
     package private(set) var failure: SystemError?
 

@@ -116,9 +116,8 @@ package final class SnapshotKeeper: Sendable {
     }
 
     /// Starts a save on a thread of its own and returns nil, or why it did not start: `.busy` while another one runs,
-    /// `.failed` when the system has no thread. `preparation` is called on the new thread first, `completion`
-    /// on that thread when the save is over, with what
-    /// became of it. The caller may hold stripes: the save waits for them.
+    /// `.failed` when the system has no thread. `preparation` is called on the new thread first, `completion` there
+    /// when the save is over, with what became of it. The caller may hold stripes: the save waits for them.
     package func saveInBackground(
         _ request: SnapshotRequest, nowMilliseconds: Int64,
         completion: @escaping @Sendable (SaveOutcome) -> Void = { _ in }, preparation: (@Sendable () -> Void)? = nil

@@ -118,23 +118,15 @@ func readConfigurationFile(_ path: String) throws(ConfigurationFileError) -> [UI
     let descriptor = path == "-" ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { throw unreadable(path) }
     defer { close(descriptor) }
-    var bytes: [UInt8] = []
-    var chunk = [UInt8](repeating: 0, count: 64 << 10)
-    while true {
-        let count = chunk.withUnsafeMutableBytes { read(descriptor, $0.baseAddress, $0.count) }
-        if count < 0, errno == EINTR { continue }
-        guard count >= 0 else { throw unreadable(path) }
-        if count == 0 { return bytes }
-        bytes.append(contentsOf: chunk[0..<count])
-        guard bytes.count <= ConfigurationFile.byteCountMax else {
-            throw ConfigurationFileError(description: "\(path): the file is too long for a configuration")
-        }
+    switch readAll(descriptor, byteCountMax: ConfigurationFile.byteCountMax) {
+    case .bytes(let bytes): return bytes
+    case .unreadable: throw unreadable(path)
+    case .tooLong: throw ConfigurationFileError(description: "\(path): the file is too long for a configuration")
     }
 }
 
 private func unreadable(_ path: String) -> ConfigurationFileError {
-    ConfigurationFileError(
-        description: "cannot read the configuration file \(path): \(String(cString: strerror(errno)))")
+    ConfigurationFileError(description: "cannot read the configuration file \(path): \(systemText())")
 }
 
 /// Declares a user, whose name and rules may be any bytes; nil, or why not.

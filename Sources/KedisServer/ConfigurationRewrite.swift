@@ -7,6 +7,7 @@
 // replaced whole or not at all. Source: the page on CONFIG REWRITE of Redis 7.2.
 
 import KedisCommands
+import KedisPersistence
 import KedisProtocol
 import KedisUtilities
 
@@ -129,7 +130,6 @@ extension DirectiveSpec {
         }
         return value
     }
-
 }
 
 extension UserState {
@@ -160,29 +160,16 @@ func rewriteConfigurationFile(_ configuration: Configuration, _ users: [UserStat
 private func replaceFile(_ path: String, with bytes: [UInt8]) -> String? {
     var status = stat()
     let mode = stat(path, &status) == 0 ? status.st_mode & 0o7777 : 0o644
-    let temporary = "\(path).\(getpid()).tmp"
-    let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-    guard descriptor >= 0 else { return systemText() }
-    var problem: String?
-    if fchmod(descriptor, mode) != 0 || !writeAll(descriptor, bytes) || fsync(descriptor) != 0 {
-        problem = systemText()
+    do throws(SystemError) {
+        let file = try ReplacementFile(replacing: path, suffix: "conf", isPrivate: true, fileSystem: .system)
+        guard chmod(file.temporaryPath, mode) == 0 else {
+            defer { file.discard() }
+            return systemText()
+        }
+        _ = bytes.withUnsafeBytes { file.write(ByteView($0)) }
+        try file.commit()
+        return nil
+    } catch {
+        return error.codeText
     }
-    close(descriptor)
-    if problem == nil, rename(temporary, path) != 0 { problem = systemText() }
-    if problem != nil { unlink(temporary) }
-    return problem
-}
-
-func systemText() -> String { String(cString: strerror(errno)) }
-
-/// Writes all of `bytes`; false when that fails, and `errno` says why.
-func writeAll(_ descriptor: Int32, _ bytes: [UInt8]) -> Bool {
-    var rest = bytes[...]
-    while !rest.isEmpty {
-        let count = rest.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
-        if count < 0, errno == EINTR { continue }
-        guard count > 0 else { return false }
-        rest = rest.dropFirst(count)
-    }
-    return true
 }

@@ -75,7 +75,7 @@ extension ServerState {
         case .success(let path): folder = path
         case .failure(let error): return ConfigurationProblem(name: moving ?? "save", reason: error.text)
         }
-        let path = "\(folder == "/" ? "" : folder)/\(configuration.text("dbfilename"))"
+        let path = snapshotPath(in: folder)
         let lock: SnapshotLock?
         do throws(SnapshotLockError) { lock = try newLock(path) } catch {
             return ConfigurationProblem(name: moving ?? "save", reason: "\(error)")

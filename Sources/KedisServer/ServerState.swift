@@ -99,9 +99,10 @@ final class ServerState: Sendable {
                 tlsPort: tlsPort.load(ordering: .relaxed)))
     }
 
-    var snapshotPath: String {
-        let folder = configuration.text("dir")
-        return (folder.hasSuffix("/") ? folder : folder + "/") + configuration.text("dbfilename")
+    var snapshotPath: String { snapshotPath(in: configuration.text("dir")) }
+
+    func snapshotPath(in folder: String) -> String {
+        (folder.hasSuffix("/") ? folder : folder + "/") + configuration.text("dbfilename")
     }
 
     private var request: SnapshotRequest {

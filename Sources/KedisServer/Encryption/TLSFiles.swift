@@ -53,16 +53,11 @@ package func readPlainFile(_ path: String) throws(TLSProblem) -> [UInt8] {
     var status = stat()
     guard fstat(descriptor, &status) == 0 else { throw TLSProblem("\(path): \(systemText())") }
     guard status.st_mode & S_IFMT == S_IFREG else { throw TLSProblem("\(path) is no plain file") }
-    var bytes: [UInt8] = []
-    var piece = [UInt8](repeating: 0, count: 64 << 10)
-    while bytes.count <= fileByteCountMax {
-        let count = piece.withUnsafeMutableBytes { read(descriptor, $0.baseAddress, $0.count) }
-        if count < 0, errno == EINTR { continue }
-        guard count >= 0 else { throw TLSProblem("\(path): \(systemText())") }
-        guard count > 0 else { return bytes }
-        bytes += piece[0..<count]
+    switch readAll(descriptor, byteCountMax: fileByteCountMax) {
+    case .bytes(let bytes): return bytes
+    case .unreadable: throw TLSProblem("\(path): \(systemText())")
+    case .tooLong: throw TLSProblem("\(path) is too large")
     }
-    throw TLSProblem("\(path) is too large")
 }
 
 /// What went wrong in TLS, in few words: of BoringSSL's text, which names its own source, the reason.
