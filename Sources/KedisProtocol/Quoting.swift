@@ -2,6 +2,8 @@
 //
 // Pure functions, linear in their input. Any bytes are accepted.
 
+package import KedisUtilities
+
 private let hexDigits = Array("0123456789abcdef".utf8)
 
 /// The bytes in double quotes, everything but printable ASCII escaped; `splitArguments` reads it back.
@@ -12,8 +14,12 @@ package func quoted(_ bytes: [UInt8]) -> String {
 }
 
 package func appendQuoted(_ bytes: [UInt8], to output: inout [UInt8]) {
+    bytes.withUnsafeBytes { appendQuoted(ByteView($0), to: &output) }
+}
+
+package func appendQuoted(_ bytes: ByteView, to output: inout [UInt8]) {
     output.append(UInt8(ascii: "\""))
-    for byte in bytes {
+    for byte in bytes.raw {
         switch byte {
         case UInt8(ascii: "\\"), UInt8(ascii: "\""): output += [UInt8(ascii: "\\"), byte]
         case 10: output += Array("\\n".utf8)

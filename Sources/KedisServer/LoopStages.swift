@@ -31,7 +31,7 @@ final class LoopStages: @unchecked Sendable {
 
     /// The next rounds are in the sample, if anybody wants one. Called by a task.
     func take() {
-        guard engine.observability.stages.isOn.load(ordering: .relaxed) else { return }
+        guard engine.observability.samplesStages else { return }
         roundsLeft = Self.roundsPerCheck
     }
 

@@ -14,7 +14,7 @@ extension ACLCommand {
     )
 
     static func log(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        guard call.arguments.count <= 3 else { throw tooManyArguments(call) }
+        guard call.arguments.count <= 3 else { throw call.subcommandSyntax }
         var count: Int64 = 10
         if call.arguments.count == 3 {
             if call.arguments[2].equalsIgnoringCase("RESET") {

@@ -31,11 +31,7 @@ enum ACLCommand {
                 replies: [.bulk("hexadecimal digits, 64 unless told otherwise")], handler: generatePassword
             ),
             getSpec,
-            CommandSpec(
-                "HELP", summary: "Lists the subcommands.", since: "6.0.0", group: .server, arity: 2,
-                flags: [.loading, .stale], locks: .none, replies: [.array("lines of text")],
-                handler: replySubcommandHelp
-            ),
+            .help(since: "6.0.0", group: .server),
             listSpec,
             CommandSpec(
                 "LOAD", summary: "Replaces all users by those of the file of users.", since: "6.0.0", group: .server,
@@ -59,14 +55,8 @@ enum ACLCommand {
     static let everybody: CommandFlags = [.noScript, .loading, .stale]
     static let administrators: CommandFlags = [.admin, .noScript, .loading, .stale]
 
-    /// More arguments than a subcommand takes, which Redis takes for one that it does not know.
-    static func tooManyArguments(_ call: borrowing CommandCall) -> CommandError {
-        .joined(
-            "ERR unknown subcommand or wrong number of arguments for '", call.arguments[1], "'. Try ACL HELP.")
-    }
-
     static func listCategories(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        guard call.arguments.count <= 3 else { throw tooManyArguments(call) }
+        guard call.arguments.count <= 3 else { throw call.subcommandSyntax }
         guard call.arguments.count == 3 else {
             reply.array(CommandCategories.names.count)
             for name in CommandCategories.names { reply.bulk(ByteView(name)) }
@@ -83,7 +73,7 @@ enum ACLCommand {
     }
 
     static func generatePassword(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        guard call.arguments.count <= 3 else { throw tooManyArguments(call) }
+        guard call.arguments.count <= 3 else { throw call.subcommandSyntax }
         let bitCount = call.arguments.count == 3 ? try call.integer(at: 2) : 256
         guard (1...4096).contains(bitCount) else {
             throw .literal(

@@ -25,7 +25,7 @@ extension ClientCommand {
     static func pause(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         var extent = PauseGate.Extent.all
         let arguments = call.arguments
-        guard arguments.count <= 4 else { throw syntaxError(arguments) }
+        guard arguments.count <= 4 else { throw call.subcommandSyntax }
         if arguments.count == 4 {
             if arguments[3].equalsIgnoringCase("WRITE") {
                 extent = .writes

@@ -17,7 +17,7 @@ extension ClientCommand {
 
     static func unblock(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         let arguments = call.arguments
-        guard arguments.count <= 4 else { throw syntaxError(arguments) }
+        guard arguments.count <= 4 else { throw call.subcommandSyntax }
         var error: CommandError?
         if arguments.count == 4 {
             if arguments[3].equalsIgnoringCase("ERROR") {
@@ -30,9 +30,5 @@ extension ClientCommand {
         let engine = call.engine
         guard let record = engine.clients.find(identifier) else { return reply.integer(0) }
         reply.integer(engine.unblock(record, error: error) ? 1 : 0)
-    }
-
-    static func syntaxError(_ arguments: ArgumentList) -> CommandError {
-        .joined("ERR unknown subcommand or wrong number of arguments for '", arguments[1], "'. Try CLIENT HELP.")
     }
 }

@@ -19,10 +19,7 @@ enum ClientCommand {
                 flags: [.noScript, .loading, .stale], replies: [.bulk("the name"), .null("there is none")],
                 handler: getName
             ),
-            CommandSpec(
-                "HELP", summary: "Lists the subcommands.", since: "5.0.0", group: .connection, arity: 2,
-                flags: [.loading, .stale], replies: [.array("lines of text")], handler: replySubcommandHelp
-            ),
+            .help(since: "5.0.0", group: .connection),
             CommandSpec(
                 "ID", summary: "Returns the number of the connection.", since: "5.0.0", group: .connection, arity: 2,
                 flags: [.noScript, .loading, .stale], replies: [.integer("the number")], handler: identifier

@@ -39,6 +39,14 @@ struct CommandShard: @unchecked Sendable {
 
     fileprivate let lines: UnsafeMutablePointer<CommandLine>
 
+    fileprivate init(lines: UnsafeMutablePointer<CommandLine>) { self.lines = lines }
+
+    /// Nil for 0.
+    fileprivate init?(address: UInt) {
+        guard let memory = UnsafeMutableRawPointer(bitPattern: address) else { return nil }
+        lines = memory.assumingMemoryBound(to: CommandLine.self)
+    }
+
     @inline(__always)
     func noteCalls(_ identifier: Int, count: Int, nanoseconds: UInt64) {
         lines[identifier].calls.wrappingAdd(UInt64(truncatingIfNeeded: count), ordering: .relaxed)
@@ -106,27 +114,21 @@ package final class CommandStatistics: @unchecked Sendable {
 
     private func forEachShard(_ body: (CommandShard) -> Void) {
         for index in 0..<Self.shardCountMax {
-            let address = shards[index].load(ordering: .acquiring)
-            guard let memory = UnsafeMutableRawPointer(bitPattern: address) else { continue }
-            body(CommandShard(lines: memory.assumingMemoryBound(to: CommandLine.self)))
+            if let shard = CommandShard(address: shards[index].load(ordering: .acquiring)) { body(shard) }
         }
     }
 
     /// The shard with that number; larger numbers start from 0 again.
     func shard(_ number: Int) -> CommandShard {
         let index = number & (Self.shardCountMax - 1)
-        if let memory = UnsafeMutableRawPointer(bitPattern: shards[index].load(ordering: .acquiring)) {
-            return CommandShard(lines: memory.assumingMemoryBound(to: CommandLine.self))
-        }
+        if let shard = CommandShard(address: shards[index].load(ordering: .acquiring)) { return shard }
         let made = makeLines()
         let (exchanged, other) = shards[index].compareExchange(
             expected: 0, desired: UInt(bitPattern: made), ordering: .acquiringAndReleasing)
-        guard !exchanged, let winner = UnsafeMutableRawPointer(bitPattern: other) else {
-            return CommandShard(lines: made)
-        }
+        guard !exchanged, let winner = CommandShard(address: other) else { return CommandShard(lines: made) }
         made.deinitialize(count: count)
         UnsafeMutableRawPointer(made).deallocate()
-        return CommandShard(lines: winner.assumingMemoryBound(to: CommandLine.self))
+        return winner
     }
 
     private func makeLines() -> UnsafeMutablePointer<CommandLine> {

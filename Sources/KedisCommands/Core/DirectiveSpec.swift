@@ -94,6 +94,21 @@ package struct DirectiveSpec: Sendable {
         self.summary = summary
     }
 
+    /// Usual ones, which CONFIG SET changes.
+    static func number(
+        _ name: String, _ value: Int64, _ range: ClosedRange<Int64>, _ summary: String
+    ) -> DirectiveSpec {
+        DirectiveSpec(name, .integer(range), default: String(value), .atRunTime, summary)
+    }
+
+    static func flag(_ name: String, _ value: String, _ summary: String) -> DirectiveSpec {
+        DirectiveSpec(name, .boolean, default: value, .atRunTime, summary)
+    }
+
+    static func text(_ name: String, _ summary: String) -> DirectiveSpec {
+        DirectiveSpec(name, .text, default: "", .atRunTime, summary)
+    }
+
     /// The same directive, which does nothing because of `reason`.
     func withoutEffect(_ reason: String) -> DirectiveSpec {
         var result = self

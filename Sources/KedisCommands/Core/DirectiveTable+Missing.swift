@@ -91,12 +91,12 @@ let clusterDirectives: [DirectiveSpec] = [
     DirectiveSpec("cluster-enabled", .boolean, default: "no", .atStart, "Whether keys are spread over servers."),
     DirectiveSpec("cluster-config-file", .text, default: "nodes.conf", .atStart, "The file of the servers."),
     DirectiveSpec("cluster-port", .integer(anyPort), default: "0", .atStart, "The port between servers."),
-    number("cluster-node-timeout", 15_000, "Milliseconds after which a server counts as gone."),
-    number("cluster-migration-barrier", 1, "Replicas that a master keeps when others need some."),
-    flag("cluster-allow-replica-migration", "yes", "Whether replicas move to masters without any."),
-    flag("cluster-require-full-coverage", "yes", "Whether all keys must have a server."),
-    flag("cluster-allow-reads-when-down", "no", "Whether reads go on when the cluster is down."),
-    flag("cluster-allow-pubsubshard-when-down", "yes", "Whether shard channels go on when the cluster is down."),
+    .number("cluster-node-timeout", 15_000, anySize, "Milliseconds after which a server counts as gone."),
+    .number("cluster-migration-barrier", 1, anySize, "Replicas that a master keeps when others need some."),
+    .flag("cluster-allow-replica-migration", "yes", "Whether replicas move to masters without any."),
+    .flag("cluster-require-full-coverage", "yes", "Whether all keys must have a server."),
+    .flag("cluster-allow-reads-when-down", "no", "Whether reads go on when the cluster is down."),
+    .flag("cluster-allow-pubsubshard-when-down", "yes", "Whether shard channels go on when the cluster is down."),
     DirectiveSpec(
         "cluster-replica-validity-factor", otherNames: ["cluster-slave-validity-factor"], .integer(anyCount),
         default: "10", .atRunTime, "How old a replica's data may be for it to become the master."),
@@ -105,9 +105,9 @@ let clusterDirectives: [DirectiveSpec] = [
         "Whether a replica never becomes the master."),
     DirectiveSpec(
         "cluster-link-sendbuf-limit", .memory(anySize), default: "0", .atRunTime, "What may wait between two servers."),
-    text("cluster-announce-ip", "The address that the server tells."),
-    text("cluster-announce-hostname", "The name of the machine that the server tells."),
-    text("cluster-announce-human-nodename", "The name of the server in the log."),
+    .text("cluster-announce-ip", "The address that the server tells."),
+    .text("cluster-announce-hostname", "The name of the machine that the server tells."),
+    .text("cluster-announce-human-nodename", "The name of the server in the log."),
     DirectiveSpec("cluster-announce-port", .integer(anyPort), default: "0", .atRunTime, "The port that it tells."),
     DirectiveSpec(
         "cluster-announce-tls-port", .integer(anyPort), default: "0", .atRunTime, "The TLS port that it tells."),
@@ -128,15 +128,3 @@ let scriptDirectives: [DirectiveSpec] = [
     DirectiveSpec("loadmodule", .list, default: "", .inFiles, "A module to load.").fixed(
         because: "there are no modules"),
 ]
-
-private func number(_ name: String, _ value: Int64, _ summary: String) -> DirectiveSpec {
-    DirectiveSpec(name, .integer(anySize), default: String(value), .atRunTime, summary)
-}
-
-private func flag(_ name: String, _ value: String, _ summary: String) -> DirectiveSpec {
-    DirectiveSpec(name, .boolean, default: value, .atRunTime, summary)
-}
-
-private func text(_ name: String, _ summary: String) -> DirectiveSpec {
-    DirectiveSpec(name, .text, default: "", .atRunTime, summary)
-}

@@ -106,8 +106,7 @@ package final class Engine: Sendable {
         clients = ClientRegistry()
         access = AccessControl(table: table, configuration: configuration, host: host)
         memory = MemoryGauge(seed: seed)
-        var generator = RandomGenerator(seed: seed &* 31)
-        replicationIdentifier = String((0..<40).map { _ in Array("0123456789abcdef")[Int(generator.next() & 15)] })
+        replicationIdentifier = String(decoding: hexadecimalDigits(of: host.randomBytes(20)), as: UTF8.self)
         store.setAccessTracking(configuration.accessTracking)
         store.setDefragmenting(configuration.isDefragmenting.load(ordering: .relaxed))
         store.observeKeyEvents {
@@ -138,13 +137,15 @@ package final class Engine: Sendable {
     func applyConfiguration(_ names: [String]) -> ConfigurationProblem? {
         if let problem = host.applyConfiguration(names) { return problem }
         store.setDefragmenting(configuration.isDefragmenting.load(ordering: .relaxed))
-        if names.contains(where: { $0.hasPrefix("maxmemory") }) { evictClients() }
         if names.contains(where: { $0 == "maxmemory-policy" || $0.hasPrefix("lfu-") }) {
             store.setAccessTracking(configuration.accessTracking)
         }
         if names.contains("notify-keyspace-events") { applyNotifications() }
         observability.follow(configuration)
-        if names.contains(where: { $0.hasPrefix("maxmemory") }) { memory.requestEviction() }
+        if names.contains(where: { $0.hasPrefix("maxmemory") }) {
+            evictClients()
+            memory.requestEviction()
+        }
         if names.contains("maxmemory") { warnAboutLimit() }
         if names.contains("requirepass") { access.setDefaultPassword(configuration.text("requirepass")) }
         return nil

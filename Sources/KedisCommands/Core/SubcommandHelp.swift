@@ -17,7 +17,26 @@ func replySubcommandHelp(_ call: inout CommandCall, _ reply: inout ReplyWriter) 
     reply.simpleLines(lines + ["HELP", "    Prints this help."])
 }
 
+extension CommandCall {
+    /// What Redis says of more arguments than a subcommand takes: "ERR unknown subcommand or wrong number of arguments
+    /// for 'x'. Try XGROUP HELP."
+    var subcommandSyntax: CommandError {
+        let container = entry.pointee.containerName.bytes.map { $0 >= 0x61 && $0 <= 0x7A ? $0 & 0xDF : $0 }
+        var text = ByteView("ERR unknown subcommand or wrong number of arguments for '").bytes
+        text += sanitized(arguments[1], byteCountMax: 128)
+        text += ByteView("'. Try ").bytes + container + ByteView(" HELP.").bytes
+        return .text(text)
+    }
+}
+
 extension CommandSpec {
+    /// HELP of a container.
+    static func help(since: String, group: CommandGroup) -> CommandSpec {
+        CommandSpec(
+            "HELP", summary: "Lists the subcommands.", since: since, group: group, arity: 2, flags: [.loading, .stale],
+            locks: .none, replies: [.array("lines of text")], handler: replySubcommandHelp)
+    }
+
     /// The arguments for people.
     package var allArguments: [ArgumentSpec] { arguments + untoldArguments }
 }

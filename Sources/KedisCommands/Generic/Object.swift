@@ -15,10 +15,7 @@ enum ObjectCommand {
             subcommand(
                 "FREQ", "Returns the access frequency of a key, on a logarithmic scale.", since: "4.0.0",
                 "the counter, 0 to 255", frequency),
-            CommandSpec(
-                "HELP", summary: "Lists the subcommands.", since: "6.2.0", group: .generic, arity: 2,
-                flags: [.loading, .stale], replies: [.array("lines of text")], handler: replySubcommandHelp
-            ),
+            .help(since: "6.2.0", group: .generic),
             encodingSpec,
             subcommand(
                 "REFCOUNT", "Returns how many references a value has.", since: "2.2.3", "the count", referenceCount),

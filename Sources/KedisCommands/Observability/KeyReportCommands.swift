@@ -25,14 +25,8 @@ enum HotKeysCommand {
                 ],
                 differences: ["As in Valkey. Of a key's count only what is certain is reported."], handler: get
             ),
-            keyReportHelp,
-            CommandSpec(
-                "RESET", summary: "Forgets what was counted.", since: "1.0.0", group: .server, arity: 2,
-                flags: keyReportFlags, locks: .none, replies: [.ok]
-            ) { (call, reply) throws(CommandError) in
-                call.engine.observability.hotKeys.reset()
-                reply.ok()
-            },
+            .help(since: "1.0.0", group: .server),
+            keyReportReset("Forgets what was counted.") { $0.hotKeys.reset() },
         ]
     )
 
@@ -69,14 +63,8 @@ enum BigKeysCommand {
                 ],
                 differences: ["Not in Redis. What nobody has used since the start is not known."], handler: get
             ),
-            keyReportHelp,
-            CommandSpec(
-                "RESET", summary: "Forgets the keys.", since: "1.0.0", group: .server, arity: 2,
-                flags: keyReportFlags, locks: .none, replies: [.ok]
-            ) { (call, reply) throws(CommandError) in
-                call.engine.observability.bigKeys.reset()
-                reply.ok()
-            },
+            .help(since: "1.0.0", group: .server),
+            keyReportReset("Forgets the keys.") { $0.bigKeys.reset() },
         ]
     )
 
@@ -102,7 +90,12 @@ enum BigKeysCommand {
 
 private let keyReportFlags: CommandFlags = [.admin, .loading, .stale]
 
-private let keyReportHelp = CommandSpec(
-    "HELP", summary: "Lists the subcommands.", since: "1.0.0", group: .server, arity: 2, flags: [.loading, .stale],
-    locks: .none, replies: [.array("lines of text")], handler: replySubcommandHelp
-)
+private func keyReportReset(_ summary: String, _ reset: @escaping @Sendable (Observability) -> Void) -> CommandSpec {
+    CommandSpec(
+        "RESET", summary: summary, since: "1.0.0", group: .server, arity: 2, flags: keyReportFlags, locks: .none,
+        replies: [.ok]
+    ) { (call, reply) throws(CommandError) in
+        reset(call.engine.observability)
+        reply.ok()
+    }
+}

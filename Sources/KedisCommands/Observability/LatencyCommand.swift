@@ -16,11 +16,7 @@ enum LatencyCommand {
             reading(
                 "GRAPH", "Draws the samples of an event.", arity: 3, arguments: [ArgumentSpec("event", .string)],
                 .verbatim("a graph of characters"), graph),
-            CommandSpec(
-                "HELP", summary: "Lists the subcommands.", since: "2.8.13", group: .server, arity: 2,
-                flags: [.loading, .stale], locks: .none, replies: [.array("lines of text")],
-                handler: replySubcommandHelp
-            ),
+            .help(since: "2.8.13", group: .server),
             histogramSpec,
             reading(
                 "HISTORY", "Returns the samples of an event.", arity: 3, arguments: [ArgumentSpec("event", .string)],

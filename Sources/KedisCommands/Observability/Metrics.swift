@@ -44,7 +44,7 @@ private func writeClients(_ engine: Engine, _ text: inout MetricsText) {
     text.add("connected_clients", .gauge, "Connections of clients.", engine.clients.count)
     text.add(
         "blocked_clients", .gauge, "Clients that wait in blocking commands, or for the end of a pause.",
-        engine.waiters.blockedCount.load(ordering: .relaxed) + engine.pause.waitingCount)
+        engine.blockedClientCount)
     text.add("monitor_clients", .gauge, "Clients that are shown every command.", engine.observability.monitors.count)
     text.add(
         "max_clients", .gauge, "The limit of connections.", engine.configuration.integer("maxclients"))
@@ -110,10 +110,9 @@ private func writeKeys(_ engine: Engine, _ text: inout MetricsText) {
 
 private func writePersistence(_ engine: Engine, _ text: inout MetricsText) {
     let status = engine.host.persistenceStatus()
-    let changes = engine.store.statistics(held: StripeSet()).changes
     text.add(
         "changes_since_last_save", .gauge, "Changes that are in no snapshot.",
-        changes >= status.changesAtLastSave ? changes - status.changesAtLastSave : 0)
+        engine.unsavedChangeCount(status, held: StripeSet()))
     text.add("save_in_progress", .gauge, "1 while a snapshot is written.", status.isSaving)
     text.add("last_save_timestamp_seconds", .gauge, "When the last snapshot was.", engine.lastSaveSeconds(status))
     text.add("last_save_succeeded", .gauge, "0 when the last attempt failed.", status.lastSaveSucceeded)

@@ -75,26 +75,6 @@ struct MonitorLine {
     static func byteCountMax(_ arguments: ArgumentList) -> Int { 4 * arguments.byteCount + 256 }
 }
 
-/// Appends `text` in double quotes, as redis-cli and MONITOR write it: what is no printable ASCII as an escape.
-func appendQuoted(_ text: ByteView, to bytes: inout [UInt8]) {
-    bytes.append(0x22)
-    for index in 0..<text.count {
-        switch text[index] {
-        case 0x5C, 0x22: bytes += [0x5C, text[index]]
-        case 0x0A: bytes += Array("\\n".utf8)
-        case 0x0D: bytes += Array("\\r".utf8)
-        case 0x09: bytes += Array("\\t".utf8)
-        case 0x07: bytes += Array("\\a".utf8)
-        case 0x08: bytes += Array("\\b".utf8)
-        case 0x20...0x7E: bytes.append(text[index])
-        default: bytes += [0x5C, 0x78, hexadecimalDigit(text[index] >> 4), hexadecimalDigit(text[index] & 15)]
-        }
-    }
-    bytes.append(0x22)
-}
-
-private func hexadecimalDigit(_ value: UInt8) -> UInt8 { value < 10 ? 0x30 + value : 0x61 + value - 10 }
-
 extension ClientEndpoint {
     /// The path of a Unix socket, which `address` has with `:0` behind it.
     fileprivate var socketPath: Substring { address.hasSuffix(":0") ? address.dropLast(2) : Substring(address) }

@@ -49,6 +49,9 @@ package final class Observability: @unchecked Sendable {
         UnsafeMutableRawPointer(switches).deallocate()
     }
 
+    /// `latency-stages`
+    package var samplesStages: Bool { switches.pointee.samplesStages.load(ordering: .relaxed) }
+
     /// Takes over what the directives say.
     func follow(_ configuration: Configuration) {
         let slowMicroseconds = configuration.integer("slowlog-log-slower-than")
@@ -62,7 +65,6 @@ package final class Observability: @unchecked Sendable {
         switches.pointee.tracksLatency.store(configuration.boolean("latency-tracking"), ordering: .relaxed)
         switches.pointee.watchesLocks.store(threshold != .max, ordering: .relaxed)
         switches.pointee.samplesStages.store(configuration.boolean("latency-stages"), ordering: .relaxed)
-        stages.isOn.store(configuration.boolean("latency-stages"), ordering: .relaxed)
         followKeys(configuration)
     }
 

@@ -30,11 +30,7 @@ enum SlowLogCommand {
                 ],
                 handler: get
             ),
-            CommandSpec(
-                "HELP", summary: "Lists the subcommands.", since: "6.2.0", group: .server, arity: 2,
-                flags: [.loading, .stale], locks: .none, replies: [.array("lines of text")],
-                handler: replySubcommandHelp
-            ),
+            .help(since: "6.2.0", group: .server),
             CommandSpec(
                 "LEN", summary: "Returns how many entries the slow log has.", since: "2.2.12", group: .server,
                 arity: 2, flags: flags, locks: .none,
@@ -58,10 +54,7 @@ enum SlowLogCommand {
     private static let usualCount = 10
 
     static func get(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        guard call.arguments.count <= 3 else {
-            throw .joined(
-                "ERR unknown subcommand or wrong number of arguments for '", call.arguments[1], "'. Try SLOWLOG HELP.")
-        }
+        guard call.arguments.count <= 3 else { throw call.subcommandSyntax }
         var count = usualCount
         if call.arguments.count == 3 {
             guard let number = parseInteger(call.arguments[2]), number >= -1 else {

@@ -11,7 +11,7 @@
 // Ownership: the engine's. Threads: any, atomics. Cost: nothing for what is not sampled but a test.
 
 import KedisUtilities
-package import Synchronization
+import Synchronization
 
 package enum RequestStage: Int, CaseIterable, Sendable {
     /// From the round of the event loop that found the bytes to the moment that the batch asks for its locks: other
@@ -40,7 +40,6 @@ package final class StageStatistics: @unchecked Sendable {
     private let histograms: [HistogramCounters?]
     /// The sums of what was entered, for metrics.
     private let nanoseconds: UnsafeMutablePointer<Atomic<UInt64>>
-    package let isOn = Atomic<Bool>(true)
 
     init() {
         histograms = RequestStage.allCases.map { _ in HistogramCounters() }

@@ -25,10 +25,7 @@ enum PubSubCommand {
     )
 
     private static let helpSpec: CommandSpec = {
-        var spec = CommandSpec(
-            "HELP", summary: "Lists the subcommands.", since: "6.2.0", group: .publishSubscribe, arity: 2,
-            flags: [.loading, .stale], replies: [.array("lines of text")], handler: replySubcommandHelp
-        )
+        var spec = CommandSpec.help(since: "6.2.0", group: .publishSubscribe)
         spec.isOfGroupCategory = false
         return spec
     }()
@@ -69,7 +66,7 @@ enum PubSubCommand {
         _ table: TopicTable, _ call: borrowing CommandCall, _ reply: inout ReplyWriter
     ) throws(CommandError) {
         let arguments = call.arguments
-        guard arguments.count <= 3 else { throw unknownSubcommand(arguments[1]) }
+        guard arguments.count <= 3 else { throw call.subcommandSyntax }
         let start = reply.count
         var count = 0
         for name in table.names {
@@ -83,11 +80,6 @@ enum PubSubCommand {
             }
         }
         reply.insertArrayHeader(at: start, elementCount: count)
-    }
-
-    /// Too many arguments, which Redis takes for a subcommand that it does not know.
-    private static func unknownSubcommand(_ name: ByteView) -> CommandError {
-        .joined("ERR unknown subcommand or wrong number of arguments for '", name, "'. Try PUBSUB HELP.")
     }
 
     static func numbers(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {

@@ -59,12 +59,6 @@ private let toAllNodes = ["request_policy:all_nodes", "response_policy:all_succe
 private let toAllShards = ["request_policy:all_shards", "response_policy:all_succeeded"]
 private let toOneShard = ["request_policy:all_shards", "response_policy:one_succeeded"]
 
-private func help(since: String) -> CommandSpec {
-    CommandSpec(
-        "HELP", summary: "Lists the subcommands.", since: since, group: .scripting, arity: 2,
-        flags: [.loading, .stale], locks: .none, replies: [.array("lines of text")], handler: replySubcommandHelp)
-}
-
 private func endNothing(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
     throw .literal("NOTBUSY No scripts in execution right now.")
 }
@@ -96,7 +90,7 @@ enum ScriptCommand {
                 tips: toAllNodes,
                 arguments: [.oneOf("async", optional: true, since: "6.2.0", flushModes)], replies: [.ok],
                 history: [("6.2.0", "`ASYNC` and `SYNC`.")], handler: flush),
-            help(since: "5.0.0"),
+            .help(since: "5.0.0", group: .scripting),
             CommandSpec(
                 "KILL", summary: "Ends the script that is running.", since: "2.6.0", group: .scripting, arity: 2,
                 flags: [.noScript, .allowBusy], locks: .none, tips: toOneShard,
@@ -136,7 +130,7 @@ enum FunctionCommand {
             subcommand(
                 "FLUSH", "Would delete all functions.", complexity: linear, arity: -2, flags: [.noScript, .write],
                 tips: toAllShards, arguments: [.oneOf("async", optional: true, flushModes)]),
-            help(since: "7.0.0"),
+            .help(since: "7.0.0", group: .scripting),
             CommandSpec(
                 "KILL", summary: "Ends the function that is running.", since: "7.0.0", group: .scripting, arity: 2,
                 flags: [.noScript, .allowBusy], locks: .none, tips: toOneShard,

@@ -16,11 +16,7 @@ enum ConfigCommand {
                 replies: [.map("values by name")], history: [("7.0.0", "Several patterns can be given.")],
                 differences: ["The directives are those of Kedis."], handler: get
             ),
-            CommandSpec(
-                "HELP", summary: "Lists the subcommands.", since: "5.0.0", group: .server, arity: 2,
-                flags: [.loading, .stale], locks: .none, replies: [.array("lines of text")],
-                handler: replySubcommandHelp
-            ),
+            .help(since: "5.0.0", group: .server),
             CommandSpec(
                 "RESETSTAT", summary: "Sets the counters of INFO back to zero.", since: "2.0.0", group: .server,
                 arity: 2,

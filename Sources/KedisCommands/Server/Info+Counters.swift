@@ -10,15 +10,13 @@ extension InfoCommand {
     static func writePersistence(_ source: InfoSource, _ text: inout InfoText) {
         let engine = source.engine
         let status = engine.host.persistenceStatus()
-        let changes = engine.store.statistics(held: source.held).changes
         text.add("loading", engine.conditions.contains(.loading) ? 1 : 0)
         text.add("async_loading", 0)
         text.add("current_cow_peak", 0)
         text.add("current_cow_size", 0)
         text.add("current_cow_size_age", 0)
         text.add("current_fork_perc", "0.00")
-        text.add(
-            "rdb_changes_since_last_save", changes >= status.changesAtLastSave ? changes - status.changesAtLastSave : 0)
+        text.add("rdb_changes_since_last_save", engine.unsavedChangeCount(status, held: source.held))
         text.add("rdb_bgsave_in_progress", status.isSaving ? 1 : 0)
         text.add("rdb_last_save_time", engine.lastSaveSeconds(status))
         text.add("rdb_last_bgsave_status", status.lastSaveSucceeded ? "ok" : "err")

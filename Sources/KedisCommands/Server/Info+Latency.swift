@@ -20,7 +20,7 @@ extension InfoCommand {
     /// For each stage how many commands were in the sample, and percentiles in microseconds.
     static func writeStages(_ source: InfoSource, _ text: inout InfoText) {
         let stages = source.engine.observability.stages
-        text.add("latency_stages_enabled", stages.isOn.load(ordering: .relaxed) ? 1 : 0)
+        text.add("latency_stages_enabled", source.engine.observability.samplesStages ? 1 : 0)
         let percentiles = source.engine.configuration.latencyPercentiles
         for stage in RequestStage.allCases {
             let durations = stages.durations(stage)

@@ -13,11 +13,7 @@ enum MemoryCommand {
                 "DOCTOR", "Names what is odd about the use of memory, and what helps.", .verbatim("advice"),
                 MemoryDoctor.run
             ),
-            CommandSpec(
-                "HELP", summary: "Lists the subcommands.", since: "4.0.0", group: .server, arity: 2,
-                flags: [.loading, .stale], locks: .none, replies: [.array("lines of text")],
-                handler: replySubcommandHelp
-            ),
+            .help(since: "4.0.0", group: .server),
             mallocSpec,
             CommandSpec(
                 "PURGE", summary: "Gives back to the system what memory is kept for reuse.", since: "4.0.0",

@@ -9,10 +9,7 @@ enum ModuleCommand {
         complexity: "That of the subcommand", arity: -2, flags: [],
         differences: ["There are no modules: only the empty list can be had."],
         subcommands: [
-            CommandSpec(
-                "HELP", summary: "Lists the subcommands.", since: "5.0.0", group: .server, arity: 2,
-                flags: [.loading, .stale], replies: [.array("lines of text")], handler: replySubcommandHelp
-            ),
+            .help(since: "5.0.0", group: .server),
             CommandSpec(
                 "LIST", summary: "Lists the modules.", since: "4.0.0", group: .server,
                 complexity: "O(N), N being the number of modules", arity: 2, flags: [.admin, .noScript],

@@ -83,4 +83,10 @@ extension Engine {
     func lastSaveSeconds(_ status: PersistenceStatus) -> Int64 {
         status.lastSaveSeconds > 0 ? status.lastSaveSeconds : startedMilliseconds / 1000
     }
+
+    /// Changes that are in no snapshot.
+    func unsavedChangeCount(_ status: PersistenceStatus, held: StripeSet) -> UInt64 {
+        let changes = store.statistics(held: held).changes
+        return changes >= status.changesAtLastSave ? changes - status.changesAtLastSave : 0
+    }
 }

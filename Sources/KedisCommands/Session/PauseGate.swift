@@ -97,7 +97,7 @@ package final class PauseGate: Sendable {
     }
 
     private func wake(_ records: [ClientRecord]) {
-        for record in records { record.postbox.send(.wake(record)) }
+        for record in records { record.wake() }
     }
 
     // MARK: Waiting
@@ -130,4 +130,9 @@ extension PauseGate.State {
         interest.setPaused(false)
         return records
     }
+}
+
+extension Engine {
+    /// Clients that wait in blocking commands, or for the end of a pause.
+    var blockedClientCount: Int { waiters.blockedCount.load(ordering: .relaxed) + pause.waitingCount }
 }

@@ -41,7 +41,7 @@ extension Session {
         // The pause may have ended meanwhile, and woken nobody.
         if !engine.pause.isActive(nowNanoseconds: engine.clock.monotonicNanoseconds()) {
             engine.pause.leave(record)
-            record.postbox.send(.wake(record))
+            record.wake()
         }
     }
 

@@ -25,9 +25,7 @@ enum StreamGroupCommand {
                 "DELCONSUMER", "Removes a consumer with what is pending at it.", arity: 5, .delete,
                 arguments: [ArgumentSpec("consumername", .string)],
                 replies: [.integer("how many entries were pending at it")], handler: removeConsumer),
-            CommandSpec(
-                "HELP", summary: "Lists the subcommands.", since: "5.0.0", group: .stream, arity: 2,
-                flags: [.loading, .stale], replies: [.array("lines of text")], handler: replySubcommandHelp),
+            .help(since: "5.0.0", group: .stream),
             subcommand(
                 "DESTROY", "Removes a group.", arity: 4, .delete,
                 complexity: "O(N), N being the number of its pending entries",
@@ -173,14 +171,5 @@ enum StreamGroupCommand {
 extension CommandCall {
     var noSuchConsumerGroup: CommandError {
         .joined("NOGROUP No such consumer group '", printable(3), "' for key name '", printable(2), "'")
-    }
-
-    /// "ERR unknown subcommand or wrong number of arguments for 'x'. Try XGROUP HELP."
-    var subcommandSyntax: CommandError {
-        let container = entry.pointee.containerName.bytes.map { $0 >= 0x61 && $0 <= 0x7A ? $0 & 0xDF : $0 }
-        var text = ByteView("ERR unknown subcommand or wrong number of arguments for '").bytes
-        text += sanitized(arguments[1], byteCountMax: 128)
-        text += ByteView("'. Try ").bytes + container + ByteView(" HELP.").bytes
-        return .text(text)
     }
 }

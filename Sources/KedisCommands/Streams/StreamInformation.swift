@@ -33,9 +33,7 @@ enum StreamInfoCommand {
                 "GROUPS", "Describes the consumer groups of a stream.", arity: 3,
                 replies: [.array("a map of facts for each")],
                 history: [(version: "7.0.0", change: "Tells entries read and lag.")], handler: groups),
-            CommandSpec(
-                "HELP", summary: "Lists the subcommands.", since: "5.0.0", group: .stream, arity: 2,
-                flags: [.loading, .stale], replies: [.array("lines of text")], handler: replySubcommandHelp),
+            .help(since: "5.0.0", group: .stream),
         ]
     )
 

@@ -64,10 +64,7 @@ enum WatchCommand {
             throw .literal("ERR WATCH inside MULTI is not allowed")
         }
         let watcher = call.client.pointee.watcher ?? Watcher()
-        if call.client.pointee.watcher == nil {
-            call.client.pointee.watcher = watcher
-            call.clientRecord.watcher.withLock { $0 = watcher }
-        }
+        if call.client.pointee.watcher == nil { call.client.pointee.watcher = watcher }
         // It only looks: a key that is due is not there, and stays until somebody asks for it.
         var keyspace = call.keyspace
         keyspace.keepsDueKeys = true
