@@ -32,6 +32,10 @@ struct ClientModes: ParsableArguments {
     @Flag(name: .customLong("pipe"), help: "Send requests of the protocol from standard input, count the replies.")
     var isPipe = false
 
+    @Option(
+        name: .customLong("pipe-timeout"), help: "Seconds that --pipe waits for a reply; 0 for ever.")
+    var pipeSecondsMax = 30
+
     @Option(name: .customLong("eval"), help: "Refused: there is no scripting.")
     var script: String?
 
@@ -44,6 +48,7 @@ struct ClientModes: ParsableArguments {
         if chosenCount > 1 { throw ValidationError("--scan, --bigkeys, --stat, --latency, --pipe: one at a time.") }
         if pattern != nil, quotedPattern != nil { throw ValidationError("One pattern is enough.") }
         if let quotedPattern, patternBytes == nil { throw ValidationError("Invalid quoted string: \(quotedPattern)") }
+        if pipeSecondsMax < 0 { throw ValidationError("The time that --pipe waits cannot be negative.") }
         if let count, count < 1 { throw ValidationError("The count must be positive.") }
         let hasFilter = pattern != nil || quotedPattern != nil || count != nil || type != nil
         if hasFilter, !scan, !bigkeys { throw ValidationError("--pattern, --count and --type go with --scan.") }
@@ -75,11 +80,18 @@ struct ClientModes: ParsableArguments {
     }
 
     private func insert(_ client: WireClient) throws(WireError) -> Int32 {
+        client.silenceSecondsMax = pipeSecondsMax > 0 ? min(pipeSecondsMax, 1_000_000_000) : nil
         var insertion = MassInsertion(client)
         // As redis-cli prints them, for scripts that collect them.
-        let counts = try insertion.run(from: 0) { complain($0, as: "") }
-        print("All data transferred. Waiting for the last reply...\nLast reply received from server.")
-        print("errors: \(counts.errors), replies: \(counts.replies)")
-        return counts.errors == 0 ? 0 : 1
+        do throws(WireError) {
+            try insertion.run(from: 0) { complain($0, as: "") }
+            print("All data transferred. Waiting for the last reply...\nLast reply received from server.")
+        } catch {
+            guard error.isSilence else { throw error }
+            complain(error.message, as: "")
+            insertion.noteSilence()
+        }
+        print("errors: \(insertion.errorCount), replies: \(insertion.replyCount)")
+        return insertion.errorCount == 0 ? 0 : 1
     }
 }

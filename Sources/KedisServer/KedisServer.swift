@@ -19,6 +19,7 @@ package final class KedisServer: Service {
     let context: ServerContext
     private let group: MultiThreadedEventLoopGroup
     private let loops: [LoopClients]
+    private let sockets: ListeningSockets
     private let health: Health
     private let metrics: MetricsServer?
     private let running = Locked(Running())
@@ -26,7 +27,7 @@ package final class KedisServer: Service {
     private let requestStop: AsyncStream<StopReason>.Continuation
 
     private struct Running: Sendable {
-        var listeners: [any Channel] = []
+        var isListening = false
         var tasks: [RepeatedTask] = []
     }
 
@@ -57,6 +58,9 @@ package final class KedisServer: Service {
         loops = group.makeIterator().enumerated().map { number, loop in
             LoopClients(loop: loop, number: number, server: context, health: health)
         }
+        let sockets = ListeningSockets(
+            listener: Listener(server: context, group: group, loops: loops), log: { state.log($0, $1) })
+        self.sockets = sockets
         metrics = configuration.integer("metrics-port") > 0 ? MetricsServer(engine: engine, health: health) : nil
         (stopRequests, requestStop) = AsyncStream.makeStream(of: StopReason.self, bufferingPolicy: .bufferingNewest(4))
         let request = requestStop
@@ -65,7 +69,14 @@ package final class KedisServer: Service {
                 setSaveFailed: { engine.set(.snapshotFailed, to: $0) },
                 silence: { context.isStopped.store(true, ordering: .relaxed) },
                 requestStop: { request.yield(.command) },
-                applyEncryption: { encryption.apply($0) }
+                applyNetwork: { names in
+                    let before = encryption.context
+                    if let problem = encryption.apply(names) { return problem }
+                    guard let problem = sockets.apply(names) else { return nil }
+                    encryption.restore(before)
+                    return problem
+                },
+                boundPorts: { sockets.ports }
             )
         )
     }
@@ -82,10 +93,10 @@ package final class KedisServer: Service {
     }
 
     /// The TCP port that the server listens on; 0 before it does, and without TCP.
-    package var port: Int { state.port.load(ordering: .relaxed) }
+    package var port: Int { sockets.ports.plain }
 
     /// The port with TLS that the server listens on; 0 before it does, and without TLS.
-    package var tlsPort: Int { state.tlsPort.load(ordering: .relaxed) }
+    package var tlsPort: Int { sockets.ports.encrypted }
 
     /// The port of /metrics and /healthz; 0 when there is none.
     package var metricsPort: Int { state.metricsPort.load(ordering: .relaxed) }
@@ -208,26 +219,14 @@ package final class KedisServer: Service {
 
     private func listen(ephemeralPort: Bool) async throws(StartError) {
         let (plain, encrypted) = (engine.configuration.integer("port"), engine.configuration.integer("tls-port"))
-        var ports = Listener.Ports(plain: plain > 0 ? plain : nil, encrypted: encrypted > 0 ? encrypted : nil)
+        var ports = ListeningSockets.Ports(plain: plain > 0 ? plain : nil, encrypted: encrypted > 0 ? encrypted : nil)
         if ephemeralPort {
             // Without a port of its own, TLS is all that there is.
-            ports = Listener.Ports(plain: plain > 0 || encrypted == 0 ? 0 : nil, encrypted: encrypted > 0 ? 0 : nil)
+            ports.plain = plain > 0 || encrypted == 0 ? 0 : nil
+            ports.encrypted = encrypted > 0 ? 0 : nil
         }
-        let opened = try await Listener(server: context, group: group, loops: loops).open(ports)
-        running.withLock { $0.listeners = opened.map(\.channel) }
-        for (channel, kind) in opened {
-            guard let address = channel.localAddress else { continue }
-            let place = "\(address.ipAddress ?? "?"):\(address.port ?? 0)"
-            switch kind {
-            case .plain:
-                state.port.store(address.port ?? 0, ordering: .relaxed)
-                log(.notice, "Listening on \(place)")
-            case .encrypted:
-                state.tlsPort.store(address.port ?? 0, ordering: .relaxed)
-                log(.notice, "Listening on \(place) with TLS")
-            case .unixSocket: log(.notice, "Listening on the Unix socket \(address.pathname ?? "?")")
-            }
-        }
+        try await sockets.openAll(ports)
+        running.withLock { $0.isListening = true }
     }
 
     private func openMetrics(ephemeralPort: Bool) async throws(StartError) {
@@ -261,15 +260,13 @@ package final class KedisServer: Service {
             return state
         }
         health.enter(.stopping)
-        if !running.listeners.isEmpty { state.process.supervisor.noteStopping() }
+        if running.isListening { state.process.supervisor.noteStopping() }
         for task in running.tasks { task.cancel() }
         context.rhythm.stop()
-        for listener in running.listeners { try? await listener.close() }
+        await sockets.closeAll()
         for loop in loops { try? await loop.stop().get() }
-        let path = engine.configuration.text("unixsocket")
-        if !path.isEmpty, !running.listeners.isEmpty { removeFile(path) }
         state.keeper.waitUntilIdle()
-        if !running.listeners.isEmpty { removeProcessFile() }
+        if running.isListening { removeProcessFile() }
         state.releaseSnapshotLock()
         await metrics?.stop()
         try? await group.shutdownGracefully()

@@ -1,4 +1,4 @@
-// Listening: a server channel for each address of `bind` and each port, and one for the Unix socket.
+// What becomes of a connection that comes in: it is refused, encrypted, or given its session.
 //
 // Accepted connections are spread over the event loops in turn. An accept that fails (no descriptors left) is tried
 // again a moment later: NIO's server bootstrap does that.
@@ -37,56 +37,12 @@ struct Listener: Sendable {
         case unixSocket
     }
 
-    /// The ports to listen on, 0 for one that the system chooses.
-    struct Ports {
-        var plain: Int?
-        var encrypted: Int?
+    /// Accepts on a TCP socket that listens, and owns it from now on.
+    func accept(on descriptor: Int32, _ kind: Kind) -> EventLoopFuture<any Channel> {
+        bootstrap(kind).childChannelOption(.tcpOption(.tcp_nodelay), value: 1).withBoundSocket(descriptor)
     }
 
-    typealias Opened = (channel: any Channel, kind: Kind)
-
-    /// Opens `ports` at all addresses, and the socket that the configuration names.
-    func open(_ ports: Ports) async throws(StartError) -> [Opened] {
-        var opened: [Opened] = []
-        do throws(StartError) {
-            for (port, kind) in [(ports.plain, Kind.plain), (ports.encrypted, .encrypted)] {
-                guard let port else { continue }
-                for address in words(server.engine.configuration.text("bind")) {
-                    guard let channel = try await open(address: address, port: port, kind) else { continue }
-                    opened.append((channel, kind))
-                }
-            }
-            let path = server.engine.configuration.text("unixsocket")
-            if !path.isEmpty { opened.append((try await open(path: path), .unixSocket)) }
-            guard !opened.isEmpty else {
-                throw StartError("there is nothing to listen on: no port, no tls-port and no unixsocket")
-            }
-            return opened
-        } catch {
-            for (channel, _) in opened { try? await channel.close() }
-            throw error
-        }
-    }
-
-    private func words(_ text: String) -> [String] { text.split(separator: " ").map(String.init) }
-
-    /// nil when the address is not there and its leading `-` allows that.
-    private func open(address: String, port: Int, _ kind: Kind) async throws(StartError) -> (any Channel)? {
-        let isOptional = address.hasPrefix("-")
-        var host = isOptional ? String(address.dropFirst()) : address
-        if host == "*" { host = "0.0.0.0" } else if host == "::*" { host = "::" }
-        do {
-            let target = try SocketAddress.makeAddressResolvingHost(host, port: port)
-            return try await tcpBootstrap(kind, isIPv6: target.protocol == .inet6).bind(to: target).get()
-        } catch {
-            if isOptional, let code = (error as? IOError)?.errnoCode, [EADDRNOTAVAIL, EAFNOSUPPORT].contains(code) {
-                return nil
-            }
-            throw StartError("cannot listen on \(host):\(port): \(reason(error))")
-        }
-    }
-
-    private func open(path: String) async throws(StartError) -> any Channel {
+    func open(path: String) async throws(StartError) -> any Channel {
         do {
             let channel = try await bootstrap(.unixSocket)
                 .bind(unixDomainSocketPath: path, cleanupExistingSocketFile: true).get()
@@ -118,40 +74,18 @@ struct Listener: Sendable {
             .childChannelInitializer { channel in initialise(channel, kind) }
     }
 
-    private func tcpBootstrap(_ kind: Kind, isIPv6: Bool) -> ServerBootstrap {
-        var result = bootstrap(kind).serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
-            .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
-        if isIPv6 {
-            result = result.serverChannelOption(
-                .socket(SocketOptionLevel(IPPROTO_IPV6), SocketOptionName(IPV6_V6ONLY)), value: 1)
-        }
-        #if os(Linux)
-        let mark = server.engine.configuration.integer("socket-mark-id")
-        if mark > 0 {
-            result = result.serverChannelOption(
-                .socket(SocketOptionLevel(SOL_SOCKET), SocketOptionName(SO_MARK)), value: SocketOptionValue(mark))
-        }
-        #endif
-        return result
-    }
-
     /// `tcp-keepalive` as it is now: it may change while the server runs. A connection without it works as well.
     private func keepAlive(_ descriptor: Int32) {
         let seconds = server.engine.configuration.keepAliveSeconds.load(ordering: .relaxed)
         guard seconds > 0, descriptor >= 0 else { return }
-        set(SOL_SOCKET, SO_KEEPALIVE, 1, of: descriptor)
+        setOption(SOL_SOCKET, SO_KEEPALIVE, 1, of: descriptor)
         #if os(Linux)
         // As Redis spreads it: the first probe after the interval, two more a third of it apart.
         let interval = Int32(clamping: seconds)
-        set(Int32(IPPROTO_TCP), TCP_KEEPIDLE, interval, of: descriptor)
-        set(Int32(IPPROTO_TCP), TCP_KEEPINTVL, max(1, interval / 3), of: descriptor)
-        set(Int32(IPPROTO_TCP), TCP_KEEPCNT, 3, of: descriptor)
+        setOption(Int32(IPPROTO_TCP), TCP_KEEPIDLE, interval, of: descriptor)
+        setOption(Int32(IPPROTO_TCP), TCP_KEEPINTVL, max(1, interval / 3), of: descriptor)
+        setOption(Int32(IPPROTO_TCP), TCP_KEEPCNT, 3, of: descriptor)
         #endif
-    }
-
-    private func set(_ level: Int32, _ option: Int32, _ value: Int32, of descriptor: Int32) {
-        var value = value
-        _ = setsockopt(descriptor, level, option, &value, socklen_t(MemoryLayout<Int32>.size))
     }
 
     /// A channel keeps the buffer that it reads into. It begins small, so that 10,000 clients that wait or say little

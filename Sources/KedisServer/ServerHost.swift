@@ -72,8 +72,8 @@ extension ServerState {
             return ConfigurationProblem(
                 name: name, reason: "Failed to apply new \(name) configuration, check server logs.")
         }
-        if let problem = applySnapshotPlace(names, beforeMoving: { applyEncryption(names) }) { return problem }
-        if names.contains("proc-title-template") { showTitle() }
+        if let problem = applySnapshotPlace(names, beforeMoving: { applyNetwork(names) }) { return problem }
+        if names.contains(where: { ["proc-title-template", "bind", "port", "tls-port"].contains($0) }) { showTitle() }
         return nil
     }
 
@@ -103,13 +103,13 @@ extension ServerState {
     }
 
     private func serverInformation() -> [(field: String, value: String)] {
-        let port = port.load(ordering: .relaxed)
+        let ports = ports
         let uptime = max(0, wallClockMilliseconds() / 1000 - startSeconds)
         return [
             ("os", operatingSystem()), ("arch_bits", "64"), ("monotonic_clock", "POSIX clock_gettime"),
             ("multiplexing_api", multiplexingName), ("run_id", runIdentifier), ("process_id", String(getpid())),
             ("process_supervised", process.supervisor.rawValue),
-            ("tcp_port", String(port > 0 ? port : tlsPort.load(ordering: .relaxed))),
+            ("tcp_port", String(ports.plain > 0 ? ports.plain : ports.encrypted)),
             ("server_time_usec", String(wallClockMicroseconds())),
             ("uptime_in_seconds", String(uptime)), ("uptime_in_days", String(uptime / 86_400)),
             ("executable", executablePath() ?? CommandLine.arguments.first ?? ""), ("config_file", configurationPath),
@@ -122,7 +122,7 @@ extension ServerState {
     private var listeners: [(field: String, value: String)] {
         var result: [(field: String, value: String)] = []
         let addresses = configuration.text("bind").split(separator: " ").map { ",bind=\($0)" }.joined()
-        let (port, tlsPort) = (port.load(ordering: .relaxed), tlsPort.load(ordering: .relaxed))
+        let (port, tlsPort) = ports
         if port > 0 { result.append(("listener0", "name=tcp\(addresses),port=\(port)")) }
         let path = configuration.text("unixsocket")
         if !path.isEmpty { result.append(("listener1", "name=unix,bind=\(path)")) }

@@ -20,9 +20,14 @@ import Darwin
 struct SnapshotPlace: Sendable {
     /// Absolute: `dir` as it was last applied.
     var folder: String
+    /// `dbfilename` as it was last applied.
+    var name: String
     var lock: SnapshotLock?
     /// The file that the lock is of.
     var lockedPath: String?
+
+    /// The path of the snapshot.
+    var path: String { (folder.hasSuffix("/") ? folder : folder + "/") + name }
 }
 
 extension ServerState {
@@ -75,7 +80,8 @@ extension ServerState {
         case .success(let path): folder = path
         case .failure(let error): return ConfigurationProblem(name: moving ?? "save", reason: error.text)
         }
-        let path = snapshotPath(in: folder)
+        let new = SnapshotPlace(folder: folder, name: configuration.text("dbfilename"))
+        let path = new.path
         let lock: SnapshotLock?
         do throws(SnapshotLockError) { lock = try newLock(path) } catch {
             return ConfigurationProblem(name: moving ?? "save", reason: "\(error)")
@@ -85,7 +91,7 @@ extension ServerState {
             return problem
         }
         if let lock { replaceLock(lock, of: path) }
-        place.withLock { $0.folder = folder }
+        place.withLock { ($0.folder, $0.name) = (new.folder, new.name) }
         configuration.settleWithinChange("dir", folder)
         return nil
     }

@@ -17,10 +17,6 @@ final class ServerState: Sendable {
     let startSeconds: Int64
     /// 40 random hexadecimal digits: another one for each start.
     let runIdentifier: String
-    /// The TCP port that was bound.
-    let port = Atomic<Int>(0)
-    /// The port with TLS that was bound.
-    let tlsPort = Atomic<Int>(0)
     /// The port of the metrics server that was bound.
     let metricsPort = Atomic<Int>(0)
     /// Function libraries that the snapshot had: they go into the next one as they are.
@@ -35,8 +31,9 @@ final class ServerState: Sendable {
         /// No reply leaves any more.
         var silence: @Sendable () -> Void = {}
         var requestStop: @Sendable () -> Void = {}
-        /// Applies what CONFIG SET has changed of TLS; nil, or what cannot be.
-        var applyEncryption: @Sendable ([String]) -> ConfigurationProblem? = { _ in nil }
+        /// Applies what CONFIG SET has changed of TLS and the sockets to listen on; nil, or what cannot be.
+        var applyNetwork: @Sendable ([String]) -> ConfigurationProblem? = { _ in nil }
+        var boundPorts: @Sendable () -> (plain: Int, encrypted: Int) = { (0, 0) }
     }
 
     /// Where the snapshot is, and the right to write it: ServerState+Folder.swift.
@@ -58,7 +55,7 @@ final class ServerState: Sendable {
         self.configurationPath = configurationPath
         self.configuration = configuration
         startFolder = configuration.text("dir")
-        place = Locked(SnapshotPlace(folder: startFolder))
+        place = Locked(SnapshotPlace(folder: startFolder, name: configuration.text("dbfilename")))
         self.store = store
         self.logger = logger
         var random = SystemRandomNumberGenerator()
@@ -68,7 +65,10 @@ final class ServerState: Sendable {
         keeper = SnapshotKeeper(store: store, nowMilliseconds: now)
     }
 
-    func applyEncryption(_ names: [String]) -> ConfigurationProblem? { hooks.withLock { $0 }.applyEncryption(names) }
+    func applyNetwork(_ names: [String]) -> ConfigurationProblem? { hooks.withLock { $0 }.applyNetwork(names) }
+
+    /// The TCP ports that are listened on, 0 for none.
+    var ports: (plain: Int, encrypted: Int) { hooks.withLock { $0 }.boundPorts() }
 
     func setHooks(_ new: Hooks) { hooks.withLock { $0 = new } }
 
@@ -94,16 +94,13 @@ final class ServerState: Sendable {
 
     func showTitle() {
         guard let title = process.title else { return }
+        let ports = ports
         title.set(
-            processTitle(configuration, configurationPath: configurationPath, port: port.load(ordering: .relaxed),
-                tlsPort: tlsPort.load(ordering: .relaxed)))
+            processTitle(configuration, configurationPath: configurationPath, port: ports.plain,
+                tlsPort: ports.encrypted))
     }
 
-    var snapshotPath: String { snapshotPath(in: configuration.text("dir")) }
-
-    func snapshotPath(in folder: String) -> String {
-        (folder.hasSuffix("/") ? folder : folder + "/") + configuration.text("dbfilename")
-    }
+    var snapshotPath: String { place.withLock { $0.path } }
 
     private var request: SnapshotRequest {
         let options = SnapshotOptions(

@@ -109,8 +109,7 @@ final class SessionHandler: ChannelInboundHandler {
         guard !isFinishing, isActive(context) else { return }
         hasRead = true
         let buffer = unwrapInboundIn(data)
-        server.engine.statistics.readsProcessed.wrappingAdd(1, ordering: .relaxed)
-        server.engine.statistics.inputByteCount.wrappingAdd(UInt64(buffer.readableBytes), ordering: .relaxed)
+        session.pointee.traffic.pointee.noteInput(byteCount: buffer.readableBytes)
         server.rhythm.noteInput()
         let sampledSince = loop.stages.noteRead()
         session.pointee.sampleStages(since: sampledSince)
@@ -183,8 +182,7 @@ final class SessionHandler: ChannelInboundHandler {
         if byteCount > 0 {
             isPaused = session.pointee.isPaused
             guard !server.isStopped.load(ordering: .relaxed) else { return close(context) }
-            server.engine.statistics.writesProcessed.wrappingAdd(1, ordering: .relaxed)
-            server.engine.statistics.outputByteCount.wrappingAdd(UInt64(byteCount), ordering: .relaxed)
+            session.pointee.traffic.pointee.noteOutput(byteCount: byteCount)
             let sentByteCount = waitingByteCount == 0 ? sendNow(session.pointee.output.bytes) : 0
             if sentByteCount < byteCount { queueSlowly(context, from: sentByteCount) }
             session.pointee.output.removeAll()

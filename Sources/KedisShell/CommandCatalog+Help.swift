@@ -51,6 +51,13 @@ extension CommandCatalog {
 
     // MARK: Help
 
+    /// Whether there is something that ``help(_:)`` can tell of.
+    package func isHelpTopic(_ words: [String]) -> Bool {
+        guard let first = words.first else { return true }
+        if first.hasPrefix("@") { return groups.contains(String(first.dropFirst()).lowercased()) }
+        return command(named: words.joined(separator: " ")) != nil
+    }
+
     /// The answer to `help` with the words behind it.
     package func help(_ words: [String]) -> String {
         guard let first = words.first else { return overview }

@@ -21,8 +21,8 @@ package struct MassInsertion: ~Copyable {
     private let client: WireClient
     private var parser = RequestParser()
     private var input: [UInt8] = []
-    private var replyCount = 0
-    private var errorCount = 0
+    package private(set) var replyCount = 0
+    package private(set) var errorCount = 0
 
     package init(_ client: WireClient) {
         self.client = client
@@ -30,10 +30,11 @@ package struct MassInsertion: ~Copyable {
         parser.limits.bulkByteCountMax = 1 << 40
     }
 
-    /// Sends all of `source`, tells `complain` each error of the server; returns how many replies and errors came.
-    package mutating func run(
-        from source: Int32, complain: (String) -> Void
-    ) throws(WireError) -> (replies: Int, errors: Int) {
+    /// The server has stopped answering, which counts as an error.
+    package mutating func noteSilence() { errorCount += 1 }
+
+    /// Sends all of `source`, tells `complain` each error of the server, and counts.
+    package mutating func run(from source: Int32, complain: (String) -> Void) throws(WireError) {
         var chunk = [UInt8](repeating: 0, count: Self.batchByteCount)
         while true {
             let count = chunk.withUnsafeMutableBytes { read(source, $0.baseAddress, $0.count) }
@@ -43,7 +44,6 @@ package struct MassInsertion: ~Copyable {
             try sendWhatIsWhole(complain)
         }
         guard input.isEmpty else { throw WireError(message: "the input ends within a request, which was not sent") }
-        return (replyCount, errorCount)
     }
 
     private mutating func sendWhatIsWhole(_ complain: (String) -> Void) throws(WireError) {

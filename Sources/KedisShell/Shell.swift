@@ -178,7 +178,7 @@ package final class Shell {
             if backend.catalog == nil { backend.loadCatalog() }
             let help = backend.catalog?.help(words)
             show(fitted(help ?? "There is no help, as the server does not describe its commands.\n"))
-            return .succeeded
+            return backend.catalog?.isHelpTopic(words) == true ? .succeeded : .failed
         case "CLEAR" where words.isEmpty && isInteractive:
             show("\u{1B}[H\u{1B}[2J")
             return .succeeded

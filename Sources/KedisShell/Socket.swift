@@ -2,6 +2,8 @@
 //
 // Safe against interrupted calls and against a peer that is gone (no SIGPIPE). Messages are the system's words.
 
+import KedisUtilities
+
 #if canImport(Glibc)
 import Glibc
 #elseif canImport(Musl)
@@ -26,9 +28,17 @@ package enum WireEndpoint: Equatable, Sendable {
 /// Why something between client and server failed, in a sentence for a person.
 package struct WireError: Error, Equatable, Sendable {
     package var message: String
+    /// Nothing came for as long as the client would wait.
+    package var isSilence = false
 
     package init(message: String) {
         self.message = message
+    }
+
+    static func silence(seconds: Int) -> WireError {
+        var error = WireError(message: "No replies for \(seconds) seconds: exiting.")
+        error.isSilence = true
+        return error
     }
 }
 
@@ -160,14 +170,21 @@ struct Socket: ~Copyable {
         return poll(&request, 1, 0) > 0
     }
 
-    /// Waits until there is something to receive, or Ctrl-C. The signal may arrive on another thread: look often.
-    private borrowing func waitForBytes() throws(WireError) {
+    /// Waits until there is something to receive, Ctrl-C, or the patience is over. The signal may arrive on another
+    /// thread: look often.
+    private borrowing func waitForBytes(_ patience: WirePatience) throws(WireError) {
+        let start = monotonicNanoseconds()
         var request = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
         while true {
             let count = poll(&request, 1, 100)
             // What is wrong with the socket, the call that receives will say.
             if count > 0 || (count < 0 && errno != EINTR) { return }
-            if Interruption.isRequested { throw WireError(message: "interrupted; the connection is closed") }
+            if patience.isInterruptible, Interruption.isRequested {
+                throw WireError(message: "interrupted; the connection is closed")
+            }
+            if let seconds = patience.secondsMax, monotonicNanoseconds() &- start >= UInt64(seconds) * 1_000_000_000 {
+                throw .silence(seconds: seconds)
+            }
         }
     }
 
@@ -186,14 +203,24 @@ struct Socket: ~Copyable {
     }
 
     /// Waits for bytes and puts them into `buffer`. Returns how many; 0 at the end.
-    borrowing func receive(into buffer: inout [UInt8], isInterruptible: Bool) throws(WireError) -> Int {
-        if isInterruptible { try waitForBytes() }
+    borrowing func receive(into buffer: inout [UInt8], _ patience: WirePatience) throws(WireError) -> Int {
+        if patience.isBounded { try waitForBytes(patience) }
         while true {
             let count = buffer.withUnsafeMutableBytes { recv(descriptor, $0.baseAddress, $0.count, 0) }
             if count >= 0 { return count }
             guard errno == EINTR else { throw WireError(message: errorText(errno)) }
         }
     }
+}
+
+/// What ends the wait for bytes before they come.
+struct WirePatience {
+    /// Ctrl-C does.
+    var isInterruptible = false
+    /// So many seconds without any.
+    var secondsMax: Int?
+
+    var isBounded: Bool { isInterruptible || secondsMax != nil }
 }
 
 private func errorText(_ number: Int32) -> String {

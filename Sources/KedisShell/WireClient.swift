@@ -26,6 +26,8 @@ package final class WireClient {
     package var onPush: (Reply) -> Void = { _ in }
     /// True if Ctrl-C ends the wait for a reply, and with it the connection. For an interactive shell.
     package var isInterruptible = false
+    /// How long to wait for a reply before that is an error; nil for ever.
+    package var silenceSecondsMax: Int?
     /// The database that requests go to.
     package private(set) var database: Int
     private var connection: WireConnection?
@@ -51,7 +53,7 @@ package final class WireClient {
         do {
             let encryption = try options.makeEncryption?()
             connection = try WireConnection(
-                options.endpoint, encryption: encryption, isInterruptible: isInterruptible)
+                options.endpoint, encryption: encryption, patience)
         } catch {
             throw WireError(message: "Could not connect to Kedis at \(options.endpoint.name): \(error.message)")
         }
@@ -161,7 +163,11 @@ package final class WireClient {
 
     private func receiveAny() throws(WireError) -> Reply {
         guard let connection else { throw WireError(message: "Not connected") }
-        return try connection.nextReply(isInterruptible: isInterruptible)
+        return try connection.nextReply(patience)
+    }
+
+    private var patience: WirePatience {
+        WirePatience(isInterruptible: isInterruptible, secondsMax: silenceSecondsMax)
     }
 
     /// Keeps what a new connection must be told again.

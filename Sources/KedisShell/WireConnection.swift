@@ -12,7 +12,7 @@ final class WireConnection {
 
     /// Connects, and does the handshake when there is something to encrypt with.
     init(
-        _ endpoint: WireEndpoint, encryption: (any WireEncryption)?, isInterruptible: Bool
+        _ endpoint: WireEndpoint, encryption: (any WireEncryption)?, _ patience: WirePatience
     ) throws(WireError) {
         socket = try Socket(endpoint)
         self.encryption = encryption
@@ -20,7 +20,7 @@ final class WireConnection {
         try encryption.begin()
         try socket.sendAll(encryption.takeOutgoing())
         while !encryption.isEstablished {
-            guard try receive(isInterruptible: isInterruptible) > 0, !encryption.isEnded else {
+            guard try receive(patience) > 0, !encryption.isEnded else {
                 throw WireError(message: "the server closed the connection during the handshake of TLS")
             }
         }
@@ -33,7 +33,7 @@ final class WireConnection {
     }
 
     /// Waits for the next reply or push.
-    func nextReply(isInterruptible: Bool) throws(WireError) -> Reply {
+    func nextReply(_ patience: WirePatience) throws(WireError) -> Reply {
         while true {
             do {
                 if let reply = try decoder.next() { return reply }
@@ -44,7 +44,7 @@ final class WireConnection {
                 throw WireError(message: "Protocol error: \(error.message)")
             }
             let isEnded = encryption?.isEnded ?? false
-            let byteCount = isEnded ? 0 : try receive(isInterruptible: isInterruptible)
+            let byteCount = isEnded ? 0 : try receive(patience)
             if byteCount == 0 { throw WireError(message: "Server closed the connection") }
         }
     }
@@ -52,10 +52,10 @@ final class WireConnection {
     /// False if the server has closed the connection or it is broken; does not wait.
     func isAlive() -> Bool {
         guard let encryption else { return socket.isAlive() }
-        // What has arrived may be the end of the connection, or only news of TLS.
-        while socket.hasBytes() {
+        // What has arrived may be the end of the connection, or only news of TLS. Who sends on and on is alive.
+        for _ in 0..<16 where socket.hasBytes() {
             do throws(WireError) {
-                guard try receive(isInterruptible: false) > 0 else { return false }
+                guard try receive(WirePatience()) > 0 else { return false }
             } catch {
                 return false
             }
@@ -64,8 +64,8 @@ final class WireConnection {
     }
 
     /// Waits for bytes and takes them. Returns how many there were; 0 at the end.
-    private func receive(isInterruptible: Bool) throws(WireError) -> Int {
-        let count = try socket.receive(into: &chunk, isInterruptible: isInterruptible)
+    private func receive(_ patience: WirePatience) throws(WireError) -> Int {
+        let count = try socket.receive(into: &chunk, patience)
         guard count > 0 else { return 0 }
         guard let encryption else {
             chunk.withUnsafeBytes { decoder.append(UnsafeRawBufferPointer(rebasing: $0[..<count])) }

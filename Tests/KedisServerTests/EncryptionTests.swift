@@ -84,7 +84,7 @@ struct EncryptionTests {
             client.sendLast("SET last 1\r\nGET last\r\n")
             // The channel of the client has ended, so the replies are counted where they were sent.
             #expect(client.socket.isClosedWithin(milliseconds: 10_000))
-            #expect(server.server.engine.statistics.outputByteCount.load(ordering: .relaxed) == 12)
+            #expect(server.server.engine.statistics.traffic.totals.outputByteCount == 12)
             #expect(try server.connect().ask("GET last\r\n", "$1\r\n1\r\n"))
         }
     }

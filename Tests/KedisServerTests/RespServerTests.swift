@@ -61,10 +61,10 @@ struct RespServerTests {
         let statistics = server.server.engine.statistics
         let result = Result {
             try body(server) { peer, bytes in
-                let before = statistics.inputByteCount.load(ordering: .relaxed)
+                let before = statistics.traffic.totals.inputByteCount
                 peer.send(bytes)
                 // Not for ever: CONFIG RESETSTAT sets the count back, and a connection may have been closed.
-                for attempt in 0..<500 where statistics.inputByteCount.load(ordering: .relaxed) == before {
+                for attempt in 0..<500 where statistics.traffic.totals.inputByteCount == before {
                     TestFiles.sleep(microseconds: attempt < 100 ? 0 : 10)
                 }
             }

@@ -45,9 +45,9 @@ struct ServerTests {
                 "*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$5\r\nva\r\nu\r\n*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n".utf8)
             let statistics = server.server.engine.statistics
             for split in 1..<request.count {
-                let target = statistics.inputByteCount.load(ordering: .relaxed) + UInt64(split)
+                let target = statistics.traffic.totals.inputByteCount + UInt64(split)
                 client.send(Array(request[..<split]))
-                let isRead = eventually { statistics.inputByteCount.load(ordering: .relaxed) == target }
+                let isRead = eventually { statistics.traffic.totals.inputByteCount == target }
                 #expect(isRead, "the first part has not been read on its own")
                 client.send(Array(request[split...]))
                 #expect(client.read(16) == "+OK\r\n$5\r\nva\r\nu\r\n", "split at \(split)")

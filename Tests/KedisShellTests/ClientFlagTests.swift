@@ -102,6 +102,15 @@ struct ClientFlagTests {
         #expect(code == 1 && text.contains("ends within a request"))
     }
 
+    @Test("--pipe does not wait for ever for replies that do not come")
+    func pipeSilence() {
+        let (kedis, redis) = both("--pipe --pipe-timeout 1", input: "CLIENT REPLY OFF\\r\\nSET a 1\\r\\n")
+        #expect(kedis.0.contains("No replies for 1 seconds: exiting.\n") && kedis.1 == 1)
+        #expect(kedis.0.hasSuffix("errors: 1, replies: 0\n"))
+        let counts = { (text: String) in text.split(separator: "\n").last }
+        #expect(counts(redis.0) == counts(kedis.0) && redis.1 == kedis.1)
+    }
+
     @Test("--pipe sends many requests, and values of many bytes")
     func pipeMuch() {
         let feed = "{ for i in $(seq 20000); do printf 'SET pipe:%d %d\\r\\n' $i $i; done; "

@@ -159,6 +159,8 @@ struct CommandCatalogTests {
         #expect(catalog.help(["config"]).contains("CONFIG GET parameter"))
         #expect(catalog.help(["@string"]).contains("MGET") && !catalog.help(["@string"]).contains("ZADD"))
         #expect(catalog.help([]).contains("@sorted-set"))
+        for topic in [[], ["@string"], ["config", "get"], ["set"]] { #expect(catalog.isHelpTopic(topic)) }
+        for topic in [["seet"], ["@nope"], ["config", "nope"]] { #expect(!catalog.isHelpTopic(topic)) }
         #expect(catalog.help(["seet"]).contains("SET"))
         #expect(catalog.help(["@nope"]).contains("@string"))
         #expect(catalog.help(["ged"]).contains("Near: GET"))

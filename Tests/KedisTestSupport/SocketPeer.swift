@@ -54,9 +54,10 @@ package final class LoopbackSocket {
 
     private var descriptor: Int32
 
-    package init(port: UInt16) throws {
+    package init(port: UInt16, host: UInt32 = INADDR_LOOPBACK) throws {
         descriptor = try Self.makeDescriptor()
         var address = Self.loopback(port: port)
+        address.sin_addr.s_addr = host.bigEndian
         let result = withUnsafePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
                 posixConnect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))

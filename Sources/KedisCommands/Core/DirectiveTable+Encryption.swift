@@ -3,7 +3,7 @@
 
 let encryptionDirectives: [DirectiveSpec] = [
     DirectiveSpec(
-        "tls-port", .integer(anyPort), default: "0", .atStart,
+        "tls-port", .integer(anyPort), default: "0", .atRunTime,
         "The TCP port for connections with TLS; 0 for none. With `port 0` it is the only one."
     ),
     .text(

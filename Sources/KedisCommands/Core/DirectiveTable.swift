@@ -16,11 +16,11 @@ let anyPort: ClosedRange<Int64> = 0...65535
 
 private let networkDirectives: [DirectiveSpec] = [
     DirectiveSpec(
-        "bind", .list, default: "127.0.0.1", .atStart,
+        "bind", .list, default: "127.0.0.1", .atRunTime,
         "The addresses to listen on; a leading - allows one to be missing."
     ),
     DirectiveSpec(
-        "port", .integer(0...65535), default: "6379", .atStart,
+        "port", .integer(anyPort), default: "6379", .atRunTime,
         "The TCP port; 0 for none."
     ),
     DirectiveSpec(

@@ -182,17 +182,13 @@ package final class Engine: Sendable {
 
 /// Counters that INFO shows. Sessions add to them once a batch.
 package final class EngineStatistics: Sendable {
-    package let commandsProcessed = Atomic<UInt64>(0)
+    /// Commands, bytes, reads and writes.
+    package let traffic = Traffic()
     package let connectionsReceived = Atomic<UInt64>(0)
     package let connectionsRejected = Atomic<UInt64>(0)
     /// Connections of the TLS port that have not come to be.
     package let handshakeFailures = Atomic<UInt64>(0)
-    package let inputByteCount = Atomic<UInt64>(0)
-    package let outputByteCount = Atomic<UInt64>(0)
     package let errorReplies = Atomic<UInt64>(0)
-    /// Calls of the system that brought input, and that took output.
-    package let readsProcessed = Atomic<UInt64>(0)
-    package let writesProcessed = Atomic<UInt64>(0)
     /// Payloads of RESTORE that were read as if they came from an enemy.
     package let payloadsChecked = Atomic<UInt64>(0)
     /// The time that the background has taken to remove what was due.
@@ -219,15 +215,11 @@ package final class EngineStatistics: Sendable {
 
     /// CONFIG RESETSTAT
     package func reset() {
-        commandsProcessed.store(0, ordering: .relaxed)
+        traffic.reset()
         connectionsReceived.store(0, ordering: .relaxed)
         connectionsRejected.store(0, ordering: .relaxed)
         handshakeFailures.store(0, ordering: .relaxed)
-        inputByteCount.store(0, ordering: .relaxed)
-        outputByteCount.store(0, ordering: .relaxed)
         errorReplies.store(0, ordering: .relaxed)
-        readsProcessed.store(0, ordering: .relaxed)
-        writesProcessed.store(0, ordering: .relaxed)
         payloadsChecked.store(0, ordering: .relaxed)
         expiryNanoseconds.store(0, ordering: .relaxed)
         errorsByCode.withLock { $0 = [:] }

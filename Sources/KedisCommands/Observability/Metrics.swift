@@ -41,6 +41,7 @@ private struct MetricFact: MetricValue {
 
 private func writeClients(_ engine: Engine, _ text: inout MetricsText) {
     let counters = engine.statistics
+    let traffic = counters.traffic.totals
     text.add("connected_clients", .gauge, "Connections of clients.", engine.clients.count)
     text.add(
         "blocked_clients", .gauge, "Clients that wait in blocking commands, or for the end of a pause.",
@@ -62,10 +63,10 @@ private func writeClients(_ engine: Engine, _ text: inout MetricsText) {
         engine.clientMemory.evictedCount.load(ordering: .relaxed))
     text.add(
         "input_bytes_total", .counter, "Bytes that clients have sent.",
-        counters.inputByteCount.load(ordering: .relaxed))
+        traffic.inputByteCount)
     text.add(
         "output_bytes_total", .counter, "Bytes that clients were sent.",
-        counters.outputByteCount.load(ordering: .relaxed))
+        traffic.outputByteCount)
     text.begin("pubsub_topics", .gauge, "What clients listen to.")
     let hub = engine.hub
     for (kind, count) in [
@@ -121,7 +122,7 @@ private func writePersistence(_ engine: Engine, _ text: inout MetricsText) {
 private func writeCommands(_ engine: Engine, _ text: inout MetricsText) {
     text.add(
         "commands_processed_total", .counter, "Commands that were executed or refused.",
-        engine.statistics.commandsProcessed.load(ordering: .relaxed))
+        engine.statistics.traffic.totals.commands)
     let used = engine.table.entries.map { ($0, engine.commandStatistics[$0.pointee.identifier]) }
         .filter { !$0.1.isZero }
     text.begin("command_duration_seconds", .histogram, "How long commands took; calls and sum are exact.")

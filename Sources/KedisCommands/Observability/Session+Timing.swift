@@ -205,7 +205,7 @@ extension Session {
         noteExecution(waiter.entry, waiter.arguments, nanoseconds: waiter.firstNanoseconds &+ service)
         engine.observability.latency.note(
             .commandUnblocking, nanoseconds: service, wallMilliseconds: engine.clock.wallMilliseconds)
-        engine.statistics.commandsProcessed.wrappingAdd(1, ordering: .relaxed)
+        traffic.pointee.noteCommands(1)
     }
 
     /// Somebody wants to know of batches that wait long for their locks.

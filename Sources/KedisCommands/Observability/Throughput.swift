@@ -25,10 +25,9 @@ package final class Throughput: Sendable {
 
     /// Notes the counters, if the last note is old enough.
     package func note(_ statistics: EngineStatistics, nowNanoseconds: UInt64) {
+        let totals = statistics.traffic.totals
         let figures = Figures(
-            commands: statistics.commandsProcessed.load(ordering: .relaxed),
-            inputByteCount: statistics.inputByteCount.load(ordering: .relaxed),
-            outputByteCount: statistics.outputByteCount.load(ordering: .relaxed))
+            commands: totals.commands, inputByteCount: totals.inputByteCount, outputByteCount: totals.outputByteCount)
         state.withLock { state in
             if let last = state.times.last, nowNanoseconds < last &+ Self.periodNanoseconds { return }
             if state.times.count == Self.noteCount {

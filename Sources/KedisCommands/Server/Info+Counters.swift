@@ -59,8 +59,9 @@ extension InfoCommand {
         text.add("unexpected_error_replies", 0)
         text.add("total_error_replies", counters.errorReplies.load(ordering: .relaxed))
         text.add("dump_payload_sanitizations", counters.payloadsChecked.load(ordering: .relaxed))
-        text.add("total_reads_processed", counters.readsProcessed.load(ordering: .relaxed))
-        text.add("total_writes_processed", counters.writesProcessed.load(ordering: .relaxed))
+        let traffic = counters.traffic.totals
+        text.add("total_reads_processed", traffic.reads)
+        text.add("total_writes_processed", traffic.writes)
         text.add("io_threaded_reads_processed", 0)
         text.add("io_threaded_writes_processed", 0)
         for reason in AccessLogReason.allCases {
@@ -72,12 +73,13 @@ extension InfoCommand {
 
     private static func writeTraffic(_ source: InfoSource, _ text: inout InfoText) {
         let counters = source.engine.statistics
+        let traffic = counters.traffic.totals
         let rates = source.engine.observability.throughput.perSecond
         text.add("total_connections_received", counters.connectionsReceived.load(ordering: .relaxed))
-        text.add("total_commands_processed", counters.commandsProcessed.load(ordering: .relaxed))
+        text.add("total_commands_processed", traffic.commands)
         text.add("instantaneous_ops_per_sec", rates.commands)
-        text.add("total_net_input_bytes", counters.inputByteCount.load(ordering: .relaxed))
-        text.add("total_net_output_bytes", counters.outputByteCount.load(ordering: .relaxed))
+        text.add("total_net_input_bytes", traffic.inputByteCount)
+        text.add("total_net_output_bytes", traffic.outputByteCount)
         text.add("total_net_repl_input_bytes", 0)
         text.add("total_net_repl_output_bytes", 0)
         text.add("instantaneous_input_kbps", formatFixed(Double(rates.inputByteCount) / 1024, 2))

@@ -37,6 +37,7 @@ package struct Session: ~Copyable {
     /// The clock of durations, and how batches are timed and sampled: Observability/Session+Timing.swift.
     let tickClock: TickClock?
     let counters: CommandShard
+    package let traffic: UnsafePointer<TrafficLine>
     let observabilitySwitches: UnsafeMutablePointer<ObservabilitySwitches>
     var timing: TimingChoice
     var stageSample = StageSample()
@@ -70,7 +71,9 @@ package struct Session: ~Copyable {
         record.protocolVersion.store(Int(version.rawValue), ordering: .relaxed)
         tickClock = engine.clock.ticks
         // Programs that embed the engine seldom have more threads than these.
-        counters = engine.commandStatistics.shard(loopNumber ?? Int(truncatingIfNeeded: record.identifier & 7))
+        let shardNumber = loopNumber ?? Int(truncatingIfNeeded: record.identifier & 7)
+        counters = engine.commandStatistics.shard(shardNumber)
+        traffic = engine.statistics.traffic.line(shardNumber)
         observabilitySwitches = engine.observability.switches
         timing = TimingChoice(clientIdentifier: record.identifier)
         keySampler = KeySampler(seed: UInt64(bitPattern: record.identifier))
@@ -260,8 +263,7 @@ package struct Session: ~Copyable {
         record.lastCommand.store(batch.lastCommand, ordering: .relaxed)
         record.databaseIndex.store(client.pointee.databaseIndex, ordering: .relaxed)
         record.memory.replyCapacity.store(output.capacity, ordering: .relaxed)
-        engine.statistics.commandsProcessed.wrappingAdd(
-            UInt64(truncatingIfNeeded: batch.executedCount), ordering: .relaxed)
+        traffic.pointee.noteCommands(batch.executedCount)
         if batch.errorCount > 0 {
             engine.statistics.errorReplies.wrappingAdd(UInt64(truncatingIfNeeded: batch.errorCount), ordering: .relaxed)
         }

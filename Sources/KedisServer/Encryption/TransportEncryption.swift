@@ -52,6 +52,9 @@ final class TransportEncryption: Sendable {
         current.withLock { $0 = context }
     }
 
+    /// Puts back what ``context`` was, when something else of the same CONFIG SET was refused.
+    func restore(_ old: NIOSSLContext?) { current.withLock { $0 = old } }
+
     /// After CONFIG SET of `names`: nil, or what cannot be. Without a TLS port nothing reads the files, as in Redis.
     func apply(_ names: [String]) -> ConfigurationProblem? {
         guard isWanted, let name = names.first(where: { $0.hasPrefix("tls-") }) else { return nil }

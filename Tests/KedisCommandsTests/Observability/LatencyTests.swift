@@ -89,7 +89,7 @@ struct LatencyTests {
             #expect(engine.commandStatistics[identifier].calls == UInt64(count))
             #expect(engine.commandStatistics.durations(identifier).count > 0)
         }
-        #expect(engine.statistics.commandsProcessed.load(ordering: .relaxed) == UInt64(expected.values.reduce(0, +)))
+        #expect(engine.statistics.traffic.totals.commands == UInt64(expected.values.reduce(0, +)))
     }
 
     private static func `static`(_ name: String) -> StaticString {
@@ -154,7 +154,7 @@ struct LatencyTests {
         _ = waiting.collect()
         #expect(engine.commandStatistics[blpop].calls == 1)
         #expect(engine.commandStatistics[blpop].nanoseconds > 0)
-        #expect(engine.statistics.commandsProcessed.load(ordering: .relaxed) == 2)
+        #expect(engine.statistics.traffic.totals.commands == 2)
     }
 
     @Test("The latency monitor keeps the longest of each second, 160 of them")

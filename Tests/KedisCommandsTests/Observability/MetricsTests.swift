@@ -114,8 +114,9 @@ struct ThroughputTests {
         // 1,000 commands in 10 ms, then 100: old figures go.
         for step in 0..<1000 {
             throughput.note(statistics, nowNanoseconds: UInt64(step) * 10_000_000)
-            statistics.commandsProcessed.add(step < 500 ? 1000 : 100, ordering: .relaxed)
-            statistics.inputByteCount.add(50, ordering: .relaxed)
+            // Any line counts.
+            statistics.traffic.line(step).pointee.noteCommands(step < 500 ? 1000 : 100)
+            statistics.traffic.line(step / 7).pointee.noteInput(byteCount: 50)
         }
         #expect(throughput.perSecond == Throughput.Figures(commands: 10_000, inputByteCount: 5_000))
         statistics.reset()
