@@ -21,21 +21,12 @@ import sys
 import time
 
 sys.dont_write_bytecode = True
-from servers import Encryption, Server, add_kedis_option, kedis_command, redis_benchmark, redis_command, require  # noqa: E402
+from servers import (  # noqa: E402
+    Encryption, Server, add_kedis_option, kedis_command, preload_strings, redis_benchmark, redis_command, require,
+)
 
 CONNECTIONS = 50
 VALUE_BYTES = 32
-
-
-def preload(server, key_count):
-    """Sets every key that redis-benchmark will ask for."""
-    value = b"x" * VALUE_BYTES
-    with server.connect() as connection:
-        for first in range(0, key_count, 1000):
-            connection.set_all([
-                b"*3\r\n$3\r\nSET\r\n$16\r\nkey:%012d\r\n$%d\r\n%s\r\n" % (index, VALUE_BYTES, value)
-                for index in range(first, min(first + 1000, key_count))
-            ])
 
 
 def measure(server, command, pipeline, requests, keys):
@@ -54,7 +45,7 @@ def run(options):
         servers.append(Server("redis-server", redis_command(), encryption))
         servers.append(Server("kedis server", kedis, encryption))
         for server in servers:
-            preload(server, options.keys)
+            preload_strings(server, options.keys, VALUE_BYTES)
         for pipeline in options.pipelines:
             requests = int((300_000 if pipeline == 1 else 2_000_000) * options.scale)
             samples = {(server.name, command): [] for server in servers for command in ("set", "get")}

@@ -181,6 +181,17 @@ class Encryption:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def preload_strings(server, key_count, value_bytes):
+    """Sets every key that redis-benchmark will ask for."""
+    value = b"x" * value_bytes
+    with server.connect() as connection:
+        for first in range(0, key_count, 1000):
+            connection.set_all([
+                b"*3\r\n$3\r\nSET\r\n$16\r\nkey:%012d\r\n$%d\r\n%s\r\n" % (index, value_bytes, value)
+                for index in range(first, min(first + 1000, key_count))
+            ])
+
+
 def redis_benchmark(server, command, count, keyspace, connections=50, pipeline=1, value_bytes=3):
     """Has redis-benchmark send `command` `count` times, `__rand_int__` in it below `keyspace`. Returns the seconds."""
     port = server.tls_port if server.encryption else server.port
