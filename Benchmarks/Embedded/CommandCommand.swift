@@ -2,6 +2,7 @@
 // `valgrind --tool=callgrind` it counts the instructions of the path from request bytes to reply bytes.
 //
 //      kedis-benchmark command "SADD set element:__rand_int__"
+//      kedis-benchmark command "GET key:__rand_int__" --directive "latency-tracking no"
 //      kedis-benchmark command "SPOP set" --before "SADD set element:__next_int__" --operations 500000
 
 import ArgumentParser
@@ -24,6 +25,7 @@ struct CommandCommand: ParsableCommand {
     @Option(help: "Commands of a round.") var operations = 400_000
     @Option(help: "Commands that are given to the session at once.") var pipeline = 16
     @Option(help: "Rounds, whose median counts; each begins with an empty store.") var rounds = 3
+    @Option(help: "A directive of the configuration and its value, as in a file.") var directive: [String] = []
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
@@ -35,10 +37,16 @@ struct CommandCommand: ParsableCommand {
         }
     }
 
-    func run() {
+    func run() throws {
+        let configuration = Configuration()
+        for text in directive {
+            let words = words(text).map(String.init)
+            guard let name = words.first else { continue }
+            try configuration.configure(name, words.count > 1 ? Array(words.dropFirst()) : [""])
+        }
         var samples: [Double] = []
         for _ in 0..<rounds {
-            var driver = SessionDriver(store: makeStore())
+            var driver = SessionDriver(store: makeStore(), configuration: configuration)
             for text in before { driver.feed(stream(text, count: keyspace)) }
             samples.append(driver.nanosecondsPerKey(stream(command, count: operations)))
         }

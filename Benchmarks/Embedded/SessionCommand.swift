@@ -150,7 +150,9 @@ struct RequestStream {
 struct SessionDriver: ~Copyable {
     private var session: Session
 
-    init(store: Store) { session = Session(engine: Engine(store: store, seed: systemEntropy())) }
+    init(store: Store, configuration: Configuration = Configuration()) {
+        session = Session(engine: Engine(store: store, configuration: configuration, seed: systemEntropy()))
+    }
 
     mutating func nanosecondsPerKey(_ stream: RequestStream) -> Double {
         let watch = Stopwatch()
