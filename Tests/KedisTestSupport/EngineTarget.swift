@@ -73,11 +73,13 @@ package final class TestEngine {
         return peer
     }
 
-    /// An engine as a target. `! fresh` starts with another engine. `didProcess` gets the engine after every request.
+    /// An engine as a target. `! fresh` starts with another engine. `didMake` gets each engine before anything else,
+    /// `didProcess` after every request.
     package static func target(
-        protocolVersion: Int, didProcess: ((TestEngine) -> Void)? = nil
+        protocolVersion: Int, didMake: ((TestEngine) -> Void)? = nil, didProcess: ((TestEngine) -> Void)? = nil
     ) -> RespTarget {
         var current = TestEngine()
+        didMake?(current)
         var target = RespTarget(
             name: "the engine in process", protocolVersion: protocolVersion,
             connect: {
@@ -91,7 +93,10 @@ package final class TestEngine {
             },
             sleep: { current.clock.advance(microseconds: Int64($0) * 1000) }
         )
-        target.renew = { current = TestEngine() }
+        target.renew = {
+            current = TestEngine()
+            didMake?(current)
+        }
         return target
     }
 }

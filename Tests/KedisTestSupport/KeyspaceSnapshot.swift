@@ -180,6 +180,20 @@ package struct KeyspaceSnapshot: Equatable {
     }
 
     /// Without the keys that are due before `milliseconds`: where real time passes between two snapshots.
+    /// With other values of strings.
+    package func mappingStrings(_ change: ([UInt8]) -> [UInt8]) -> KeyspaceSnapshot {
+        var mapped = self
+        mapped.entries = entries.mapValues { entry in
+            guard case .bulk(let bytes) = entry.value else { return entry }
+            var result = Entry(
+                value: .bulk(change(bytes)), type: entry.type, encoding: entry.encoding,
+                deadlineMilliseconds: entry.deadlineMilliseconds)
+            result.memberDeadlines = entry.memberDeadlines
+            return result
+        }
+        return mapped
+    }
+
     package func droppingKeysDue(before milliseconds: Int64) -> KeyspaceSnapshot {
         var kept = self
         kept.entries = entries.filter {

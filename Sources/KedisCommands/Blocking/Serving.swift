@@ -95,7 +95,9 @@ final class ServiceQueue {
                 engine.store.lock(held)
                 held = engine.lockForWaitersSlowly(UnsafeBufferPointer(start: planned, count: 1), held: held)
                 note(copy, databaseIndex: key.databaseIndex)
-                serve(engine, observer, held: held, nowMilliseconds: engine.clock.wallMilliseconds)
+                let nowMilliseconds = engine.clock.wallMilliseconds
+                serve(engine, observer, held: held, nowMilliseconds: nowMilliseconds)
+                observer.commit(milliseconds: nowMilliseconds)
                 engine.store.unlock(held)
             }
         }

@@ -62,6 +62,14 @@ extension Session {
         if let observer { effects.observe(observer) }
     }
 
+    /// After a command, under its locks: what it has changed is written down, if anybody keeps that.
+    @inline(never)
+    func endSlowly(_ call: borrowing CommandCall, hasFailed: Bool) { observer?.noteEnd(of: call, hasFailed: hasFailed) }
+
+    /// After the batch, still under its locks.
+    @inline(never)
+    func commitSlowly() { observer?.commit(milliseconds: batch.nowMilliseconds) }
+
     /// After a command, under its locks: serves who waited for what it has made ready.
     @inline(never)
     func serveSlowly(held: StripeSet) {

@@ -230,6 +230,7 @@ package final class Waiter: @unchecked Sendable {
         defer { observer.author = author }
         let result = runHandler(&call, &writer.pointee)
         applyEffects(&call)
+        observer.noteEnd(of: call, hasFailed: result == .failed)
         if result == .done { rememberReads(engine) }
         guard result != .blocked else {
             writer.deinitialize(count: 1)

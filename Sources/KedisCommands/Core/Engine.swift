@@ -59,6 +59,8 @@ package final class Engine: Sendable {
     /// Who waits for which key.
     package let waiters: WaiterTable
     let removedKeys: RemovedKeys
+    /// Where effects go that are to outlive the process.
+    package let journal: JournalPort
     /// Who watches which key.
     let watches: WatchTable
     /// Who listens to which channel.
@@ -81,14 +83,17 @@ package final class Engine: Sendable {
     private let nextSeed: Atomic<UInt64>
     private let conditionBits = Atomic<UInt32>(0)
 
-    /// - Parameter seed: makes random picks repeatable; the store has its own.
+    /// - Parameters:
+    ///   - seed: makes random picks repeatable; the store has its own.
+    ///   - isForReplay: another engine has the store, and this one only executes what was written down.
     package init(
         store: Store, configuration: Configuration = Configuration(), host: Host = Host(), clock: EngineClock = .system,
-        seed: UInt64, table: CommandTable? = nil
+        seed: UInt64, table: CommandTable? = nil, isForReplay: Bool = false
     ) {
         let table = table ?? CommandTable(allCommandSpecs, renames: configuration.renames)
         waiters = WaiterTable(interest)
         removedKeys = RemovedKeys(waiters)
+        journal = JournalPort(interest)
         watches = WatchTable(interest)
         tracking = TrackingTable(interest)
         hub = MessageHub(seed: store.seed)
@@ -107,10 +112,12 @@ package final class Engine: Sendable {
         access = AccessControl(table: table, configuration: configuration, host: host)
         memory = MemoryGauge(seed: seed)
         replicationIdentifier = String(decoding: hexadecimalDigits(of: host.randomBytes(20)), as: UTF8.self)
+        guard !isForReplay else { return }
         store.setAccessTracking(configuration.accessTracking)
         store.setDefragmenting(configuration.isDefragmenting.load(ordering: .relaxed))
+        let seed = store.seed
         store.observeKeyEvents {
-            [notifier, tracking, watches, removedKeys, interest, seed = store.seed] event, databaseIndex, key in
+            [notifier, tracking, watches, removedKeys, interest, journal] event, databaseIndex, key in
             let interest = interest.current
             switch event {
             case .membersExpired where interest.hasWatchers:
@@ -118,6 +125,9 @@ package final class Engine: Sendable {
             case .expired where interest.hasWaiters, .evicted where interest.hasWaiters:
                 removedKeys.note(Key(key, seed: seed), databaseIndex: databaseIndex)
             default: break
+            }
+            if interest.hasJournal {
+                journal.note(event, key: key, databaseIndex: databaseIndex, milliseconds: clock.wallMilliseconds)
             }
             if interest.hasTracking { tracking.note(event, Key(key, seed: seed)) }
             notifier.notify(event, key: key, databaseIndex: databaseIndex)

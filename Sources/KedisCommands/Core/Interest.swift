@@ -25,6 +25,8 @@ package struct Interest: Sendable {
 
     fileprivate static let monitors: UInt64 = 1 << 50
 
+    fileprivate static let journal: UInt64 = 1 << 51
+
     fileprivate let bits: UInt64
 
     init(bits: UInt64 = 0) { self.bits = bits }
@@ -50,6 +52,9 @@ package struct Interest: Sendable {
     /// Somebody wants to see every command: Observability/MonitorRegistry.swift.
     package var hasMonitors: Bool { bits & Interest.monitors != 0 }
 
+    /// What commands change is written down: Journal/EffectScribe.swift.
+    package var hasJournal: Bool { bits & Interest.journal != 0 }
+
     /// Somebody wants to know which keys change.
     var concernsEffects: Bool { bits & ~(Interest.monitors | Interest.pauseBit) != 0 }
 }
@@ -72,6 +77,9 @@ package final class InterestWord: Sendable {
 
     /// One caller at a time.
     func setMonitors(_ isOn: Bool) { set(Interest.monitors, to: isOn) }
+
+    /// All stripes are locked.
+    func setJournal(_ isOn: Bool) { set(Interest.journal, to: isOn) }
 
     private func set(_ flag: UInt64, to isOn: Bool) {
         if isOn {

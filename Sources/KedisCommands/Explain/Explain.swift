@@ -118,6 +118,7 @@ struct Explanation: ~Copyable {
                 lap(&timings, "lock")
                 execute(found, client: client, engine: engine, observer)
                 before = clock.monotonicNanoseconds()
+                observer?.commit(milliseconds: keyspace.nowMilliseconds)
                 engine.store.unlock(stripes)
                 lap(&timings, "unlock")
                 observer?.services.wakeServed()
@@ -180,10 +181,11 @@ struct Explanation: ~Copyable {
         defer { client.pointee.deniesBlocking = deniedBlocking }
         reply.byteCountMax = replyByteCountMax
         let began = engine.clock.monotonicNanoseconds()
-        _ = runHandler(&call, &reply)
+        let outcome = runHandler(&call, &reply)
         let ran = engine.clock.monotonicNanoseconds()
         applyEffects(&call)
         if let observer {
+            observer.noteEnd(of: call, hasFailed: outcome == .failed)
             observer.services.serve(engine, observer, held: stripes, nowMilliseconds: keyspace.nowMilliseconds)
             servedCount = observer.services.servedCount
         }

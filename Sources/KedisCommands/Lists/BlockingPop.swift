@@ -42,6 +42,7 @@ enum BlockingListPopCommand {
             reply.array(2)
             reply.bulk(key.bytes)
             reply.bulk(editor.value.element(at: range.lowerBound))
+            call.writePop(of: key, at: end, count: 1)
             return try call.removeElements(range, of: key, &editor, event: end.popEvent)
         }
         throw call.block(for: .list, timeoutMilliseconds: timeoutMilliseconds)
@@ -76,8 +77,16 @@ enum BlockingListPopCommand {
             else { continue }
             reply.array(2)
             reply.bulk(key.bytes)
+            call.writePop(of: key, at: end, count: count)
             return try call.pop(count, at: end, of: key, &editor, &reply)
         }
         throw call.block(for: .list, timeoutMilliseconds: timeoutMilliseconds)
+    }
+}
+
+extension CommandCall {
+    /// For the journal: which list it was that elements were taken from.
+    fileprivate func writePop(of key: Key, at end: ListEnd, count: Int64) {
+        scribe?.write(end == .head ? "LPOP" : "RPOP", key, databaseIndex: keyspace.databaseIndex, count: count)
     }
 }

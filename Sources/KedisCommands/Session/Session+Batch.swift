@@ -212,6 +212,7 @@ extension Session {
         if batch.hasLongCommand, observabilitySwitches.pointee.seeksBigKeys.load(ordering: .relaxed) {
             measureKeysSlowly(held: stripes)
         }
+        if batch.isObserved { commitSlowly() }
         store.unlock(stripes)
         if batch.isObserved { endServiceSlowly() }
         if batch.isMonitored { ringMonitorsSlowly() }
@@ -288,6 +289,7 @@ extension Session {
         let mark = output.count
         var outcome = runHandler(&call, &output)
         applyEffects(&call)
+        if batch.isObserved { endSlowly(call, hasFailed: outcome == .failed) }
         if outcome == .blocked, !startWaitingSlowly(call) { outcome = .failed }
         if outcome == .failed {
             counters.noteFailure(call.entry.pointee.identifier)

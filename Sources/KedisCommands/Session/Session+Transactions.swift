@@ -129,6 +129,7 @@ extension Session {
         batch.nowMilliseconds = engine.clock.wallMilliseconds
         let isClean = settleWatcher(held: stripes)
         if isClean { runItems(transaction, firstKeys, held: stripes) } else { output.nullArray() }
+        if batch.isObserved { commitSlowly() }
         store.unlock(stripes)
         if batch.isObserved { endServiceSlowly() }
         if client.pointee.isSaveScheduled {

@@ -102,7 +102,11 @@ enum SetPopCommand {
     ) throws(CommandError) {
         let start = reply.count
         do throws(StoreError) {
-            try editor.pop(using: &call.client.pointee.random) { reply.bulk($0) }
+            let (scribe, key, databaseIndex) = (call.scribe, call.key, call.keyspace.databaseIndex)
+            try editor.pop(using: &call.client.pointee.random) { member in
+                reply.bulk(member)
+                scribe?.write("SREM", key, databaseIndex: databaseIndex, member)
+            }
         } catch {
             reply.truncate(to: start)
             throw .outOfMemory
@@ -123,6 +127,7 @@ enum SetPopCommand {
         if wanted == count {
             reply.members(set)
             _ = call.keyspace.remove(key)
+            call.scribe?.write("DEL", key, databaseIndex: call.keyspace.databaseIndex)
             return note(wanted, &call, isGone: true)
         }
         if set.isLarge, (count - wanted) * keepingFactor <= wanted {
@@ -149,13 +154,19 @@ enum SetPopCommand {
             throw .outOfMemory
         }
         let start = reply.count
+        let mark = call.scribe?.mark
         let poppedCount = set.count - keptCount
         reply.set(poppedCount)
         do throws(StoreError) {
-            try kept.addSample(of: set, keptCount, using: &call.client.pointee.random) { reply.bulk($0) }
+            let (scribe, key, databaseIndex) = (call.scribe, call.key, keyspace.databaseIndex)
+            try kept.addSample(of: set, keptCount, using: &call.client.pointee.random) { member in
+                reply.bulk(member)
+                scribe?.write("SREM", key, databaseIndex: databaseIndex, member)
+            }
             try keyspace.setSet(call.key, to: kept, deadline: .keep)
         } catch {
             reply.truncate(to: start)
+            if let mark { call.scribe?.forget(since: mark) }
             throw .outOfMemory
         }
         note(poppedCount, &call, isGone: false)

@@ -163,6 +163,7 @@ enum SortedSetBlockingPopCommand {
             reply.bulk(key.bytes)
             reply.bulk(member)
             reply.double(score)
+            call.writePop(of: key, at: end, count: 1)
             return try call.removeElements(range, of: key, &editor, event: end.popEvent)
         }
         throw call.block(for: .sortedSet, timeoutMilliseconds: timeoutMilliseconds)
@@ -192,8 +193,17 @@ enum SortedSetBlockingPopCommand {
             else { continue }
             reply.array(2)
             reply.bulk(key.bytes)
+            call.writePop(of: key, at: end, count: count)
             return try call.pop(count, at: end, of: key, &editor, &reply, .pairs)
         }
         throw call.block(for: .sortedSet, timeoutMilliseconds: timeoutMilliseconds)
+    }
+}
+
+extension CommandCall {
+    /// For the journal: which sorted set it was that elements were taken from.
+    fileprivate func writePop(of key: Key, at end: SortedSetEnd, count: Int64) {
+        let name: StaticString = end == .lowest ? "ZPOPMIN" : "ZPOPMAX"
+        scribe?.write(name, key, databaseIndex: keyspace.databaseIndex, count: count)
     }
 }

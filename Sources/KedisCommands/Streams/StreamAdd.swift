@@ -100,6 +100,11 @@ enum StreamAddCommand {
         call.changed(key, "xadd")
         guard options.trim != nil, let editor = try call.editableStream(key) else { return }
         let count = options.trim(editor.stream)
+        if options.isApproximate, let scribe = call.scribe {
+            // How much goes depends on how the entries lie together.
+            scribe.write("XADD", key, databaseIndex: call.keyspace.databaseIndex, id: id, arguments, from: first)
+            scribe.writeTrim(key, databaseIndex: call.keyspace.databaseIndex, countMax: editor.stream.count)
+        }
         editor.finish()
         if count > 0 { call.notified(key, "xtrim") }
     }
@@ -117,6 +122,9 @@ enum StreamTrimCommand {
         let key = call.key
         guard let editor = try call.editableStream(key) else { return reply.integer(0) }
         let count = options.trim(editor.stream)
+        if options.isApproximate {
+            call.scribe?.writeTrim(key, databaseIndex: call.keyspace.databaseIndex, countMax: editor.stream.count)
+        }
         editor.finish()
         if count > 0 {
             call.notified(key, "xtrim")
