@@ -38,6 +38,9 @@ package struct SystemError: Error, Equatable, Sendable, CustomStringConvertible 
     package var isExistingFile: Bool { code == EEXIST }
 
     static func tooLarge(_ path: String) -> SystemError { SystemError(operation: "read", path: path, code: EFBIG) }
+    static func missing(_ path: String) -> SystemError { SystemError(operation: "open", path: path, code: ENOENT) }
+    static func unreadable(_ path: String) -> SystemError { SystemError(operation: "read", path: path, code: EIO) }
+    static func closed(_ path: String) -> SystemError { SystemError(operation: "write", path: path, code: EBADF) }
 }
 
 /// An open file: a plain number, closed by whoever opened it.

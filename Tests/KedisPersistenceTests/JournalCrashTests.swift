@@ -38,7 +38,8 @@ struct JournalCrashTests {
         print("journal crashes: \(rounds) rounds, \(counts.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" })")
         guard fixed == nil else { return }
         let events = [
-            "base", "base used", "close", "close failed", "crash in recovery", "cut", "failed step", "fault in recovery",
+            "base", "base used", "close", "close failed", "crash in recovery", "cut", "failed step",
+            "fault in recovery",
             "power lost", "segments removed", "start",
         ]
         for event in events { #expect(counts[event, default: 0] > 0, "\(event) never happens") }

@@ -112,7 +112,9 @@ final class JournalModel {
     }
 
     private func check(_ recovered: RecoveredJournal, last: UInt64) throws {
-        guard recovered.lastSequence == last else { throw ModelViolation("says \(recovered.lastSequence), gave \(last)") }
+        guard recovered.lastSequence == last else {
+            throw ModelViolation("says \(recovered.lastSequence), gave \(last)")
+        }
         guard last >= promised else { throw ModelViolation("\(promised) were on disk, \(last) are left") }
         guard last >= handedOver else { throw ModelViolation("\(handedOver) were with the system, \(last) are left") }
         guard last <= records.count else { throw ModelViolation("\(last) of \(records.count) records") }
@@ -218,7 +220,10 @@ final class JournalModel {
         records.append(record)
         let sequence = payload.withUnsafeBytes { bytes in
             let cut = generator.next(below: bytes.count + 1)
-            let pieces = [ByteView(UnsafeRawBufferPointer(rebasing: bytes[..<cut])), ByteView(UnsafeRawBufferPointer(rebasing: bytes[cut...]))]
+            let pieces = [
+                ByteView(UnsafeRawBufferPointer(rebasing: bytes[..<cut])),
+                ByteView(UnsafeRawBufferPointer(rebasing: bytes[cut...])),
+            ]
             return pieces.withUnsafeBufferPointer {
                 journal.append($0, databaseIndex: record.databaseIndex, milliseconds: record.milliseconds)
             }
@@ -256,7 +261,8 @@ final class JournalModel {
     private func observe(_ journal: Journal) throws {
         let (durable, written) = (journal.durableSequence, journal.writtenSequence)
         guard durable >= promised, written >= handedOver, durable <= records.count, written <= records.count else {
-            throw ModelViolation("durable \(promised) → \(durable), written \(handedOver) → \(written) of \(records.count)")
+            throw ModelViolation(
+                "durable \(promised) → \(durable), written \(handedOver) → \(written) of \(records.count)")
         }
         let last = told.sequence.load(ordering: .relaxed)
         guard last == 0 || last == durable else { throw ModelViolation("told \(last), durable \(durable)") }

@@ -283,7 +283,8 @@ final class JournalCore: Sendable {
         let oldest = oldestNanoseconds.load(ordering: .relaxed)
         if pending == 0 || oldest == 0 { return false }
         // With a failed disk the policy that waits for the system has nothing to wait for.
-        guard policy.load(ordering: .relaxed) != JournalPolicy.system.rawValue || isFailed.load(ordering: .relaxed) else {
+        guard policy.load(ordering: .relaxed) != JournalPolicy.system.rawValue || isFailed.load(ordering: .relaxed)
+        else {
             return false
         }
         let now = options.nanoseconds()

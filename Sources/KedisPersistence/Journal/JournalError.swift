@@ -21,6 +21,13 @@ package struct JournalDamage: Equatable, Sendable, CustomStringConvertible {
     /// The first record that cannot be read.
     package var sequence: UInt64
 
+    package init(kind: Kind, path: String, offset: Int, sequence: UInt64) {
+        self.kind = kind
+        self.path = path
+        self.offset = offset
+        self.sequence = sequence
+    }
+
     package var description: String {
         let place = "\(path), byte \(offset)"
         switch kind {
@@ -55,7 +62,8 @@ package enum JournalError: Error, Equatable, Sendable, CustomStringConvertible {
         case .damaged(let damage):
             "\(damage). Put the file back from a copy, or let `kedis check --repair` cut the journal here: it keeps what"
                 + " is before, and moves the rest aside"
-        case .newerVersion(let path, let version): "\(path) has version \(version) of the format, which this Kedis is too old for"
+        case .newerVersion(let path, let version):
+            "\(path) has version \(version) of the format, which this Kedis is too old for"
         case .outOfMemory(let path): "no memory is left for \(path)"
         case .refused(let path, let offset, let sequence, let reason):
             "\(path), byte \(offset): record \(sequence) cannot be replayed: \(reason)"

@@ -138,7 +138,8 @@ struct JournalQueue: ~Copyable, @unchecked Sendable {
     /// Appends one record whose payload is `pieces` one after another. `takesIdleness` says that the caller wakes the
     /// thread when it was idle.
     func append(
-        _ pieces: UnsafeBufferPointer<ByteView>, databaseIndex: Int, milliseconds: Int64, durable: borrowing Atomic<UInt64>,
+        _ pieces: UnsafeBufferPointer<ByteView>, databaseIndex: Int, milliseconds: Int64,
+        durable: borrowing Atomic<UInt64>,
         takesIdleness: Bool
     ) -> Appended {
         var crc = seed
@@ -189,7 +190,9 @@ struct JournalQueue: ~Copyable, @unchecked Sendable {
         for byteCount: Int, _ ownBlock: JournalBlockPointer?, _ state: inout State
     ) -> JournalBlockPointer? {
         let tail = state.tail
-        if ownBlock == nil, state.loss == nil, tail.pointee.capacity &- tail.pointee.byteCount >= byteCount { return tail }
+        if ownBlock == nil, state.loss == nil, tail.pointee.capacity &- tail.pointee.byteCount >= byteCount {
+            return tail
+        }
         return targetSlowly(ownBlock, &state)
     }
 
@@ -259,7 +262,9 @@ struct JournalQueue: ~Copyable, @unchecked Sendable {
     // MARK: The journal's thread
 
     /// The place of the first record, before anything was taken.
-    func start(sequence: UInt64) -> JournalPosition { JournalPosition(block: head.pointee, offset: 0, sequence: sequence) }
+    func start(sequence: UInt64) -> JournalPosition {
+        JournalPosition(block: head.pointee, offset: 0, sequence: sequence)
+    }
 
     enum Taken {
         case slice(JournalSlice)

@@ -85,7 +85,8 @@ package func recoverJournal(
         do throws(JournalRefusal) {
             try record(next)
         } catch {
-            throw JournalError.refused(path: place.path, offset: place.offset, sequence: next.sequence, reason: error.reason)
+            throw JournalError.refused(
+                path: place.path, offset: place.offset, sequence: next.sequence, reason: error.reason)
         }
         return true
     }
@@ -132,7 +133,8 @@ private func chooseBase(
             segments.contains { $0.firstSequence == base.sequence &+ 1 && $0.createdMilliseconds <= last }
         }
     }
-    let hasBeginning = directory.segments.first?.sequence == 1 || (directory.bases.isEmpty && directory.segments.isEmpty)
+    let hasBeginning =
+        directory.segments.first?.sequence == 1 || (directory.bases.isEmpty && directory.segments.isEmpty)
     guard chosen != nil || hasBeginning else { throw .noBase(directory: directory.path) }
     return chosen
 }

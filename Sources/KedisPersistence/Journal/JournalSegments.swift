@@ -58,7 +58,9 @@ struct JournalSegments: ~Copyable, Sendable {
             var bytesFromHere = segments.reduce(0) { $0 + $1.byteCount }
             var count = 0
             for (segment, end) in zip(segments, ages) {
-                if let span = retention.milliseconds, end > nowMilliseconds - max(0, min(span, nowMilliseconds)) { break }
+                if let span = retention.milliseconds, end > nowMilliseconds - max(0, min(span, nowMilliseconds)) {
+                    break
+                }
                 if let limit = retention.byteCount, bytesFromHere <= limit { break }
                 bytesFromHere -= segment.byteCount
                 count += 1
@@ -68,6 +70,7 @@ struct JournalSegments: ~Copyable, Sendable {
     }
 
     func remove(_ segment: JournalSegment) {
-        list.withLock { list in list.removeAll { $0.firstSequence == segment.firstSequence && $0.path == segment.path } }
+        list.withLock { list in list.removeAll { $0.firstSequence == segment.firstSequence && $0.path == segment.path }
+        }
     }
 }

@@ -26,6 +26,13 @@ package struct JournalCut: Equatable, Sendable {
     package let byteCount: Int
     /// The record that cannot be read.
     package let sequence: UInt64
+
+    package init(path: String, offset: Int, byteCount: Int, sequence: UInt64) {
+        self.path = path
+        self.offset = offset
+        self.byteCount = byteCount
+        self.sequence = sequence
+    }
 }
 
 /// A segment as it lies in the directory.
@@ -42,9 +49,15 @@ struct JournalWalk {
     /// The last record that can be read, or the base.
     var lastSequence: UInt64
     var lastMilliseconds: Int64 = 0
-    var firstMilliseconds: Int64 = 0
     /// Records given to the visitor.
     var recordCount = 0
+    /// Of the records that were read, those that the base has too.
+    var readCount = 0
+    var firstSequence: UInt64 = 0
+    var lastReadSequence: UInt64 = 0
+    var lastReadMilliseconds: Int64 = 0
+    /// Of the segments that were gone through.
+    var byteCountRead = 0
     /// The highest sequence that anything says was on disk.
     var durable: UInt64
     /// Where the records end that can be read, in the last segment.
@@ -58,7 +71,6 @@ struct JournalWalk {
     private let fileSystem: FileSystem
     private let byteCount: Int
     private let progress: (Int, Int) -> Void
-    private var bytesBefore = 0
 
     init(
         after baseSequence: UInt64, byteCount: Int, fileSystem: FileSystem, progress: @escaping (Int, Int) -> Void
@@ -94,7 +106,8 @@ struct JournalWalk {
         progress(byteCount, byteCount)
     }
 
-    private mutating func run(
+    /// Goes through one segment; `next` is the one that follows it.
+    mutating func run(
         _ segment: JournalDirectory.File, next: JournalDirectory.File?, _ visit: Visitor
     ) throws(JournalError) {
         var reader = try SegmentReader(path: segment.path, fileSystem: fileSystem)
@@ -109,7 +122,8 @@ struct JournalWalk {
         var offset = SegmentHeader.byteCount
         var shown = 0
         while next == nil || expected < next?.sequence ?? 0 {
-            guard case .record(let header, let payload) = try reader.record(at: offset), header.sequence == expected else {
+            guard case .record(let header, let payload) = try reader.record(at: offset), header.sequence == expected
+            else {
                 try end(&reader, at: offset, expected, next)
                 break
             }
@@ -119,16 +133,24 @@ struct JournalWalk {
             }
             offset += header.byteCount
             expected += 1
+            noteRead(header)
             durable = max(durable, header.durable)
             let place = Place(path: segment.path, offset: offset - header.byteCount)
             guard try give(header, payload, place, visit) else { break }
             if offset - shown >= SegmentReader.windowByteCount {
                 shown = offset
-                progress(bytesBefore + offset, byteCount)
+                progress(byteCountRead + offset, byteCount)
             }
         }
         endOffset = offset
-        bytesBefore += reader.byteCount
+        byteCountRead += reader.byteCount
+    }
+
+    private mutating func noteRead(_ header: RecordHeader) {
+        if readCount == 0 { firstSequence = header.sequence }
+        readCount += 1
+        lastReadSequence = header.sequence
+        lastReadMilliseconds = header.milliseconds
     }
 
     /// Gives a record to the visitor, if the base does not have it; false when the visitor wants no more.
@@ -143,7 +165,6 @@ struct JournalWalk {
             isStopped = true
             return false
         }
-        if recordCount == 0 { firstMilliseconds = header.milliseconds }
         recordCount += 1
         lastSequence = header.sequence
         lastMilliseconds = header.milliseconds
@@ -186,6 +207,7 @@ struct JournalWalk {
             let kind = rest == 0 ? JournalDamage.Kind.missingRecords(through: said) : .record
             throw .damaged(JournalDamage(kind: kind, path: reader.path, offset: offset, sequence: expected))
         }
+        durable = said
         if rest > 0 { cut = JournalCut(path: reader.path, offset: offset, byteCount: rest, sequence: expected) }
     }
 

@@ -99,7 +99,7 @@ extension JournalWriter {
                     try copyRecords(of: recovered, from: first, to: replacement)
                 } catch {
                     failure = error
-                    throw SystemError(operation: "read", path: directory, code: 5)
+                    throw SystemError.unreadable(directory)
                 }
             }
             try use(segment)

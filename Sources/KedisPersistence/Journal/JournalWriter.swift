@@ -123,7 +123,7 @@ final class JournalWriter: @unchecked Sendable {
     }
 
     private func append(_ slice: JournalSlice) throws(SystemError) {
-        guard let file else { throw SystemError(operation: "write", path: directory, code: 9) }
+        guard let file else { throw SystemError.closed(directory) }
         try fileSystem.writeAll(file, slice.bytes)
         cursor = slice.end
         unsyncedByteCount += slice.bytes.count

@@ -75,7 +75,7 @@ struct SegmentReader: ~Copyable {
                     try fileSystem.readAt(file, place, room)
                 }
                 // A file that was longer a moment ago is being changed by somebody else.
-                guard got > 0, got <= room.count else { throw SystemError(operation: "read", path: path, code: 5) }
+                guard got > 0, got <= room.count else { throw SystemError.unreadable(path) }
                 windowCount += got
             } catch {
                 windowCount = 0
@@ -176,7 +176,9 @@ struct SegmentReader: ~Copyable {
                     let header = RecordHeader(bytes[index..<index + RecordHeader.byteCount])
                     // A record takes 40 bytes at least, so that no sequence in this file can be further away.
                     let isNear = header.sequence > sequence && header.sequence - sequence <= UInt64(byteCount)
-                    if isNear, header.isPlausible(mark: mark, room: byteCount - offset - index) { return offset + index }
+                    if isNear, header.isPlausible(mark: mark, room: byteCount - offset - index) {
+                        return offset + index
+                    }
                 }
                 index += 1
             }
