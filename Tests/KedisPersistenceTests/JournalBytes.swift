@@ -1,5 +1,5 @@
-// The format a second time, written from docs/formats/journal.md and not from the sources: what the tests of the format and
-// of damage build journals with, also such as no journal would write.
+// The format a second time, written from docs/formats/journal.md and not from the sources: what the tests of the
+// format and of damage build journals with, also such as no journal would write.
 
 import KedisTestSupport
 import KedisUtilities

@@ -1,5 +1,5 @@
-// Goal: whatever the disk does, what was said to be on disk is there, and what is recovered is what was appended, in order,
-// whole. Method: seeded lives of a process on a simulated disk beside a model (JournalModel.swift).
+// Goal: whatever the disk does, what was said to be on disk is there, and what is recovered is what was appended, in
+// order, whole. Method: seeded lives of a process on a simulated disk beside a model (JournalModel.swift).
 //
 //     KEDIS_JOURNAL_SECONDS=600 swift test --filter JournalCrash
 

@@ -1,5 +1,6 @@
-// Goal: no damage is ever taken for data, and none traps. Method: every bit and every length of small journals, bytes from a
-// second writer of the format, random bytes; what comes out is what was appended, from the beginning on, or a report.
+// Goal: no damage is ever taken for data, and none traps. Method: every bit and every length of small journals, bytes
+// from a second writer of the format, random bytes; what comes out is what was appended, from the beginning on, or a
+// report.
 //
 //     KEDIS_FUZZ_SECONDS=600 swift test --filter 'JournalDamageTests/fuzz'
 

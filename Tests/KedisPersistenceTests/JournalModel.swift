@@ -1,5 +1,5 @@
-// A journal on a simulated disk beside a model of what it promised: lives of a process, each ended by a crash at any system
-// call, by the power, or by a close, and what the next one finds.
+// A journal on a simulated disk beside a model of what it promised: lives of a process, each ended by a crash at any
+// system call, by the power, or by a close, and what the next one finds.
 //
 // The model is the list of all records that were appended and still count, and the highest sequence that was said to be
 // on disk. After a crash the journal may have lost what was not promised, from the end on; nothing else.

@@ -1,5 +1,5 @@
-// Goal: recovery begins at the right snapshot, goes as far as it is told, tells a torn tail from damage, and can be repeated.
-// Method: journals on a simulated disk, changed on purpose.
+// Goal: recovery begins at the right snapshot, goes as far as it is told, tells a torn tail from damage, and can be
+// repeated. Method: journals on a simulated disk, changed on purpose.
 
 import KedisPersistence
 import KedisTestSupport

@@ -1,5 +1,6 @@
 // Goal: what the journal promises while it is open: order, policies, failures, overload, segments and how long they are
-// kept. Method: steps by hand on a simulated disk with a clock of the test's; the last ones have threads and real files.
+// kept. Method: steps by hand on a simulated disk with a clock of the test's; the last ones have threads and real
+// files.
 
 import KedisPersistence
 import KedisTestSupport

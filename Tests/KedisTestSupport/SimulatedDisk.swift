@@ -1,5 +1,5 @@
-// A file system in memory whose power can fail at any system call, and whose calls can fail, stop short or be interrupted:
-// what a real disk and kernel may do to a program that writes files, as far as POSIX promises no better.
+// A file system in memory whose power can fail at any system call, and whose calls can fail, stop short or be
+// interrupted: what a real disk and kernel may do to a program that writes files, as far as POSIX promises no better.
 //
 // What was written is in the page cache until it is synced. When the power fails, each 512-byte sector that was written
 // since the last sync holds what was on disk before or any of the later contents, each sector on its own; a file's
@@ -108,8 +108,8 @@ package final class SimulatedDisk: @unchecked Sendable {
     /// Whether the crash has come: all calls fail until ``restart(losesPower:)``.
     package var isCrashed: Bool { locked { crashed } }
 
-    /// Begins anew, with what a crash leaves: everything that was written if only the process has died, or what the disk
-    /// had when the power failed.
+    /// Begins anew, with what a crash leaves: everything that was written if only the process has died, or what the
+    /// disk had when the power failed.
     package func restart(losesPower: Bool) {
         locked {
             openFiles = [:]

@@ -1,5 +1,5 @@
-// The processor's instruction for CRC-32C. In C because Swift has no such instruction and no way to compile one function
-// for more than the baseline of the platform.
+// The processor's instruction for CRC-32C. In C because Swift has no such instruction and no way to compile one
+// function for more than the baseline of the platform.
 #ifndef CKEDIS_CHECKSUM_H
 #define CKEDIS_CHECKSUM_H
 

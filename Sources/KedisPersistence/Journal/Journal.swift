@@ -4,9 +4,9 @@
 //     appendedSequence                     writtenSequence: with the system    durableSequence: on disk
 //
 // `append` is called under stripe locks, never waits for the disk, and decides the order: the sequence is that of the
-// calls. A record stays in memory until it is on disk, so that a disk that fails loses nothing: all that was not on disk
-// goes to a new segment, and only when that one is on disk do sequences count as durable again. Whoever appends looks at
-// `isOverloaded` before it takes work that would append more.
+// calls. A record stays in memory until it is on disk, so that a disk that fails loses nothing: all that was not on
+// disk goes to a new segment, and only when that one is on disk do sequences count as durable again. Whoever appends
+// looks at `isOverloaded` before it takes work that would append more.
 //
 // Ownership: the composition root owns it and closes it. Threads: any. Cost: see JournalQueue.
 
@@ -172,8 +172,8 @@ package final class Journal: Sendable {
     /// Tells that the base snapshot of `sequence` is on disk.
     package func noteBase(_ sequence: UInt64) { core.baseSequence.store(sequence, ordering: .relaxed) }
 
-    /// Removes the segments whose records all come before `sequence`, unless the retention keeps them. To be called when
-    /// the base of the record before `sequence` is on disk. Returns how many are gone.
+    /// Removes the segments whose records all come before `sequence`, unless the retention keeps them. To be called
+    /// when the base of the record before `sequence` is on disk. Returns how many are gone.
     package func removeSegments(before sequence: UInt64) throws(JournalError) -> Int {
         let retention = core.retention.withLock { $0 }
         let removable = core.segments.removable(

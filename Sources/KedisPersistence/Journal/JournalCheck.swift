@@ -1,7 +1,7 @@
 // Checking a journal without changing anything.
 //
-// Every segment in the directory is read, also those that a start does not need because the base snapshot has what is in
-// them: going back to a moment does. Memory and cost as for recovery.
+// Every segment in the directory is read, also those that a start does not need because the base snapshot has what is
+// in them: going back to a moment does. Memory and cost as for recovery.
 
 import KedisUtilities
 

@@ -60,8 +60,8 @@ package enum JournalError: Error, Equatable, Sendable, CustomStringConvertible {
         switch self {
         case .system(let error): error.description
         case .damaged(let damage):
-            "\(damage). Put the file back from a copy, or let `kedis check --repair` cut the journal here: it keeps what"
-                + " is before, and moves the rest aside"
+            "\(damage). Put the file back from a copy, or let `kedis check --repair` cut the journal here: it keeps"
+                + " what is before, and moves the rest aside"
         case .newerVersion(let path, let version):
             "\(path) has version \(version) of the format, which this Kedis is too old for"
         case .outOfMemory(let path): "no memory is left for \(path)"

@@ -2,7 +2,8 @@
 // is the same as a page.
 //
 //     segment   ┌ header 64 ─┬ record ┬ record ┬ … ┐
-//     record    ┌ length 4 ┬ checksum 4 ┬ sequence 8 ┬ milliseconds 8 ┬ durable 8 ┬ database 4 ┬ flags 1 ┬ mark 3 ┬ payload ┐
+//     record    ┌ length 4 ┬ checksum 4 ┬ sequence 8 ┬ milliseconds 8 ┬ durable 8 ┐
+//               └ database 4 ┬ flags 1 ┬ mark 3 ┬ payload ─────────────────────────┘
 //
 // All numbers are little-endian. The checksum of a record begins with that of the journal's identifier, and its mark is
 // three bytes of it: nothing that a client has stored, and no record of another journal, passes for a record of this
@@ -127,8 +128,8 @@ struct RecordHeader: Equatable {
     }
 }
 
-/// The 64 bytes that a segment begins with. A segment takes its name only when they are on disk, so a segment whose header
-/// is not right is damaged.
+/// The 64 bytes that a segment begins with. A segment takes its name only when they are on disk, so a segment whose
+/// header is not right is damaged.
 struct SegmentHeader: Equatable {
     static let byteCount = 64
     static let magic: UInt64 = 0x4c4e_4a53_4944_454b  // "KEDISJNL"

@@ -2,8 +2,8 @@
 //
 // A list of blocks. Any thread appends to the last one under the lock; the journal's thread reads what was appended
 // before it last looked, without the lock, and gives blocks back when all of their records are on disk. Records do not
-// span blocks, so that a block's end is a record's end. A large record has a block of its own and is copied there before
-// the lock is taken.
+// span blocks, so that a block's end is a record's end. A large record has a block of its own and is copied there
+// before the lock is taken.
 //
 // Memory: the bytes of the records, a block of 256 KiB at least, and a few spare ones. Cost of an append: two short
 // checksums, a lock, a copy of the payload. The system's refusal of memory cannot be an answer here, since the data was

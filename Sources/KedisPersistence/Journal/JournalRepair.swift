@@ -17,8 +17,8 @@ package struct JournalRepair: Equatable, Sendable {
     package internal(set) var check = JournalCheck()
 }
 
-/// Cuts the journal in `directory` at its first damage, and again until a check finds none. Damage that no cut mends (the
-/// beginning of the journal is missing) is thrown.
+/// Cuts the journal in `directory` at its first damage, and again until a check finds none. Damage that no cut mends
+/// (the beginning of the journal is missing) is thrown.
 package func repairJournal(
     directory path: String, fileSystem: FileSystem = .system
 ) throws(JournalError) -> JournalRepair {

@@ -1,10 +1,10 @@
 // Going through the segments of a journal, record by record: what recovery, check and repair have in common.
 //
-// What tells a tail that the last crash has torn, which was never promised to anybody, from damage to what was on disk once:
-// a record says how far the journal was on disk when it was encoded, a segment begins only when all before it is on disk,
-// and a closed journal ends with a mark. If anything intact says that the unreadable record, or a later one that the base
-// does not have, was on disk, it is damage. Otherwise the tail is cut. The system may write what is not synced in any
-// order, so that intact records behind an unreadable one prove nothing by being there.
+// What tells a tail that the last crash has torn, which was never promised to anybody, from damage to what was on disk
+// once: a record says how far the journal was on disk when it was encoded, a segment begins only when all before it is
+// on disk, and a closed journal ends with a mark. If anything intact says that the unreadable record, or a later one
+// that the base does not have, was on disk, it is damage. Otherwise the tail is cut. The system may write what is not
+// synced in any order, so that intact records behind an unreadable one prove nothing by being there.
 //
 // Memory: a reader's (SegmentReader). Nothing is changed. One thread.
 
@@ -91,8 +91,8 @@ struct JournalWalk {
 
     typealias Visitor = (JournalRecord, Place) throws(JournalError) -> Bool
 
-    /// Gives the records behind the base to `visit`, in order, until it answers false. `segments` follow one another, the
-    /// first one holding or preceding what comes after the base.
+    /// Gives the records behind the base to `visit`, in order, until it answers false. `segments` follow one another,
+    /// the first one holding or preceding what comes after the base.
     mutating func run(_ segments: ArraySlice<JournalDirectory.File>, _ visit: Visitor) throws(JournalError) {
         guard let first = segments.first else { return }
         guard first.sequence <= baseSequence &+ 1 else {

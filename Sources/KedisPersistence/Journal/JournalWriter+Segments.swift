@@ -21,8 +21,8 @@ extension JournalWriter {
         _ = core.queue.take(from: place, passesMark: true)
     }
 
-    /// Writes all that lies behind `start`, the end of what is on disk, to a new segment. On return that is on disk too,
-    /// and the segment is open.
+    /// Writes all that lies behind `start`, the end of what is on disk, to a new segment. On return that is on disk
+    /// too, and the segment is open.
     func beginSegment(from start: JournalPosition) throws(SystemError) {
         var slices: [JournalSlice] = []
         var end = start

@@ -1,17 +1,17 @@
-// The journal's thread: takes records from the queue, writes them to the segment, syncs, begins segments, and goes on after
-// failures.
+// The journal's thread: takes records from the queue, writes them to the segment, syncs, begins segments, and goes on
+// after failures.
 //
 // State machine, one step at a time (``step()``), so that tests run it without a thread and with a clock of their own.
 //
-//   · `durable` is the place in the queue up to which all is on disk, `cursor` the one up to which all was written to the
-//     open segment. What lies behind `durable` is in memory.
-//   · A segment is begun by writing it whole beside its name: header, and everything behind `durable`; then it is synced
-//     and renamed, and the directory synced. So one that has its name is whole, and all before its first record is on
-//     disk, whether its predecessor was full, a compaction wants a boundary, or the disk has failed.
-//   · After any failure the open segment is given up: the system may have dropped what it could not write, and say nothing
-//     the next time. `cursor` goes back to `durable`, and a new segment is tried, with growing pauses. It begins with the
-//     first record that is not durable and so takes the place of what the failed one has from there on; if that one has no
-//     durable record at all, it has the same name and is replaced.
+//   · `durable` is the place in the queue up to which all is on disk, `cursor` the one up to which all was written to
+//     the open segment. What lies behind `durable` is in memory.
+//   · A segment is begun by writing it whole beside its name: header, and everything behind `durable`; then it is
+//     synced and renamed, and the directory synced. So one that has its name is whole, and all before its first record
+//     is on disk, whether its predecessor was full, a compaction wants a boundary, or the disk has failed.
+//   · After any failure the open segment is given up: the system may have dropped what it could not write, and say
+//     nothing the next time. `cursor` goes back to `durable`, and a new segment is tried, with growing pauses. It
+//     begins with the first record that is not durable and so takes the place of what the failed one has from there
+//     on; if that one has no durable record at all, it has the same name and is replaced.
 
 import KedisStore
 import KedisUtilities

@@ -148,9 +148,9 @@ struct SegmentReader: ~Copyable {
 
     // MARK: Behind an unreadable record
 
-    /// What the intact records from `start` on say, wherever they begin, if their sequence is higher than `sequence`: the
-    /// highest sequence that was on disk, or 0. One look at each byte; only what has the journal's mark in its place is
-    /// looked at closer.
+    /// What the intact records from `start` on say, wherever they begin, if their sequence is higher than `sequence`:
+    /// the highest sequence that was on disk, or 0. One look at each byte; only what has the journal's mark in its
+    /// place is looked at closer.
     mutating func durableSequence(behind start: Int, above sequence: UInt64) throws(JournalError) -> UInt64 {
         var durable: UInt64 = 0
         var offset = start
