@@ -98,6 +98,8 @@ package final class Journal: Sendable {
         let writer = try JournalWriter(core: core, recovered: recovered)
         guard options.hasThread else { return Journal(core: core, writer: writer) }
         guard startThread({ writer.run() }) else {
+            core.end(.abandon)
+            _ = writer.step()
             throw .outOfMemory(path: recovered.directory)
         }
         return Journal(core: core, writer: nil)

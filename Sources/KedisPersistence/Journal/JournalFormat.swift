@@ -199,7 +199,11 @@ enum JournalNames {
     static func base(_ sequence: UInt64) -> String { "base-\(digits(sequence)).rdb" }
 
     static func segmentSequence(_ name: String) -> UInt64? { sequence(name, "journal-", ".kjl") }
-    static func baseSequence(_ name: String) -> UInt64? { sequence(name, "base-", ".rdb") }
+
+    /// Half of all sequences are left for what follows a base, whatever its name says.
+    static func baseSequence(_ name: String) -> UInt64? {
+        sequence(name, "base-", ".rdb").flatMap { $0 <= SegmentHeader.sequenceMax / 2 ? $0 : nil }
+    }
 
     /// What ``ReplacementFile`` calls a file until it is whole.
     static func isTemporary(_ name: String) -> Bool {

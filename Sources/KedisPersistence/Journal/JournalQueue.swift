@@ -303,14 +303,31 @@ struct JournalQueue: ~Copyable, @unchecked Sendable {
             head.pointee = next
             recycle(block)
         }
-        return withState { state in
-            // The last block is begun anew when all of it is on disk: its memory is in the cache.
-            guard state.tail == position.block, position.offset == position.block.pointee.byteCount,
-                position.block.pointee.capacity == blockByteCount
-            else { return position }
-            position.block.pointee.byteCount = 0
-            return JournalPosition(block: position.block, offset: 0, sequence: position.sequence)
+        let (place, isLarge) = withState { state in restart(position, &state) }
+        if isLarge {
+            head.pointee = place.block
+            deallocateBuffer(position.block)
         }
+        return place
+    }
+
+    /// The last block is begun anew when all of it is on disk: its memory is in the cache. One of a large record is
+    /// followed by one of the usual size, and no longer wanted. Under the lock.
+    private func restart(_ position: JournalPosition, _ state: inout State) -> (JournalPosition, isLarge: Bool) {
+        guard state.tail == position.block, position.offset == position.block.pointee.byteCount else {
+            return (position, false)
+        }
+        var place = JournalPosition(block: position.block, offset: 0, sequence: position.sequence)
+        if position.block.pointee.capacity == blockByteCount {
+            place.block.pointee.byteCount = 0
+            return (place, false)
+        }
+        guard let block = takeSpare(&state) ?? JournalBlock.make(capacity: blockByteCount) else {
+            return (position, false)
+        }
+        link(block, &state)
+        place.block = block
+        return (place, true)
     }
 
     private func recycle(_ block: JournalBlockPointer) {
