@@ -55,6 +55,8 @@ package final class ReplacementFile {
     private let syncsWhileWriting: Bool
     private var unsyncedByteCount = 0
     private static let syncByteCount = 4 << 20
+    /// What was written so far.
+    package private(set) var byteCount = 0
     /// Where the file is until it takes the target's name.
     package var temporaryPath: String { file.path }
     /// Why ``write(_:)`` answered false.
@@ -95,6 +97,7 @@ package final class ReplacementFile {
         if failure != nil { return false }
         do {
             try fileSystem.writeAll(file, bytes)
+            byteCount += bytes.count
             unsyncedByteCount += bytes.count
             if syncsWhileWriting, unsyncedByteCount >= Self.syncByteCount {
                 unsyncedByteCount = 0

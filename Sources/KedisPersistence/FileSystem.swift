@@ -38,6 +38,9 @@ package struct SystemError: Error, Equatable, Sendable, CustomStringConvertible 
     package var isExistingFile: Bool { code == EEXIST }
 
     static func tooLarge(_ path: String) -> SystemError { SystemError(operation: "read", path: path, code: EFBIG) }
+    static func missing(_ path: String) -> SystemError { SystemError(operation: "open", path: path, code: ENOENT) }
+    static func unreadable(_ path: String) -> SystemError { SystemError(operation: "read", path: path, code: EIO) }
+    static func closed(_ path: String) -> SystemError { SystemError(operation: "write", path: path, code: EBADF) }
 }
 
 /// An open file: a plain number, closed by whoever opened it.
@@ -58,6 +61,8 @@ package enum OpenMode: Sendable {
     case create
     /// The same, readable by its owner only.
     case createPrivate
+    /// Writes go to the end of a file that exists.
+    case append
 }
 
 package struct FileSystem: Sendable {
@@ -67,45 +72,64 @@ package struct FileSystem: Sendable {
     package var size: @Sendable (_ file: FileHandle) throws(SystemError) -> Int
     /// Reads on from the file's position; 0 at its end. May give fewer bytes than there is room for.
     package var read: @Sendable (_ file: FileHandle, _ room: UnsafeMutableRawBufferPointer) throws(SystemError) -> Int
+    /// Reads from `offset` on, wherever the file's position is; 0 at its end. May give fewer bytes than there is room
+    /// for.
+    package var readAt:
+        @Sendable (_ file: FileHandle, _ offset: Int, _ room: UnsafeMutableRawBufferPointer) throws(SystemError) -> Int
     /// Writes on and returns how many bytes were taken, which may be fewer than given.
     package var write: @Sendable (_ file: FileHandle, _ bytes: ByteView) throws(SystemError) -> Int
     /// Returns when the file's bytes are on disk.
     package var synchronize: @Sendable (_ file: FileHandle) throws(SystemError) -> Void
+    /// The same for what is needed to read the bytes again: the length too, but no times.
+    package var synchronizeData: @Sendable (_ file: FileHandle) throws(SystemError) -> Void
     /// Replaces `target` by `source` in one step.
     package var rename: @Sendable (_ source: String, _ target: String) throws(SystemError) -> Void
     package var unlink: @Sendable (_ path: String) throws(SystemError) -> Void
     /// Returns when the directory's names are on disk.
     package var synchronizeDirectory: @Sendable (_ path: String) throws(SystemError) -> Void
+    /// The names in a directory, in no order.
+    package var names: @Sendable (_ path: String) throws(SystemError) -> [String]
+    /// Makes a directory that must not exist; the one that holds it must.
+    package var makeDirectory: @Sendable (_ path: String) throws(SystemError) -> Void
 
     package init(
         open: @escaping @Sendable (String, OpenMode) throws(SystemError) -> FileHandle,
         close: @escaping @Sendable (FileHandle) throws(SystemError) -> Void,
         size: @escaping @Sendable (FileHandle) throws(SystemError) -> Int,
         read: @escaping @Sendable (FileHandle, UnsafeMutableRawBufferPointer) throws(SystemError) -> Int,
+        readAt: @escaping @Sendable (FileHandle, Int, UnsafeMutableRawBufferPointer) throws(SystemError) -> Int,
         write: @escaping @Sendable (FileHandle, ByteView) throws(SystemError) -> Int,
         synchronize: @escaping @Sendable (FileHandle) throws(SystemError) -> Void,
+        synchronizeData: @escaping @Sendable (FileHandle) throws(SystemError) -> Void,
         rename: @escaping @Sendable (String, String) throws(SystemError) -> Void,
         unlink: @escaping @Sendable (String) throws(SystemError) -> Void,
-        synchronizeDirectory: @escaping @Sendable (String) throws(SystemError) -> Void
+        synchronizeDirectory: @escaping @Sendable (String) throws(SystemError) -> Void,
+        names: @escaping @Sendable (String) throws(SystemError) -> [String],
+        makeDirectory: @escaping @Sendable (String) throws(SystemError) -> Void
     ) {
         self.open = open
         self.close = close
         self.size = size
         self.read = read
+        self.readAt = readAt
         self.write = write
         self.synchronize = synchronize
+        self.synchronizeData = synchronizeData
         self.rename = rename
         self.unlink = unlink
         self.synchronizeDirectory = synchronizeDirectory
+        self.names = names
+        self.makeDirectory = makeDirectory
     }
 }
 
 extension FileSystem {
     /// The files of this machine.
     package static let system = FileSystem(
-        open: systemOpen, close: systemClose, size: systemSize, read: systemRead, write: systemWrite,
-        synchronize: systemSynchronize, rename: systemRename, unlink: systemUnlink,
-        synchronizeDirectory: systemSynchronizeDirectory
+        open: systemOpen, close: systemClose, size: systemSize, read: systemRead, readAt: systemReadAt,
+        write: systemWrite, synchronize: systemSynchronize, synchronizeData: systemSynchronizeData,
+        rename: systemRename, unlink: systemUnlink, synchronizeDirectory: systemSynchronizeDirectory,
+        names: systemNames, makeDirectory: systemMakeDirectory
     )
 }
 
@@ -114,6 +138,7 @@ extension FileSystem {
         switch mode {
         case .read: O_RDONLY | O_CLOEXEC
         case .create, .createPrivate: O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC
+        case .append: O_WRONLY | O_APPEND | O_CLOEXEC
         }
     let descriptor = open(path, flags, mode == .createPrivate ? 0o600 : 0o644)
     guard descriptor >= 0 else { throw SystemError(operation: "open", path: path, code: errno) }
@@ -141,6 +166,14 @@ extension FileSystem {
     return count
 }
 
+@Sendable private func systemReadAt(
+    _ file: FileHandle, _ offset: Int, _ room: UnsafeMutableRawBufferPointer
+) throws(SystemError) -> Int {
+    let count = pread(file.descriptor, room.baseAddress, room.count, off_t(offset))
+    guard count >= 0 else { throw SystemError(operation: "read", path: file.path, code: errno) }
+    return count
+}
+
 @Sendable private func systemWrite(_ file: FileHandle, _ bytes: ByteView) throws(SystemError) -> Int {
     let count = write(file.descriptor, bytes.base, bytes.count)
     guard count >= 0 else { throw SystemError(operation: "write", path: file.path, code: errno) }
@@ -149,6 +182,15 @@ extension FileSystem {
 
 @Sendable private func systemSynchronize(_ file: FileHandle) throws(SystemError) {
     try check(fsync(file.descriptor), "fsync", file.path)
+}
+
+@Sendable private func systemSynchronizeData(_ file: FileHandle) throws(SystemError) {
+    #if canImport(Darwin)
+    // There fsync alone leaves the bytes in the drive's memory.
+    try check(fcntl(file.descriptor, F_FULLFSYNC), "fsync", file.path)
+    #else
+    try check(fdatasync(file.descriptor), "fsync", file.path)
+    #endif
 }
 
 @Sendable private func systemRename(_ source: String, _ target: String) throws(SystemError) {
@@ -167,6 +209,28 @@ extension FileSystem {
     close(descriptor)
     // Some file systems have nothing to do here and say so.
     guard result == 0 || code == EINVAL else { throw SystemError(operation: "fsync", path: path, code: code) }
+}
+
+@Sendable private func systemNames(_ path: String) throws(SystemError) -> [String] {
+    guard let directory = opendir(path) else { throw SystemError(operation: "open", path: path, code: errno) }
+    defer { closedir(directory) }
+    var names: [String] = []
+    while true {
+        // The end and a failure look the same but for the code.
+        errno = 0
+        guard let entry = readdir(directory) else {
+            guard errno == 0 else { throw SystemError(operation: "read", path: path, code: errno) }
+            return names
+        }
+        let name = withUnsafeBytes(of: &entry.pointee.d_name) { raw in
+            String(decoding: raw.prefix { $0 != 0 }, as: UTF8.self)
+        }
+        if name != ".", name != ".." { names.append(name) }
+    }
+}
+
+@Sendable private func systemMakeDirectory(_ path: String) throws(SystemError) {
+    try check(mkdir(path, 0o755), "mkdir", path)
 }
 
 private func check(_ result: Int32, _ operation: String, _ path: String) throws(SystemError) {

@@ -21,6 +21,7 @@
 #endif
 
 #include "CKedisBits.h"
+#include "CKedisChecksum.h"
 #include "CKedisClock.h"
 #include "CKedisFutex.h"
 #include "CKedisMemory.h"

@@ -1,0 +1,47 @@
+// Goal: whatever the disk does, what was said to be on disk is there, and what is recovered is what was appended, in
+// order, whole. Method: seeded lives of a process on a simulated disk beside a model (JournalModel.swift).
+//
+//     KEDIS_JOURNAL_SECONDS=600 swift test --filter JournalCrash
+
+import KedisTestSupport
+import KedisUtilities
+import Testing
+
+@Suite("A journal survives crashes")
+struct JournalCrashTests {
+    private static let seconds = TestFiles.environment("KEDIS_JOURNAL_SECONDS").flatMap { UInt64($0) } ?? 3
+
+    @Test("Crashes at any call, failing and full disks, lost power: nothing promised is lost, nothing else appears")
+    func crashes() throws {
+        var seeds = RandomGenerator.forTest("journal crashes")
+        let fixed = TestFiles.environment("KEDIS_JOURNAL_ROUND").flatMap { UInt64($0) }
+        let end = monotonicNanoseconds() + Self.seconds * 1_000_000_000
+        var counts: [String: Int] = [:]
+        var rounds = 0
+        while monotonicNanoseconds() < end {
+            let seed = fixed ?? seeds.next()
+            let model = JournalModel(seed: seed)
+            do {
+                for _ in 0..<5 {
+                    try model.start(mayCrash: true)
+                    try model.live(mayCrash: true, stepMax: 60)
+                }
+                try model.start(mayCrash: false)
+            } catch {
+                Issue.record("round \(seed) (KEDIS_JOURNAL_ROUND): \(error)")
+                return
+            }
+            counts.merge(model.counts) { $0 + $1 }
+            rounds += 1
+            if fixed != nil { break }
+        }
+        print("journal crashes: \(rounds) rounds, \(counts.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" })")
+        guard fixed == nil else { return }
+        let events = [
+            "base", "base used", "close", "close failed", "crash in recovery", "cut", "failed step",
+            "fault in recovery",
+            "power lost", "segments removed", "start",
+        ]
+        for event in events { #expect(counts[event, default: 0] > 0, "\(event) never happens") }
+    }
+}

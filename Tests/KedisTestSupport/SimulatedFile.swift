@@ -1,0 +1,83 @@
+// A file of the simulated disk: its bytes in the page cache, its bytes on disk, and what the disk may have of the
+// difference.
+//
+// Owned by the disk, touched under its lock. Cost: a copy of a sector for each write that touches it.
+
+import KedisUtilities
+
+final class SimulatedFile {
+    static let sectorByteCount = 512
+
+    /// What a program reads.
+    private(set) var bytes: [UInt8] = []
+    /// What is on disk.
+    private var durable: [UInt8] = []
+    /// Of each sector written since the last sync, all contents that it had: the disk may have any.
+    private var unsynced: [Int: [[UInt8]]] = [:]
+
+    /// Appends.
+    func write(_ added: [UInt8]) {
+        guard !added.isEmpty else { return }
+        let first = bytes.count / Self.sectorByteCount
+        bytes += added
+        for sector in first...(bytes.count - 1) / Self.sectorByteCount {
+            unsynced[sector, default: []].append(Array(bytes[range(of: sector)]))
+        }
+    }
+
+    private func range(of sector: Int) -> Range<Int> {
+        let start = sector * Self.sectorByteCount
+        return start..<min(bytes.count, start + Self.sectorByteCount)
+    }
+
+    /// All that is known to be unsynced goes to disk. What a failed sync has forgotten does not.
+    func synchronize() {
+        extend(to: bytes.count)
+        for sector in unsynced.keys { store(Array(bytes[range(of: sector)]), in: sector) }
+        unsynced = [:]
+    }
+
+    /// Of each sector, a content goes to disk or none; and it is forgotten, or not.
+    func failToSynchronize(_ generator: inout RandomGenerator) {
+        if generator.next(below: 2) == 0 { extend(to: bytes.count) }
+        for sector in unsynced.keys.sorted() {
+            if generator.next(below: 2) == 0 { storeAny(of: sector, &generator) }
+            if generator.next(below: 2) == 0 { unsynced[sector] = nil }
+        }
+    }
+
+    /// The page cache is gone.
+    func losePower(_ generator: inout RandomGenerator) {
+        let oldCount = durable.count
+        let count =
+            switch generator.next(below: 3) {
+            case 0: oldCount
+            case 1: max(oldCount, bytes.count)
+            default: oldCount + generator.next(below: max(0, bytes.count - oldCount) + 1)
+            }
+        let leavesGarbage = generator.next(below: 4) == 0
+        extend(to: max(bytes.count, oldCount))
+        if leavesGarbage {
+            for index in oldCount..<durable.count { durable[index] = UInt8(truncatingIfNeeded: generator.next()) }
+        }
+        for sector in unsynced.keys.sorted() where generator.next(below: 2) == 0 { storeAny(of: sector, &generator) }
+        durable.removeSubrange(count...)
+        bytes = durable
+        unsynced = [:]
+    }
+
+    private func extend(to count: Int) {
+        if durable.count < count { durable += [UInt8](repeating: 0, count: count - durable.count) }
+    }
+
+    private func storeAny(of sector: Int, _ generator: inout RandomGenerator) {
+        guard let contents = unsynced[sector], !contents.isEmpty else { return }
+        store(contents[generator.next(below: contents.count)], in: sector)
+    }
+
+    private func store(_ content: [UInt8], in sector: Int) {
+        let start = sector * Self.sectorByteCount
+        extend(to: start + content.count)
+        durable.replaceSubrange(start..<start + content.count, with: content)
+    }
+}
