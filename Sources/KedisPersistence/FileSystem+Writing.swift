@@ -49,7 +49,8 @@ package func directoryPath(of path: String) -> String {
 /// was.
 package final class ReplacementFile {
     private let fileSystem: FileSystem
-    private let targetPath: String
+    /// Whose place the file will take; may change until ``commit()``.
+    package var targetPath: String
     private var file: FileHandle
     private var isOpen = true
     private let syncsWhileWriting: Bool

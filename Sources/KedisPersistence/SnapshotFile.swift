@@ -74,24 +74,32 @@ package func saveSnapshot(
 }
 
 /// As ``saveSnapshot(of:held:to:options:nowMilliseconds:fileSystem:)``, but the locks are held only while the
-/// snapshot is encoded into memory: no stripe may be held by the caller.
+/// snapshot is encoded into memory: no stripe may be held by the caller. `atInstant` is called at the moment whose state
+/// it is, all stripes being locked, and may give the file another path in the same directory; `mayCommit` is asked
+/// before the file gets that.
 package func saveSnapshotInBackground(
     of store: Store, to path: String, options: SnapshotOptions = SnapshotOptions(), nowMilliseconds: Int64,
-    fileSystem: FileSystem = .system
+    fileSystem: FileSystem = .system, atInstant: () -> String? = { nil },
+    mayCommit: () -> SystemError? = { nil }
 ) throws(SnapshotError) -> SnapshotSummary {
     let start = monotonicNanoseconds()
     let chunks = MemoryChunks()
-    do {
+    do throws(SystemError) {
         // First the file: when it cannot be made, no lock is taken for nothing.
         let file = try ReplacementFile(
             replacing: path, fileSystem: fileSystem, syncsWhileWriting: options.syncsWhileWriting)
         var summary = withAllStripes(of: store, held: StripeSet()) {
-            encodeSnapshot(of: store, options: options, nowMilliseconds: nowMilliseconds) { chunks.append($0) }
+            if let other = atInstant() { file.targetPath = other }
+            return encodeSnapshot(of: store, options: options, nowMilliseconds: nowMilliseconds) { chunks.append($0) }
         }
         if chunks.isExhausted {
             file.discard()
         } else {
             chunks.drain { file.write($0) }
+            if let problem = mayCommit() {
+                file.discard()
+                throw problem
+            }
             try file.commit()
             summary.durationMilliseconds = millisecondsSince(start)
             return summary

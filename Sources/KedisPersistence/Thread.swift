@@ -43,4 +43,4 @@ private func runThreadWork(_ context: UnsafeMutableRawPointer?) -> UnsafeMutable
 }
 
 /// Sleeps a millisecond.
-func sleepBriefly() { usleep(1000) }
+package func sleepBriefly() { usleep(1000) }

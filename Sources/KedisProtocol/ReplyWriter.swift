@@ -83,6 +83,14 @@ package struct ReplyWriter: ~Copyable {
         count = min(byteCount, count)
     }
 
+    /// Forgets the first `byteCount` bytes, which the transport has taken.
+    package mutating func removeFirst(_ byteCount: Int) {
+        assert(byteCount >= 0 && byteCount <= count)
+        guard byteCount < count else { return removeAll() }
+        base.update(from: base + byteCount, count: count - byteCount)
+        count -= byteCount
+    }
+
     // MARK: Replies
 
     /// `+OK`

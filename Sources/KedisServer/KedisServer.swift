@@ -67,6 +67,7 @@ package final class KedisServer: Service {
         state.setHooks(
             ServerState.Hooks(
                 setSaveFailed: { engine.set(.snapshotFailed, to: $0) },
+                applyJournal: { state.journal.applyPolicy(engine, context.gate) },
                 silence: { context.isStopped.store(true, ordering: .relaxed) },
                 requestStop: { request.yield(.command) },
                 applyNetwork: { names in
@@ -150,12 +151,13 @@ package final class KedisServer: Service {
             try await openMetrics(ephemeralPort: ephemeralPort)
             try loadUsers()
             try state.lockSnapshot()
-            try load()
+            try loadData()
             engine.warnAboutLimit()
             startTicks()
             try await listen(ephemeralPort: ephemeralPort)
         } catch {
             context.rhythm.stop()
+            state.journal.close()
             state.releaseSnapshotLock()
             await metrics?.stop()
             removeProcessFile()
@@ -194,6 +196,24 @@ package final class KedisServer: Service {
         }
     }
 
+    /// The journal, if there is to be one; else the snapshot, which is also what a new journal begins with.
+    private func loadData() throws(StartError) {
+        guard state.journal.isWanted else { return try load() }
+        try state.journal.acquire()
+        let found = try state.journal.load()
+        if let summary = found?.loaded { note(summary) }
+        if found == nil { try load() }
+        state.keeper.noteLoaded(nowMilliseconds: wallClockMilliseconds())
+        try state.journal.open(after: found?.recovered, engine: engine, gate: context.gate) { [loops] sequence in
+            for loop in loops { loop.held.noteDurable(sequence) }
+        }
+    }
+
+    private func note(_ summary: LoadSummary) {
+        state.functions.withLock { $0 = summary.functions }
+        state.loaded.withLock { $0 = (summary.keyCount, summary.expiredCount) }
+    }
+
     private func load() throws(StartError) {
         let summary: LoadSummary?
         do {
@@ -208,8 +228,7 @@ package final class KedisServer: Service {
         guard let summary else {
             return log(.notice, "There is no snapshot at \(state.snapshotPath): starting empty")
         }
-        state.functions.withLock { $0 = summary.functions }
-        state.loaded.withLock { $0 = (summary.keyCount, summary.expiredCount) }
+        note(summary)
         log(
             .notice,
             "Loaded \(summary.keyCount) keys (\(summary.expiredCount) had expired) from \(state.snapshotPath) "
@@ -266,6 +285,7 @@ package final class KedisServer: Service {
         await sockets.closeAll()
         for loop in loops { try? await loop.stop().get() }
         state.keeper.waitUntilIdle()
+        state.journal.close()
         if running.isListening { removeProcessFile() }
         state.releaseSnapshotLock()
         await metrics?.stop()

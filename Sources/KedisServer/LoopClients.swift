@@ -20,6 +20,7 @@ final class LoopClients: @unchecked Sendable {
     let deadlines: WaitDeadlines
     let stages: LoopStages
     let roundEnd: RoundEnd
+    let held: HeldReplies
     /// Mail for the clients of this loop. It is delivered when the loop comes to it, or a client is heard.
     let postbox: Postbox
     private let server: ServerContext
@@ -49,6 +50,7 @@ final class LoopClients: @unchecked Sendable {
         deadlines = WaitDeadlines(loop: loop)
         stages = LoopStages(loop: loop, engine: server.engine)
         roundEnd = RoundEnd(loop: loop)
+        held = HeldReplies(loop: loop, gate: server.gate)
         self.server = server
         let bell = Bell()
         postbox = Postbox(isShared: true) { loop.execute { bell.clients?.deliverMail() } }
@@ -90,6 +92,7 @@ final class LoopClients: @unchecked Sendable {
     func remove(_ handler: SessionHandler) {
         loop.preconditionInEventLoop()
         unwatch(handler)
+        if handler.session.pointee.isHeld { held.remove(handler) }
         let index = handler.loopIndex
         guard index >= 0, index < handlers.count, handlers[index] === handler else { return }
         let last = handlers.removeLast()

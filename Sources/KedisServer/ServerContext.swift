@@ -15,6 +15,7 @@ final class ServerContext: Sendable {
     /// After the last save no reply leaves: nobody may be told of a change that is not in it.
     let isStopped = Atomic<Bool>(false)
     let rhythm = TickRhythm()
+    let gate = ReplyGate()
 
     init(engine: Engine, logger: Logger, encryption: TransportEncryption) {
         self.encryption = encryption

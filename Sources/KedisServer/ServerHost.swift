@@ -21,6 +21,7 @@ extension ServerState {
             save: { [self] _, held in save(held: held) },
             load: { [self] store, held, replacesKeys in load(into: store, held: held, replacesKeys: replacesKeys) },
             startBackgroundSave: { [self] _ in saveInBackground() },
+            startJournalRewrite: { [self] in journal.startRewrite() },
             persistenceStatus: { [self] in persistenceStatus },
             shutDown: { [self] mode, _, isForced in shutDown(mode, isForced: isForced) },
             // A shutdown never waits for anything, so there is none to take back.
@@ -73,6 +74,7 @@ extension ServerState {
                 name: name, reason: "Failed to apply new \(name) configuration, check server logs.")
         }
         if let problem = applySnapshotPlace(names, beforeMoving: { applyNetwork(names) }) { return problem }
+        if names.contains(where: { $0 == "appendfsync" || $0.hasPrefix("journal-") }) { applyJournal() }
         if names.contains(where: { ["proc-title-template", "bind", "port", "tls-port"].contains($0) }) { showTitle() }
         return nil
     }

@@ -23,11 +23,14 @@ final class ServerState: Sendable {
     let functions = Locked<[[UInt8]]>([])
     /// Keys of the snapshot at the start, and those of it that had expired.
     let loaded = Locked((keyCount: 0, expiredCount: 0))
+    let journal: JournalKeeper
     private let hooks = Locked(Hooks())
 
     /// What is only known when the engine exists.
     struct Hooks: Sendable {
         var setSaveFailed: @Sendable (Bool) -> Void = { _ in }
+        /// Lets the journal follow its directives.
+        var applyJournal: @Sendable () -> Void = {}
         /// No reply leaves any more.
         var silence: @Sendable () -> Void = {}
         var requestStop: @Sendable () -> Void = {}
@@ -58,6 +61,8 @@ final class ServerState: Sendable {
         place = Locked(SnapshotPlace(folder: startFolder, name: configuration.text("dbfilename")))
         self.store = store
         self.logger = logger
+        journal = JournalKeeper(
+            configuration: configuration, store: store, log: { logger.log($0, $1, under: configuration) })
         var random = SystemRandomNumberGenerator()
         runIdentifier = String((0..<40).map { _ in Array("0123456789abcdef")[Int.random(in: 0..<16, using: &random)] })
         let now = wallClockMilliseconds()
@@ -66,6 +71,8 @@ final class ServerState: Sendable {
     }
 
     func applyNetwork(_ names: [String]) -> ConfigurationProblem? { hooks.withLock { $0 }.applyNetwork(names) }
+
+    func applyJournal() { hooks.withLock { $0 }.applyJournal() }
 
     /// The TCP ports that are listened on, 0 for none.
     var ports: (plain: Int, encrypted: Int) { hooks.withLock { $0 }.boundPorts() }
@@ -231,6 +238,7 @@ final class ServerState: Sendable {
         (result.loadedKeyCount, result.loadedExpiredCount) = loaded.withLock { $0 }
         result.saveCount = UInt64(clamping: status.saveCount)
         result.changesAtLastSave = status.changesAtLastSave
+        result.journal = journal.information
         return result
     }
 }

@@ -64,6 +64,9 @@ final class SessionHandler: ChannelInboundHandler {
     var loopIndex = -1
     var watchIndex = -1
     var deadlineIndex = -1
+    /// What the first bytes of the output wait for, and how many those are: Journal/HeldReplies.swift.
+    private(set) var heldSequence: UInt64 = 0
+    private var heldByteCount = 0
     /// The client waits in a blocking command, and the deadline has been entered.
     private var isWaiting = false
 
@@ -172,25 +175,30 @@ final class SessionHandler: ChannelInboundHandler {
         if isPaused || isReadingOff || waitingByteCount > 0 { pump(context) }
     }
 
-    /// Sends what the session has written.
+    /// Sends what the session has written, unless that has to wait for the journal.
     private func send(_ context: ChannelHandlerContext) {
+        if server.gate.isOn.load(ordering: .relaxed), holdsReplies() { return }
+        send(context, byteCount: session.pointee.output.count)
+    }
+
+    /// Sends the first `byteCount` bytes of what the session has written.
+    private func send(_ context: ChannelHandlerContext, byteCount: Int) {
         // The channel may have sent what it gets before it returns: nothing may be executed until the output is empty.
         isSending = true
         isAwaitingRoundEnd = false
         defer { isSending = false }
-        let byteCount = session.pointee.output.count
         if byteCount > 0 {
             isPaused = session.pointee.isPaused
             guard !server.isStopped.load(ordering: .relaxed) else { return close(context) }
             session.pointee.traffic.pointee.noteOutput(byteCount: byteCount)
-            let sentByteCount = waitingByteCount == 0 ? sendNow(session.pointee.output.bytes) : 0
-            if sentByteCount < byteCount { queueSlowly(context, from: sentByteCount) }
-            session.pointee.output.removeAll()
+            let sentByteCount = waitingByteCount == 0 ? sendNow(session.pointee.output.bytes[0..<byteCount]) : 0
+            if sentByteCount < byteCount { queueSlowly(context, sentByteCount..<byteCount) }
+            session.pointee.output.removeFirst(byteCount)
         } else {
             isPaused = false
         }
         if stageWatch.isOpen, waitingByteCount == 0 { stageWatch.end(server.engine) }
-        if session.pointee.isClosing { finish(context) }
+        if session.pointee.isClosing, session.pointee.output.isEmpty { finish(context) }
         if session.pointee.isBlocked != isWaiting { followWaiting() }
     }
 
@@ -202,17 +210,17 @@ final class SessionHandler: ChannelInboundHandler {
         return max(0, result)
     }
 
-    /// Leaves the session's output from `start` to the channel, which sends it as the peer takes it.
+    /// Leaves a part of the session's output to the channel, which sends it as the peer takes it.
     @inline(never)
-    private func queueSlowly(_ context: ChannelHandlerContext, from start: Int) {
-        let output = session.pointee.output.bytes
-        let byteCount = output.count - start
+    private func queueSlowly(_ context: ChannelHandlerContext, _ range: Range<Int>) {
+        let output = session.pointee.output.bytes[0..<range.upperBound]
+        let byteCount = range.count
         queuedByteCount &+= UInt64(truncatingIfNeeded: byteCount)
         waitingByteCount += byteCount
         loop.watch(self)
         let promise = context.eventLoop.makePromise(of: Void.self)
         promise.futureResult.assumeIsolated().whenSuccess { [weak self] in self?.wasSent(byteCount) }
-        var position = start
+        var position = range.lowerBound
         // A buffer of the channel cannot refuse: long replies go to it in pieces that are small beside the headroom,
         // and each is freed when it was sent.
         while position < output.count {
@@ -229,6 +237,34 @@ final class SessionHandler: ChannelInboundHandler {
         }
         if !isEncrypted { context.flush() }
         checkHardLimit(context)
+    }
+
+    /// Whether the output waits for the journal, from now on or already.
+    @inline(never)
+    private func holdsReplies() -> Bool {
+        guard !session.pointee.isHeld else { return true }
+        guard !session.pointee.output.isEmpty, !server.gate.isDurable(session.pointee.neededSequence) else {
+            return false
+        }
+        isAwaitingRoundEnd = false
+        session.pointee.isHeld = true
+        heldSequence = session.pointee.neededSequence
+        heldByteCount = session.pointee.output.count
+        loop.held.add(self)
+        return true
+    }
+
+    /// What the output has waited for is on disk: it is sent, and what came meanwhile is executed. Messages that were
+    /// delivered since wait for themselves.
+    func releaseReplies() {
+        guard session.pointee.isHeld else { return }
+        session.pointee.isHeld = false
+        guard let context, !isFinishing else { return }
+        send(context, byteCount: min(heldByteCount, session.pointee.output.count))
+        if !session.pointee.output.isEmpty { send(context) }
+        guard !isFinishing, !session.pointee.isHeld else { return }
+        if session.pointee.hasPendingInput, !session.pointee.isBlocked { isPaused = true }
+        if isPaused || isReadingOff { pump(context) }
     }
 
     private func wasSent(_ byteCount: Int) {
@@ -262,12 +298,14 @@ final class SessionHandler: ChannelInboundHandler {
         isPumping = true
         defer { isPumping = false }
         var rounds = 0
-        while isPaused, !isBlocked, !isFinishing, isActive(context) {
+        while isPaused, !isBlocked, !isFinishing, !session.pointee.isHeld, isActive(context) {
             if rounds == Self.roundsMax { return yield(context) }
             rounds += 1
             session.pointee.resume()
             send(context)
         }
+        // While replies are held, input is kept, up to its limit.
+        if session.pointee.isHeld { return }
         if isPaused || isBlocked { stopReading(context) } else if !isFinishing { startReading(context) }
     }
 

@@ -62,6 +62,7 @@ final class Ticks: Sendable {
             engine.observability.throughput.note(
                 engine.statistics, nowNanoseconds: engine.clock.monotonicNanoseconds())
         }
+        state.journal.watch(engine)
         engine.pause.endWhenDue(nowNanoseconds: engine.clock.monotonicNanoseconds())
         turns.now {
             expiry.start(on: turns) { [self] in expire() }
@@ -97,7 +98,10 @@ final class Ticks: Sendable {
         return left > elapsed
     }
 
-    func applySaveRules() { state.saveWhenDue() }
+    func applySaveRules() {
+        state.saveWhenDue()
+        state.journal.rewriteWhenDue()
+    }
 }
 
 /// Work that goes on in slices, in turns with the loop's connections. One run at a time: a new one with every tick

@@ -24,7 +24,10 @@ final class RecordedJournal: Sendable {
         engine.journal.connect(
             JournalSink { [self] effects, databaseIndex, milliseconds in
                 let record = Record(effects: effects.bytes, databaseIndex: databaseIndex, milliseconds: milliseconds)
-                records.withLock { $0.append(record) }
+                return records.withLock { records in
+                    records.append(record)
+                    return UInt64(records.count)
+                }
             })
         engine.store.unlock(.all)
     }

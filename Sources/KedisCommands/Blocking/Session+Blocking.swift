@@ -68,7 +68,16 @@ extension Session {
 
     /// After the batch, still under its locks.
     @inline(never)
-    func commitSlowly() { observer?.commit(milliseconds: batch.nowMilliseconds) }
+    func commitSlowly(held: StripeSet) { observer?.commit(milliseconds: batch.nowMilliseconds, held: held) }
+
+    /// The replies of a batch are about what lies in the stripes `held`, or anywhere, as far as it was read.
+    @inline(never)
+    mutating func noteNeededSlowly(held: StripeSet, walksKeyspace: Bool) {
+        guard walksKeyspace || !held.isEmpty else { return }
+        let sequence =
+            walksKeyspace && held != .all ? engine.journal.appendedSequence : engine.journal.lastSequence(held: held)
+        neededSequence = max(neededSequence, sequence)
+    }
 
     /// After a command, under its locks: serves who waited for what it has made ready.
     @inline(never)
@@ -121,6 +130,7 @@ extension Session {
         self.waiter = nil
         client.pointee.record.waiter.withLock { $0 = nil }
         batch.begin(conditions: engine.conditions)
+        if engine.interest.current.holdsReplies { neededSequence = engine.journal.appendedSequence }
         let mark = output.count
         var isFailed = false
         switch outcome {

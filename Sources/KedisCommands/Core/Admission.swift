@@ -25,6 +25,8 @@ package struct AdmissionCondition: OptionSet, Sendable {
     package static let subscribed = AdmissionCondition(rawValue: 1 << 5)
     /// The client is shown all commands (MONITOR); for Redis it is a kind of replica.
     package static let monitoring = AdmissionCondition(rawValue: 1 << 12)
+    /// The journal cannot be written.
+    package static let journalFailed = AdmissionCondition(rawValue: 1 << 7)
     /// The client's user may not do everything: Access/UserRules.swift.
     package static let restricted = AdmissionCondition(rawValue: 1 << 6)
 }
@@ -81,6 +83,10 @@ struct AdmissionCheck: Sendable {
                 errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the \
                 Redis logs for details about the RDB error.
                 """
+        ),
+        AdmissionCheck(
+            name: "journal", condition: .journalFailed, refused: .write, exempt: [],
+            error: "MISCONF Errors writing to the AOF file: the disk does not take it, the log says why"
         ),
         AdmissionCheck(
             name: "subscriptions", condition: .subscribed, refused: [], exempt: .allowSubscribed,

@@ -1,36 +1,6 @@
 // Directives of Redis about things that are not here: each has its default and refuses every other value with the
 // reason, so that files which only name defaults are accepted, and nobody relies on what does not happen.
 
-/// The journal.
-let journalDirectives: [DirectiveSpec] = [
-    DirectiveSpec("appendonly", .boolean, default: "no", .atRunTime, "Whether changes are logged."),
-    DirectiveSpec("appendfilename", .text, default: "appendonly.aof", .atStart, "The name of the log's files."),
-    DirectiveSpec("appenddirname", .text, default: "appendonlydir", .atStart, "The folder of the log."),
-    DirectiveSpec(
-        "appendfsync", .enumeration(["everysec", "always", "no"]), default: "everysec", .atRunTime,
-        "When the log is synced to disk."),
-    DirectiveSpec(
-        "no-appendfsync-on-rewrite", .boolean, default: "no", .atRunTime,
-        "Whether the log is not synced while a process writes a file."),
-    DirectiveSpec(
-        "auto-aof-rewrite-percentage", .integer(anyCount), default: "100", .atRunTime,
-        "How much the log may grow before it is rewritten."),
-    DirectiveSpec(
-        "auto-aof-rewrite-min-size", .memory(anySize), default: "67108864", .atRunTime,
-        "The size below which the log is not rewritten."),
-    DirectiveSpec(
-        "aof-load-truncated", .boolean, default: "yes", .atRunTime, "Whether a log that ends in a record is loaded."),
-    DirectiveSpec(
-        "aof-use-rdb-preamble", .boolean, default: "yes", .atRunTime, "Whether a rewritten log has a snapshot first."),
-    DirectiveSpec(
-        "aof-timestamp-enabled", .boolean, default: "no", .atRunTime, "Whether the log tells times."),
-    DirectiveSpec(
-        "aof-rewrite-incremental-fsync", .boolean, default: "yes", .atRunTime,
-        "Whether a rewritten log is synced while it is written."),
-    DirectiveSpec(
-        "aof-disable-auto-gc", .boolean, default: "no", .atRunTime, "Whether old files of the log are kept."),
-].map { $0.fixed(because: "there is no append-only file") }
-
 let replicationDirectives: [DirectiveSpec] = [
     DirectiveSpec(
         "replicaof", otherNames: ["slaveof"], .list, default: "", .atStart, "The server that this one copies."),

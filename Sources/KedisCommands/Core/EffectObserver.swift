@@ -55,10 +55,10 @@ final class EffectObserver {
         scribe?.note(call, hasFailed: hasFailed)
     }
 
-    /// The stripes of all that was changed will be unlocked.
-    func commit(milliseconds: Int64) {
+    /// The stripes of all that was changed, `held`, will be unlocked.
+    func commit(milliseconds: Int64, held: StripeSet) {
         guard interest.hasJournal else { return }
-        scribe?.commit(to: engine.journal, milliseconds: milliseconds)
+        scribe?.commit(to: engine.journal, milliseconds: milliseconds, held: held)
     }
 
     private func invalidate(_ key: Key) {

@@ -127,7 +127,9 @@ package final class Engine: Sendable {
             default: break
             }
             if interest.hasJournal {
-                journal.note(event, key: key, databaseIndex: databaseIndex, milliseconds: clock.wallMilliseconds)
+                journal.note(
+                    event, key: Key(key, seed: seed), databaseIndex: databaseIndex,
+                    milliseconds: clock.wallMilliseconds)
             }
             if interest.hasTracking { tracking.note(event, Key(key, seed: seed)) }
             notifier.notify(event, key: key, databaseIndex: databaseIndex)

@@ -40,9 +40,32 @@ package struct PersistenceStatus: Sendable {
     /// Changes up to the last good save, as the store counts them.
     package var changesAtLastSave: UInt64 = 0
 
+    /// Nil without a journal.
+    package var journal: JournalInformation?
+
     /// What the snapshot had that was loaded at the start.
     package var loadedKeyCount = 0
     package var loadedExpiredCount = 0
+
+    package init() {}
+}
+
+/// What INFO says of a journal.
+package struct JournalInformation: Sendable {
+    package var isRewriting = false
+    /// Of the last rewrite, and of the one that goes on; -1 for none.
+    package var lastRewriteSeconds: Int64 = -1
+    package var currentRewriteSeconds: Int64 = -1
+    package var lastRewriteSucceeded = true
+    package var rewriteCount = 0
+    package var failureCount = 0
+    package var lastWriteSucceeded = true
+    package var byteCount = 0
+    package var baseByteCount = 0
+    package var pendingByteCount = 0
+    package var delayedSyncCount = 0
+    package var appendedSequence: UInt64 = 0
+    package var durableSequence: UInt64 = 0
 
     package init() {}
 }
@@ -73,6 +96,8 @@ package struct Host: Sendable {
     package var load: @Sendable (_ store: Store, _ held: StripeSet, _ replacesKeys: Bool) -> String?
     /// BGSAVE: starts a save in the background.
     package var startBackgroundSave: @Sendable (_ store: Store) -> BackgroundSaveStart
+    /// BGREWRITEAOF: begins a new base of the journal in the background.
+    package var startJournalRewrite: @Sendable () -> BackgroundSaveStart
     package var persistenceStatus: @Sendable () -> PersistenceStatus
     /// SHUTDOWN: saves as `mode` says and ends the server; returns nil, or why it cannot. The caller holds no stripe,
     /// and after nil no reply leaves.
@@ -105,6 +130,9 @@ package struct Host: Sendable {
             "this store has no directory to load from"
         },
         startBackgroundSave: @escaping @Sendable (Store) -> BackgroundSaveStart = { _ in .started },
+        startJournalRewrite: @escaping @Sendable () -> BackgroundSaveStart = {
+            .failed("there is no journal: appendonly is no")
+        },
         persistenceStatus: @escaping @Sendable () -> PersistenceStatus = { PersistenceStatus() },
         shutDown: @escaping @Sendable (ShutdownMode, Bool, Bool) -> ShutdownRefusal? = { _, _, _ in nil },
         abortShutDown: @escaping @Sendable () -> Bool = { false },
@@ -124,6 +152,7 @@ package struct Host: Sendable {
         self.save = save
         self.load = load
         self.startBackgroundSave = startBackgroundSave
+        self.startJournalRewrite = startJournalRewrite
         self.persistenceStatus = persistenceStatus
         self.shutDown = shutDown
         self.abortShutDown = abortShutDown

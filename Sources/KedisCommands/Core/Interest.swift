@@ -26,6 +26,7 @@ package struct Interest: Sendable {
     fileprivate static let monitors: UInt64 = 1 << 50
 
     fileprivate static let journal: UInt64 = 1 << 51
+    fileprivate static let heldReplies: UInt64 = 1 << 52
 
     fileprivate let bits: UInt64
 
@@ -55,8 +56,11 @@ package struct Interest: Sendable {
     /// What commands change is written down: Journal/EffectScribe.swift.
     package var hasJournal: Bool { bits & Interest.journal != 0 }
 
+    /// Replies wait until what they are about is on disk: Journal/JournalPort.swift.
+    package var holdsReplies: Bool { bits & Interest.heldReplies != 0 }
+
     /// Somebody wants to know which keys change.
-    var concernsEffects: Bool { bits & ~(Interest.monitors | Interest.pauseBit) != 0 }
+    var concernsEffects: Bool { bits & ~(Interest.monitors | Interest.pauseBit | Interest.heldReplies) != 0 }
 }
 
 package final class InterestWord: Sendable {
@@ -80,6 +84,8 @@ package final class InterestWord: Sendable {
 
     /// All stripes are locked.
     func setJournal(_ isOn: Bool) { set(Interest.journal, to: isOn) }
+
+    func setHoldsReplies(_ isOn: Bool) { set(Interest.heldReplies, to: isOn) }
 
     private func set(_ flag: UInt64, to isOn: Bool) {
         if isOn {

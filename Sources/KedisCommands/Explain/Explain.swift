@@ -118,7 +118,7 @@ struct Explanation: ~Copyable {
                 lap(&timings, "lock")
                 execute(found, client: client, engine: engine, observer)
                 before = clock.monotonicNanoseconds()
-                observer?.commit(milliseconds: keyspace.nowMilliseconds)
+                observer?.commit(milliseconds: keyspace.nowMilliseconds, held: stripes)
                 engine.store.unlock(stripes)
                 lap(&timings, "unlock")
                 observer?.services.wakeServed()

@@ -153,14 +153,14 @@ final class EffectScribe {
     // MARK: The record
 
     /// Hands over what was written, before the stripes are unlocked.
-    func commit(to port: JournalPort, milliseconds: Int64) {
+    func commit(to port: JournalPort, milliseconds: Int64, held: StripeSet) {
         guard !isEmpty else { return }
         isEmpty = true
         if writer.hasOverflowed || hasLost {
             hasLost = false
             port.noteLoss()
         } else {
-            port.append(writer.bytes, databaseIndex: firstDatabase, milliseconds: milliseconds)
+            port.append(writer.bytes, databaseIndex: firstDatabase, milliseconds: milliseconds, held: held)
         }
         writer.removeAll()
     }

@@ -26,19 +26,38 @@ extension InfoCommand {
         text.add("rdb_last_cow_size", 0)
         text.add("rdb_last_load_keys_expired", status.loadedExpiredCount)
         text.add("rdb_last_load_keys_loaded", status.loadedKeyCount)
-        text.add("aof_enabled", 0)
-        text.add("aof_rewrite_in_progress", 0)
-        text.add("aof_rewrite_scheduled", 0)
-        text.add("aof_last_rewrite_time_sec", -1)
-        text.add("aof_current_rewrite_time_sec", -1)
-        text.add("aof_last_bgrewrite_status", "ok")
-        text.add("aof_rewrites", 0)
-        text.add("aof_rewrites_consecutive_failures", 0)
-        text.add("aof_last_write_status", "ok")
-        text.add("aof_last_cow_size", 0)
+        writeJournal(status.journal, &text)
         text.add("module_fork_in_progress", 0)
         text.add("module_fork_last_cow_size", 0)
+        writeJournalSizes(status.journal, &text)
         HostFacts("persistence", source).writeRest(&text)
+    }
+
+    private static func writeJournal(_ journal: JournalInformation?, _ text: inout InfoText) {
+        let shown = journal ?? JournalInformation()
+        text.add("aof_enabled", journal == nil ? 0 : 1)
+        text.add("aof_rewrite_in_progress", shown.isRewriting ? 1 : 0)
+        text.add("aof_rewrite_scheduled", 0)
+        text.add("aof_last_rewrite_time_sec", shown.lastRewriteSeconds)
+        text.add("aof_current_rewrite_time_sec", shown.currentRewriteSeconds)
+        text.add("aof_last_bgrewrite_status", shown.lastRewriteSucceeded ? "ok" : "err")
+        text.add("aof_rewrites", shown.rewriteCount)
+        text.add("aof_rewrites_consecutive_failures", shown.failureCount)
+        text.add("aof_last_write_status", shown.lastWriteSucceeded ? "ok" : "err")
+        text.add("aof_last_cow_size", 0)
+    }
+
+    /// What INFO shows only with a journal, at the end of the section.
+    private static func writeJournalSizes(_ journal: JournalInformation?, _ text: inout InfoText) {
+        guard let journal else { return }
+        text.add("aof_current_size", journal.byteCount)
+        text.add("aof_base_size", journal.baseByteCount)
+        text.add("aof_pending_rewrite", 0)
+        text.add("aof_buffer_length", journal.pendingByteCount)
+        text.add("aof_pending_bio_fsync", journal.durableSequence < journal.appendedSequence ? 1 : 0)
+        text.add("aof_delayed_fsync", journal.delayedSyncCount)
+        text.add("journal_appended_sequence", journal.appendedSequence)
+        text.add("journal_durable_sequence", journal.durableSequence)
     }
 
     static func writeStatistics(_ source: InfoSource, _ text: inout InfoText) {

@@ -37,11 +37,16 @@ enum BackgroundSaveCommand {
     )
 
     static let rewriteSpec = CommandSpec(
-        "BGREWRITEAOF", summary: "Would rewrite the append-only file.", since: "1.0.0", group: .server, arity: 1,
-        flags: [.admin, .noScript, .noAsyncLoading], replies: [.any("an error")],
-        differences: ["There is no append-only file."]
-    ) { (_, _) throws(CommandError) in
-        throw .literal("ERR Kedis has no append-only file yet: BGSAVE writes the snapshot")
+        "BGREWRITEAOF", summary: "Begins the journal anew from a snapshot, in the background.", since: "1.0.0",
+        group: .server, arity: 1, flags: [.admin, .noScript, .noAsyncLoading], locks: .none,
+        replies: [.simple("Background append only file rewriting started")],
+        differences: ["Without a journal (`appendonly no`) it is an error."]
+    ) { (call, reply) throws(CommandError) in
+        switch call.engine.host.startJournalRewrite() {
+        case .started: reply.simple("Background append only file rewriting started")
+        case .busy: throw .literal("ERR Background append only file rewriting already in progress")
+        case .failed(let reason): throw .text(Array("ERR \(reason)".utf8))
+        }
     }
 
     static var inProgress: CommandError { .literal("ERR Background save already in progress") }

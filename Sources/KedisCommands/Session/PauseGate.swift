@@ -72,7 +72,7 @@ package final class PauseGate: Sendable {
     // MARK: Changing
 
     /// Begins a pause, or makes the one that there is longer and wider: what was promised before still holds.
-    func begin(_ extent: Extent, milliseconds: Int64, nowNanoseconds: UInt64) {
+    package func begin(_ extent: Extent, milliseconds: Int64, nowNanoseconds: UInt64) {
         let nanoseconds = UInt64(max(0, milliseconds)).multipliedReportingOverflow(by: 1_000_000)
         let end = nowNanoseconds.addingReportingOverflow(nanoseconds.partialValue)
         state.withLock { state in

@@ -45,12 +45,17 @@ struct Batch: ~Copyable {
     var bells: [Postbox] = []
     /// One of the commands may take long: CommandCost.swift.
     var hasLongCommand = false
+    /// Replies wait for the journal.
+    var holdsReplies = false
     /// Clients are paused: what is due stays in its place.
     var keepsDueKeys = false
 
     init() { items = .allocate(capacity: Batch.capacity) }
 
     deinit { items.deallocate() }
+
+    /// The command looks at keys that its locks do not name; it is alone then.
+    var walksKeyspace: Bool { count > 0 && items[0].entry.pointee.walksKeyspace }
 
     mutating func begin(conditions: AdmissionCondition) {
         assert(count == 0)
@@ -189,6 +194,7 @@ extension Session {
         store.lock(stripes)
         if !engine.interest.current.isEmpty {
             if engine.interest.current.isPaused { cutBatchSlowly() }
+            batch.holdsReplies = engine.interest.current.holdsReplies
             stripes = observeSlowly(held: stripes)
         }
         // Under the locks: waiting for them, or the command before, may have taken longer than a key had to live.
@@ -212,7 +218,8 @@ extension Session {
         if batch.hasLongCommand, observabilitySwitches.pointee.seeksBigKeys.load(ordering: .relaxed) {
             measureKeysSlowly(held: stripes)
         }
-        if batch.isObserved { commitSlowly() }
+        if batch.isObserved { commitSlowly(held: stripes) }
+        if batch.holdsReplies { noteNeededSlowly(held: stripes, walksKeyspace: batch.walksKeyspace) }
         store.unlock(stripes)
         if batch.isObserved { endServiceSlowly() }
         if batch.isMonitored { ringMonitorsSlowly() }
@@ -223,6 +230,7 @@ extension Session {
         batch.count = 0
         batch.hasLongCommand = false
         batch.keepsDueKeys = false
+        batch.holdsReplies = false
         batch.hasElements = false
         batch.stripes = StripeSet()
         keys.removeAll()

@@ -129,7 +129,8 @@ extension Session {
         batch.nowMilliseconds = engine.clock.wallMilliseconds
         let isClean = settleWatcher(held: stripes)
         if isClean { runItems(transaction, firstKeys, held: stripes) } else { output.nullArray() }
-        if batch.isObserved { commitSlowly() }
+        if batch.isObserved { commitSlowly(held: stripes) }
+        if engine.interest.current.holdsReplies { noteNeededSlowly(held: stripes, walksKeyspace: false) }
         store.unlock(stripes)
         if batch.isObserved { endServiceSlowly() }
         if client.pointee.isSaveScheduled {

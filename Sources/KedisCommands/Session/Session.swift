@@ -23,6 +23,10 @@ package struct Session: ~Copyable {
     let names: CommandNames
     let engineReference: Unmanaged<Engine>
     package let client: UnsafeMutablePointer<ClientState>
+    /// The last record of the journal that the replies so far may be about; kept while replies wait for it.
+    package internal(set) var neededSequence: UInt64 = 0
+    /// Output waits for the journal: input is kept, and not executed.
+    package var isHeld = false
     /// The replies that the transport has yet to take.
     package var output: ReplyWriter
     var parser = RequestParser()
@@ -104,7 +108,7 @@ package struct Session: ~Copyable {
     /// Executes every complete request of `bytes` (and of what came before); replies are appended to `output`.
     package mutating func receive(_ bytes: UnsafeRawBufferPointer) {
         let input = ByteView(bytes)
-        if isBlocked {
+        if isBlocked || isHeld {
             keep(input)
         } else if pending.isEmpty {
             let consumed = process(input)
@@ -136,7 +140,7 @@ package struct Session: ~Copyable {
 
     /// Goes on with input that waits, after the output was sent.
     package mutating func resume() {
-        guard !isBlocked else { return }
+        guard !isBlocked, !isHeld else { return }
         let consumed = process(pending.view)
         pending.removeFirst(consumed)
         checkQueryBufferLimit()
@@ -223,6 +227,7 @@ package struct Session: ~Copyable {
     /// Appends a message from outside to the output.
     package mutating func deliver(_ message: Message) {
         guard !isClosing else { return }
+        if engine.interest.current.holdsReplies { neededSequence = engine.journal.appendedSequence }
         limitOutput()
         message.append(to: &output, isSubscriber: client.pointee.isSubscriber)
         if output.hasOverflowed { closeForOutputSlowly(isLimited: output.overflow == .limit) }

@@ -48,3 +48,14 @@ struct JournalDirectory {
         return segments[start...]
     }
 }
+
+/// Removes the base snapshots that are older than `base` and that no segment goes on from: the first record that there
+/// is has the sequence `first`. What cannot be removed stays, and does no harm.
+package func removeJournalBases(
+    directory path: String, before base: UInt64, neededFrom first: UInt64, fileSystem: FileSystem = .system
+) {
+    guard let directory = try? JournalDirectory(path, fileSystem) else { return }
+    for file in directory.bases where file.sequence < base && file.sequence &+ 1 < first {
+        try? fileSystem.retrying { () throws(SystemError) in try fileSystem.unlink(file.path) }
+    }
+}

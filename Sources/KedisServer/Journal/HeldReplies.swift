@@ -1,0 +1,83 @@
+// With `appendfsync always` no reply leaves before what it is about is on disk: neither the reply to a write nor that to
+// a read that has seen one. Connections with such replies wait here, and one sync serves all that wait.
+//
+//   send ─▶ is the session's last record on disk? ─ yes ─▶ the socket
+//                   └ no ─▶ HeldReplies of the loop ─▶ the journal's thread syncs ─▶ onDurable ─▶ what was held is sent
+//
+// A connection that waits keeps its input and executes nothing: its order stands, and it makes the server hold no more
+// than one read's replies. Reads that have seen nothing new pass, also while the disk takes nothing.
+
+import KedisPersistence
+import KedisStore
+import NIOCore
+import Synchronization
+
+/// What is on disk, for all loops. Threads: any.
+final class ReplyGate: Sendable {
+    /// Whether replies wait at all.
+    let isOn = Atomic<Bool>(false)
+    private let durableSequence = Atomic<UInt64>(0)
+    private let journal = Locked<Journal?>(nil)
+
+    func connect(_ journal: Journal) {
+        durableSequence.store(journal.durableSequence, ordering: .releasing)
+        self.journal.withLock { $0 = journal }
+    }
+
+    func noteDurable(_ sequence: UInt64) { durableSequence.store(sequence, ordering: .sequentiallyConsistent) }
+
+    @inline(__always)
+    func isDurable(_ sequence: UInt64) -> Bool { sequence <= durableSequence.load(ordering: .sequentiallyConsistent) }
+
+    func requestSync() { journal.withLock { $0 }?.requestSync() }
+}
+
+/// The connections of one loop whose replies wait. Threads: the loop's, but for ``noteDurable(_:)``.
+final class HeldReplies: @unchecked Sendable {
+    // Sendable: everything but `loop`, `gate` and `lowestSequence` is touched only on the event loop.
+
+    private let loop: any EventLoop
+    private let gate: ReplyGate
+    private var handlers: [SessionHandler] = []
+    /// The first record that somebody waits for; `.max` for nobody.
+    private let lowestSequence = Atomic<UInt64>(.max)
+
+    init(loop: any EventLoop, gate: ReplyGate) {
+        self.loop = loop
+        self.gate = gate
+    }
+
+    /// The output of `handler` waits for its `heldSequence`.
+    func add(_ handler: SessionHandler) {
+        loop.assertInEventLoop()
+        handlers.append(handler)
+        if handler.heldSequence < lowestSequence.load(ordering: .relaxed) {
+            lowestSequence.store(handler.heldSequence, ordering: .sequentiallyConsistent)
+        }
+        gate.requestSync()
+        // It may have come to disk between the look and the entry.
+        if gate.isDurable(handler.heldSequence) { loop.execute { [self] in release() } }
+    }
+
+    func remove(_ handler: SessionHandler) {
+        handlers.removeAll { $0 === handler }
+    }
+
+    /// Records up to `sequence` are on disk. Any thread.
+    func noteDurable(_ sequence: UInt64) {
+        guard lowestSequence.load(ordering: .sequentiallyConsistent) <= sequence else { return }
+        loop.execute { [self] in release() }
+    }
+
+    private func release() {
+        let waiting = handlers
+        handlers.removeAll(keepingCapacity: true)
+        var lowest = UInt64.max
+        for handler in waiting where !gate.isDurable(handler.heldSequence) {
+            handlers.append(handler)
+            lowest = min(lowest, handler.heldSequence)
+        }
+        lowestSequence.store(lowest, ordering: .sequentiallyConsistent)
+        for handler in waiting where gate.isDurable(handler.heldSequence) { handler.releaseReplies() }
+    }
+}

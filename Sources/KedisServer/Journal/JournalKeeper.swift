@@ -1,0 +1,408 @@
+// The server's journal: replayed at the start, written while the server runs, and begun anew from a snapshot when it
+// has grown.
+//
+//      start: newest base snapshot ─▶ store ─▶ records behind it ─▶ JournalReplay ─▶ Journal opens behind them
+//      then:  batch ─▶ JournalPort ─▶ Journal.append      round's end ─▶ ReplyGate (always)      tick ─▶ watch
+//
+// Ownership: ServerState's. Threads: any; what changes is atomic or under a lock. A rewrite runs on a thread of its own,
+// one at a time.
+
+import KedisCommands
+import KedisPersistence
+import KedisStore
+import KedisUtilities
+import Synchronization
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+final class JournalKeeper: Sendable {
+    private let configuration: Configuration
+    private let store: Store
+    private let log: @Sendable (KedisCommands.LogLevel, String) -> Void
+    private let opened = Locked<Journal?>(nil)
+    private let rewrite = Locked(Rewrite())
+    private let lock = Locked<SnapshotLock?>(nil)
+    private let hasFailed = Atomic<Bool>(false)
+    /// A record was lost for want of memory: only a new base makes the journal whole again.
+    private let hasLost = Atomic<Bool>(false)
+
+    private struct Rewrite: Sendable {
+        var startNanoseconds: UInt64?
+        var lastSeconds: Int64 = -1
+        var lastSucceeded = true
+        var count = 0
+        var failureCount = 0
+        var baseByteCount = 0
+        /// After a failure the next one by itself waits until then.
+        var notBefore: UInt64 = 0
+    }
+
+    private static let retryNanoseconds: UInt64 = 60_000_000_000
+    private static let overloadPauseMilliseconds: Int64 = 200
+
+    init(
+        configuration: Configuration, store: Store, log: @escaping @Sendable (KedisCommands.LogLevel, String) -> Void
+    ) {
+        self.configuration = configuration
+        self.store = store
+        self.log = log
+    }
+
+    var isWanted: Bool { configuration.boolean("appendonly") }
+
+    var directory: String {
+        let folder = configuration.text("dir")
+        return (folder.hasSuffix("/") ? folder : folder + "/") + configuration.text("appenddirname")
+    }
+
+    /// The journal that is written; nil without one.
+    var journal: Journal? { opened.withLock { $0 } }
+
+    // MARK: Start
+
+    /// Makes this process the only one that writes the journal.
+    func acquire() throws(StartError) {
+        do {
+            let acquired = try SnapshotLock.acquire(forSnapshot: directory)
+            lock.withLock { $0 = acquired }
+        } catch {
+            throw StartError("\(error)\nGive each server a `dir` or `appenddirname` of its own.")
+        }
+    }
+
+    /// Fills the store from the journal. Nil when there is none yet: then what else there is may be loaded, before
+    /// ``open(after:_:)``.
+    func load() throws(StartError) -> (recovered: RecoveredJournal, loaded: LoadSummary?)? {
+        var loaded: LoadSummary?
+        var replay = JournalReplay(store: store, configuration: configuration)
+        var progress = ProgressLine(log: log)
+        let start = monotonicNanoseconds()
+        do {
+            let recovered = try recoverJournal(
+                directory: directory,
+                progress: { done, total in progress.note(done, total) },
+                base: { (path, _) throws(JournalRefusal) in
+                    // Nothing is due yet: what was when the records were made, they say.
+                    do {
+                        loaded = try loadSnapshot(
+                            into: store, from: path, nowMilliseconds: 0, limits: configuration.loadLimits)
+                    } catch {
+                        throw JournalRefusal(reason: "\(error)")
+                    }
+                },
+                record: { (record) throws(JournalRefusal) in
+                    do {
+                        try replay.add(
+                            record.payload, databaseIndex: record.databaseIndex, milliseconds: record.milliseconds)
+                    } catch {
+                        throw JournalRefusal(reason: "\(error)")
+                    }
+                })
+            do {
+                try replay.flush()
+            } catch {
+                throw StartError("the last records of the journal in \(directory): \(error)")
+            }
+            let isNew = recovered.recordCount == 0 && recovered.basePath == nil && recovered.segmentCount == 0
+            guard !isNew else { return nil }
+            if let cut = recovered.cut { log(.warning, "\(cut): it was never confirmed, and is left out") }
+            log(
+                .notice,
+                "The journal is loaded: \(loaded?.keyCount ?? 0) keys of the base, \(recovered.recordCount) records "
+                    + "(\(replay.commandCount) commands) behind it, in \(millisecondsSince(start)) ms")
+            return (recovered, loaded)
+        } catch let error as JournalError {
+            throw StartError("\(error)")
+        } catch let error as StartError {
+            throw error
+        } catch {
+            throw StartError("\(error)")
+        }
+    }
+
+    /// Begins to write, behind what was recovered; without that, behind a base that has what the store holds now.
+    func open(
+        after recovered: RecoveredJournal?, engine: Engine, gate: ReplyGate,
+        onDurable: @escaping @Sendable (UInt64) -> Void
+    ) throws(StartError) {
+        do {
+            let known: RecoveredJournal
+            if let recovered {
+                known = recovered
+            } else {
+                try writeFirstBase()
+                known = try recoverJournal(
+                    directory: directory, base: { (_, _) throws(JournalRefusal) in },
+                    record: { (_) throws(JournalRefusal) in })
+            }
+            var options = JournalOptions()
+            options.policy = policy
+            options.segmentByteCount = configuration.integer("journal-segment-size")
+            options.retention = retention
+            options.onDurable = { sequence in
+                gate.noteDurable(sequence)
+                onDurable(sequence)
+            }
+            let journal = try Journal.open(after: known, options: options)
+            if let path = known.basePath { noteBase(byteCount: fileByteCount(path)) }
+            opened.withLock { $0 = journal }
+            gate.connect(journal)
+            connect(journal, engine, gate)
+        } catch {
+            throw StartError("the journal in \(directory) cannot be written: \(error)")
+        }
+    }
+
+    private func connect(_ journal: Journal, _ engine: Engine, _ gate: ReplyGate) {
+        store.lock(.all)
+        engine.journal.connect(
+            JournalSink(
+                append: { journal.append($0, databaseIndex: $1, milliseconds: $2) },
+                appendedSequence: { journal.appendedSequence },
+                noteLoss: { [self] in hasLost.store(true, ordering: .relaxed) }))
+        store.unlock(.all)
+        applyPolicy(engine, gate)
+    }
+
+    private func writeFirstBase() throws {
+        do {
+            try FileSystem.system.makeDirectory(directory)
+        } catch {
+            if !error.isExistingFile { throw error }
+        }
+        let summary = try saveSnapshot(
+            of: store, to: journalBasePath(directory: directory, sequence: 0), options: snapshotOptions,
+            nowMilliseconds: wallClockMilliseconds())
+        noteBase(byteCount: summary.byteCount)
+        log(.notice, "The journal begins in \(directory) with a base of \(summary.keyCount) keys")
+    }
+
+    private var snapshotOptions: SnapshotOptions {
+        SnapshotOptions(
+            compress: configuration.boolean("rdbcompression"), checksum: true,
+            syncsWhileWriting: configuration.boolean("rdb-save-incremental-fsync"))
+    }
+
+    // MARK: Settings
+
+    private var policy: JournalPolicy {
+        switch configuration.text("appendfsync") {
+        case "always": .always
+        case "no": .system
+        default: .everySecond
+        }
+    }
+
+    private var retention: JournalRetention {
+        let seconds = configuration.integer("journal-retention-seconds")
+        let byteCount = configuration.integer("journal-retention-size")
+        return JournalRetention(
+            milliseconds: seconds > 0 ? Int64(seconds) * 1000 : nil, byteCount: byteCount > 0 ? byteCount : nil)
+    }
+
+    /// After CONFIG SET, and at the start.
+    func applyPolicy(_ engine: Engine, _ gate: ReplyGate) {
+        guard let journal else { return }
+        journal.setRetention(retention)
+        let holds = policy == .always
+        if holds {
+            engine.journal.setHoldsReplies(true)
+            gate.isOn.store(true, ordering: .relaxed)
+        }
+        journal.setPolicy(policy)
+        guard !holds else { return }
+        // Who waits still gets its replies: what it waits for is synced within the second.
+        gate.isOn.store(false, ordering: .relaxed)
+        engine.journal.setHoldsReplies(false)
+    }
+
+    // MARK: While the server runs
+
+    /// Every tick: has writes refused while the disk takes nothing, and wait while it is too slow.
+    func watch(_ engine: Engine) {
+        guard let journal else { return }
+        let isFailed = journal.isFailed
+        if isFailed != hasFailed.exchange(isFailed, ordering: .relaxed) {
+            engine.set(.journalFailed, to: isFailed)
+            if isFailed {
+                log(.warning, "The journal cannot be written, writes are refused: \(journal.failure ?? "unknown")")
+            } else {
+                log(.notice, "The journal is written again, writes are taken again")
+            }
+        }
+        if journal.isOverloaded, !isFailed {
+            engine.pause.begin(
+                .writes, milliseconds: Self.overloadPauseMilliseconds,
+                nowNanoseconds: engine.clock.monotonicNanoseconds())
+        }
+    }
+
+    /// Once a second: begins the journal anew when it has grown, or lost a record.
+    func rewriteWhenDue() {
+        guard let journal, !journal.isFailed else { return }
+        if hasLost.exchange(false, ordering: .relaxed) {
+            log(.warning, "The journal has lost a record for want of memory: it begins anew")
+            return _ = startRewrite()
+        }
+        let percentage = configuration.integer("auto-aof-rewrite-percentage")
+        guard percentage > 0 else { return }
+        let byteCount = journal.status.byteCountSinceBase
+        let state = rewrite.withLock { $0 }
+        guard byteCount >= max(1, configuration.integer("auto-aof-rewrite-min-size")),
+            byteCount / max(1, percentage) >= state.baseByteCount / 100,
+            state.startNanoseconds == nil, monotonicNanoseconds() >= state.notBefore
+        else { return }
+        log(.notice, "The journal has grown to \(byteCount) bytes behind its base: it begins anew")
+        _ = startRewrite()
+    }
+
+    /// BGREWRITEAOF
+    func startRewrite() -> BackgroundSaveStart {
+        guard let journal else { return .failed("there is no journal: appendonly is no") }
+        let isFree = rewrite.withLock { state in
+            guard state.startNanoseconds == nil else { return false }
+            state.startNanoseconds = monotonicNanoseconds()
+            return true
+        }
+        guard isFree else { return .busy }
+        log(.notice, "Background append only file rewriting started")
+        guard startThread({ [self] in end(attempt(journal)) }) else {
+            end(.failure(.outOfMemory(path: directory)))
+            return .failed("no memory for a thread")
+        }
+        return .started
+    }
+
+    /// A new base, and what it makes needless goes.
+    private func attempt(_ journal: Journal) -> Result<SnapshotSummary, SnapshotError> {
+        do {
+            let sequence = Atomic<UInt64>(0)
+            let summary = try saveSnapshotInBackground(
+                of: store, to: journalBasePath(directory: directory, sequence: 0), options: snapshotOptions,
+                nowMilliseconds: 0,
+                atInstant: { [directory] in
+                    sequence.store(journal.rotate() &- 1, ordering: .relaxed)
+                    return journalBasePath(directory: directory, sequence: sequence.load(ordering: .relaxed))
+                },
+                mayCommit: { [directory] in
+                    // A base is never ahead of the journal: a start goes on behind it.
+                    while !journal.isFailed, journal.durableSequence < sequence.load(ordering: .relaxed) {
+                        sleepBriefly()
+                    }
+                    guard journal.isFailed else { return nil }
+                    return SystemError(operation: "sync", path: directory, code: EIO)
+                })
+            let base = sequence.load(ordering: .relaxed)
+            journal.noteBase(base)
+            removeOld(journal, base: base)
+            return .success(summary)
+        } catch {
+            return .failure(error)
+        }
+    }
+
+    private func removeOld(_ journal: Journal, base: UInt64) {
+        do {
+            _ = try journal.removeSegments(before: base &+ 1)
+        } catch {
+            log(.warning, "Files of the journal that are needless stay: \(error)")
+        }
+        removeJournalBases(directory: directory, before: base, neededFrom: journal.firstSequence)
+    }
+
+    private func end(_ result: Result<SnapshotSummary, SnapshotError>) {
+        rewrite.withLock { state in
+            let start = state.startNanoseconds ?? 0
+            state.lastSeconds = Int64((monotonicNanoseconds() &- start) / 1_000_000_000)
+            state.startNanoseconds = nil
+            switch result {
+            case .success(let summary):
+                (state.lastSucceeded, state.failureCount) = (true, 0)
+                state.count += 1
+                state.baseByteCount = summary.byteCount
+            case .failure:
+                state.lastSucceeded = false
+                state.failureCount += 1
+                state.notBefore = monotonicNanoseconds() &+ Self.retryNanoseconds
+            }
+        }
+        switch result {
+        case .success(let summary):
+            log(.notice, "The journal has a new base: \(summary.keyCount) keys, \(summary.byteCount) bytes")
+        case .failure(let error): log(.warning, "The journal gets no new base: \(error)")
+        }
+    }
+
+    private func noteBase(byteCount: Int) { rewrite.withLock { $0.baseByteCount = byteCount } }
+
+    /// Waits for a rewrite, then puts everything on disk. Nothing may be appended any more.
+    func close() {
+        defer { lock.withLock { $0?.release() } }
+        while rewrite.withLock({ $0.startNanoseconds != nil }) { sleepBriefly() }
+        guard let journal = opened.withLock({ opened in
+            defer { opened = nil }
+            return opened
+        }) else { return }
+        do {
+            try journal.close()
+        } catch {
+            log(.warning, "The end of the journal is not on disk: \(error)")
+        }
+    }
+
+    // MARK: Status
+
+    var information: JournalInformation? {
+        guard let journal else { return nil }
+        let status = journal.status
+        let state = rewrite.withLock { $0 }
+        var result = JournalInformation()
+        result.isRewriting = state.startNanoseconds != nil
+        result.lastRewriteSeconds = state.lastSeconds
+        if let start = state.startNanoseconds {
+            result.currentRewriteSeconds = Int64((monotonicNanoseconds() &- start) / 1_000_000_000)
+        }
+        result.lastRewriteSucceeded = state.lastSucceeded
+        result.rewriteCount = state.count
+        result.failureCount = state.failureCount
+        result.lastWriteSucceeded = status.lastWriteSucceeded
+        result.byteCount = status.byteCountSinceBase + state.baseByteCount
+        result.baseByteCount = state.baseByteCount
+        result.pendingByteCount = status.pendingByteCount
+        result.delayedSyncCount = status.delayedSyncCount
+        result.appendedSequence = status.appendedSequence
+        result.durableSequence = status.durableSequence
+        return result
+    }
+}
+
+/// A line of the log every so often while a journal is loaded.
+private struct ProgressLine {
+    private let log: @Sendable (KedisCommands.LogLevel, String) -> Void
+    private var lastNanoseconds = monotonicNanoseconds()
+
+    init(log: @escaping @Sendable (KedisCommands.LogLevel, String) -> Void) { self.log = log }
+
+    mutating func note(_ done: Int, _ total: Int) {
+        let now = monotonicNanoseconds()
+        guard total > 0, now &- lastNanoseconds > 2_000_000_000 else { return }
+        lastNanoseconds = now
+        log(.notice, "Loading the journal: \(done / 1_048_576) of \(total / 1_048_576) MiB")
+    }
+}
+
+private func millisecondsSince(_ start: UInt64) -> UInt64 { (monotonicNanoseconds() &- start) / 1_000_000 }
+
+/// The length of a file; 0 when it cannot be told.
+private func fileByteCount(_ path: String) -> Int {
+    let files = FileSystem.system
+    guard let file = try? files.open(path, .read) else { return 0 }
+    defer { try? files.close(file) }
+    return (try? files.size(file)) ?? 0
+}
