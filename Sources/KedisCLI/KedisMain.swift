@@ -19,7 +19,10 @@ struct KedisMain: AsyncParsableCommand {
             configuration), with 64 when the arguments are not understood.
             """,
         version: "kedis \(kedisVersion)",
-        subcommands: [ShellCommand.self, ServerCommand.self, ClientCommand.self, ExplainCommand.self],
+        subcommands: [
+            ShellCommand.self, ServerCommand.self, ClientCommand.self, ExplainCommand.self, CheckCommand.self,
+            RestoreCommand.self,
+        ],
         defaultSubcommand: ShellCommand.self
     )
 

@@ -74,9 +74,9 @@ package func saveSnapshot(
 }
 
 /// As ``saveSnapshot(of:held:to:options:nowMilliseconds:fileSystem:)``, but the locks are held only while the
-/// snapshot is encoded into memory: no stripe may be held by the caller. `atInstant` is called at the moment whose state
-/// it is, all stripes being locked, and may give the file another path in the same directory; `mayCommit` is asked
-/// before the file gets that.
+/// snapshot is encoded into memory: no stripe may be held by the caller. `atInstant` is called at the moment whose
+/// state it is, all stripes being locked, and may give the file another path in the same directory; `mayCommit` is
+/// asked before the file gets that.
 package func saveSnapshotInBackground(
     of store: Store, to path: String, options: SnapshotOptions = SnapshotOptions(), nowMilliseconds: Int64,
     fileSystem: FileSystem = .system, atInstant: () -> String? = { nil },

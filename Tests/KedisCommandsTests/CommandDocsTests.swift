@@ -99,11 +99,11 @@ struct CommandDocsTests {
             #expect(configuration.text(spec.name) == spec.defaultValue)
         }
         do {
-            try Configuration().configure("appendonly", ["yes"])
-            Issue.record("appendonly yes was accepted")
+            try Configuration().configure("aof-use-rdb-preamble", ["no"])
+            Issue.record("aof-use-rdb-preamble no was accepted")
         } catch {
             #expect(error == .refused(
-                name: "appendonly", reason: "there is no append-only file: only 'no' is accepted"))
+                name: "aof-use-rdb-preamble", reason: "the journal has a form of its own: only 'yes' is accepted"))
         }
     }
 

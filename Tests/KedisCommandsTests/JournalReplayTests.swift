@@ -99,10 +99,6 @@ struct JournalReplayTests {
         let following = Following()
         let target = TestEngine.target(
             protocolVersion: 2,
-            didMake: { engine in
-                following.journal = RecordedJournal(engine.engine)
-                following.follower = FollowingStore()
-            },
             didProcess: { engine in
                 following.follower.adopt(engine.engine.configuration)
                 do {
@@ -114,6 +110,10 @@ struct JournalReplayTests {
                 let wanted = KeyspaceSnapshot(of: engine.engine.store, nowMilliseconds: now).restarted.withoutCaches
                 let got = KeyspaceSnapshot(of: following.follower.store, nowMilliseconds: now).restarted.withoutCaches
                 for difference in got.differences(from: wanted) { Issue.record("\(respCase): \(difference)") }
+            },
+            didMake: { engine in
+                following.journal = RecordedJournal(engine.engine)
+                following.follower = FollowingStore()
             })
         try check(respCase, on: target)
     }

@@ -76,7 +76,7 @@ package final class TestEngine {
     /// An engine as a target. `! fresh` starts with another engine. `didMake` gets each engine before anything else,
     /// `didProcess` after every request.
     package static func target(
-        protocolVersion: Int, didMake: ((TestEngine) -> Void)? = nil, didProcess: ((TestEngine) -> Void)? = nil
+        protocolVersion: Int, didProcess: ((TestEngine) -> Void)? = nil, didMake: ((TestEngine) -> Void)? = nil
     ) -> RespTarget {
         var current = TestEngine()
         didMake?(current)

@@ -1,5 +1,5 @@
-// With `appendfsync always` no reply leaves before what it is about is on disk: neither the reply to a write nor that to
-// a read that has seen one. Connections with such replies wait here, and one sync serves all that wait.
+// With `appendfsync always` no reply leaves before what it is about is on disk: neither the reply to a write nor that
+// to a read that has seen one. Connections with such replies wait here, and one sync serves all that wait.
 //
 //   send ─▶ is the session's last record on disk? ─ yes ─▶ the socket
 //                   └ no ─▶ HeldReplies of the loop ─▶ the journal's thread syncs ─▶ onDurable ─▶ what was held is sent

@@ -4,8 +4,8 @@
 //      start: newest base snapshot ─▶ store ─▶ records behind it ─▶ JournalReplay ─▶ Journal opens behind them
 //      then:  batch ─▶ JournalPort ─▶ Journal.append      round's end ─▶ ReplyGate (always)      tick ─▶ watch
 //
-// Ownership: ServerState's. Threads: any; what changes is atomic or under a lock. A rewrite runs on a thread of its own,
-// one at a time.
+// Ownership: ServerState's. Threads: any; what changes is atomic or under a lock. A rewrite runs on a thread of its
+// own, one at a time.
 
 import KedisCommands
 import KedisPersistence

@@ -1,0 +1,143 @@
+// `kedis check` and `kedis restore`: whether journal and snapshot can be read, and the state of an earlier moment.
+
+import ArgumentParser
+import KedisPersistence
+import KedisServer
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+struct CheckCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "check", abstract: "Verifies a journal, a file of one, or a snapshot.",
+        discussion: """
+            Reads every byte and every checksum and changes nothing, unless --repair is given. Exits with 0 when a \
+            server would start with it, else with 1.
+            """)
+
+    @Argument(help: "A journal's folder (appendonlydir), a .kjl file, or a dump.rdb.") var path: String
+    @Flag(help: "Cut the journal at the first damage; what is cut off is kept beside it.") var repair = false
+
+    func run() throws {
+        var status = stat()
+        guard stat(path, &status) == 0 else {
+            complain("\(path): \(String(cString: strerror(errno)))")
+            throw ExitCode.failure
+        }
+        do {
+            if status.st_mode & S_IFMT == S_IFDIR { return try checkDirectory() }
+            guard !repair else { throw JournalToolErrorText(text: "--repair is for the folder of a journal") }
+            if path.hasSuffix(".kjl") { return try show(checkJournalSegment(path, progress: showProgress)) }
+            let summary = try checkSnapshot(path, progress: showProgress)
+            print("\(path): version \(summary.version), \(summary.keyCount) keys, \(summary.byteCount) bytes: good")
+        } catch let code as ExitCode {
+            throw code
+        } catch {
+            complain("\(error)")
+            throw ExitCode.failure
+        }
+    }
+
+    private struct JournalToolErrorText: Error, CustomStringConvertible {
+        var text: String
+        var description: String { text }
+    }
+
+    private func checkDirectory() throws {
+        if repair {
+            let repaired = try repairJournal(directory: path)
+            for damage in repaired.damages { print("cut: \(damage)") }
+            for path in repaired.cutPaths { print("kept: \(path)") }
+            if repaired.damages.isEmpty { print("nothing to repair") }
+        }
+        let check = try checkJournal(directory: path, progress: showProgress)
+        for path in check.basePaths {
+            let summary = try checkSnapshot(path)
+            print("\(path): \(summary.keyCount) keys, \(summary.byteCount) bytes")
+        }
+        try show(check)
+    }
+
+    private func show(_ check: JournalCheck) throws {
+        print("\(check.segmentCount) files of records, \(check.byteCount) bytes")
+        if check.recordCount > 0 {
+            print("\(check.recordCount) records, \(check.firstSequence) to \(check.lastSequence)")
+            print("last record: \(moment(check.lastMilliseconds))")
+        }
+        print(check.wasClosed ? "closed by its server" : "not closed: its server runs, or has crashed")
+        if let cut = check.cut {
+            print("torn tail, which a start leaves out: \(cut.byteCount) bytes at \(cut.offset) of \(cut.path)")
+        }
+        guard let damage = check.damage else { return print("good") }
+        complain("\(damage)")
+        guard check.canStart else { throw ExitCode.failure }
+        print("a start does not read that part: good but for going back in time")
+    }
+}
+
+struct RestoreCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "restore", abstract: "Writes the state that a journal had at some moment into a new folder.",
+        discussion: """
+            The journal is only read, also while its server runs. The new folder gets a dump.rdb, which kedis server \
+            --dir loads. How far back one can go, journal-retention-seconds and journal-retention-size say.
+            """)
+
+    @Option(help: "The folder of the server (its dir), or of the journal itself.") var dir: String
+    @Option(help: "A moment (2026-11-23T10:15:00Z), or the sequence of a record; the end if not given.")
+    var until: String?
+    @Option(help: "The folder to make.") var into: String
+
+    func run() throws {
+        do {
+            let bound: JournalBound
+            if let until {
+                guard let parsed = journalBound(until) else {
+                    complain("--until is a moment like 2026-11-23T10:15:00Z, or a number")
+                    throw ExitCode.validationFailure
+                }
+                bound = parsed
+            } else {
+                bound = .end
+            }
+            let inner = "\(dir)/appendonlydir"
+            let journal = access(inner, F_OK) == 0 ? inner : dir
+            guard access(journal, F_OK) == 0 else {
+                complain("\(journal): \(String(cString: strerror(errno)))")
+                throw ExitCode.failure
+            }
+            let summary = try restoreJournal(journal, until: bound, into: into, progress: showProgress)
+            let last = summary.lastMilliseconds > 0 ? " of \(moment(summary.lastMilliseconds))" : ""
+            print("\(summary.path): \(summary.keyCount) keys, the state after record \(summary.lastSequence)\(last)")
+        } catch let code as ExitCode {
+            throw code
+        } catch {
+            complain("\(error)")
+            throw ExitCode.failure
+        }
+    }
+}
+
+/// A line that stays in its place, for people.
+private func showProgress(_ done: Int, _ total: Int) {
+    guard isatty(2) != 0, total > 64 << 20 else { return }
+    let text = "\r\(100 * done / max(1, total)) % of \(total >> 20) MiB"
+    _ = text.withCString { write(2, $0, strlen($0)) }
+    if done >= total { _ = write(2, "\n", 1) }
+}
+
+/// Milliseconds since 1970 as ISO 8601.
+private func moment(_ milliseconds: Int64) -> String {
+    var seconds = time_t(milliseconds / 1000)
+    var parts = tm()
+    gmtime_r(&seconds, &parts)
+    func two(_ number: Int32) -> String { number < 10 ? "0\(number)" : "\(number)" }
+    let fraction = String(1000 + milliseconds % 1000).dropFirst()
+    return "\(parts.tm_year + 1900)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))T"
+        + "\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec)).\(fraction)Z"
+}

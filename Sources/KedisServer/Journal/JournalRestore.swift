@@ -1,0 +1,148 @@
+// `kedis restore` and `kedis check`: a journal's state at some moment as a snapshot of its own, and whether files can
+// be read. Both only read what they are given. Memory: the data, once.
+
+package import KedisCommands
+package import KedisPersistence
+import KedisStore
+import KedisUtilities
+
+/// What a restore did.
+package struct RestoreSummary: Sendable {
+    package var keyCount: Int
+    package var recordCount: Int
+    package var lastSequence: UInt64
+    /// The time of the last record; 0 when there was none.
+    package var lastMilliseconds: Int64
+    package var path: String
+}
+
+/// Why something of the journal's tools was not done: a sentence for people.
+package struct JournalToolError: Error, CustomStringConvertible {
+    package let description: String
+}
+
+/// Writes the state that the journal in `journal` had at `bound` into the folder `target`, as `dump.rdb`, which a
+/// server started there loads. The folder is made when it is not there; one that has data already is refused.
+package func restoreJournal(
+    _ journal: String, until bound: JournalBound, into target: String, configuration: Configuration = Configuration(),
+    progress: @escaping (_ done: Int, _ total: Int) -> Void = { _, _ in }
+) throws(JournalToolError) -> RestoreSummary {
+    do {
+        let files = FileSystem.system
+        let path = "\(target)/dump.rdb"
+        do {
+            try files.makeDirectory(target)
+        } catch {
+            if !error.isExistingFile { throw error }
+            let taken = try files.names(target).filter { !$0.hasPrefix(".") }
+            guard taken.isEmpty else {
+                throw JournalToolError(description: "\(target) is not empty (\(taken.sorted()[0]))")
+            }
+        }
+        let store = Store(
+            databaseCount: configuration.integer("databases"), seed: HashSeed(systemEntropy(), systemEntropy()))
+        var functions: [[UInt8]] = []
+        var replay = JournalReplay(store: store, configuration: configuration)
+        let recovered = try recoverJournal(
+            directory: journal, until: bound, removesLeftovers: false, progress: progress,
+            base: { (path, _) throws(JournalRefusal) in
+                do {
+                    let summary = try loadSnapshot(
+                        into: store, from: path, nowMilliseconds: 0, limits: configuration.loadLimits)
+                    functions = summary?.functions ?? []
+                } catch {
+                    throw JournalRefusal(reason: "\(error)")
+                }
+            },
+            record: { (record) throws(JournalRefusal) in
+                do {
+                    try replay.add(
+                        record.payload, databaseIndex: record.databaseIndex, milliseconds: record.milliseconds)
+                } catch {
+                    throw JournalRefusal(reason: "\(error)")
+                }
+            })
+        try replay.flush()
+        // What was due at that moment is gone; the rest has its deadline, whenever that was.
+        let saved = try saveSnapshot(
+            of: store, to: path, options: SnapshotOptions(functions: functions),
+            nowMilliseconds: recovered.lastMilliseconds)
+        return RestoreSummary(
+            keyCount: saved.keyCount, recordCount: recovered.recordCount, lastSequence: recovered.lastSequence,
+            lastMilliseconds: recovered.lastMilliseconds, path: path)
+    } catch let error as JournalToolError {
+        throw error
+    } catch {
+        throw JournalToolError(description: "\(error)")
+    }
+}
+
+/// Loads the snapshot at `path` into nothing, and says what is in it.
+package func checkSnapshot(
+    _ path: String, progress: @escaping (_ done: Int, _ total: Int) -> Void = { _, _ in }
+) throws(JournalToolError) -> LoadSummary {
+    do {
+        let store = Store(seed: HashSeed(systemEntropy(), systemEntropy()))
+        let summary = try loadSnapshot(into: store, from: path, nowMilliseconds: 0, progress: progress)
+        guard let summary else { throw JournalToolError(description: "\(path) is not there") }
+        return summary
+    } catch let error as JournalToolError {
+        throw error
+    } catch {
+        throw JournalToolError(description: "\(error)")
+    }
+}
+
+/// What `--until` says: a sequence, or a moment as ISO 8601 has it (`2026-11-23T10:15:00Z`, a fraction, `+01:00`).
+package func journalBound(_ text: String) -> JournalBound? {
+    if let sequence = UInt64(text) { return .sequence(sequence) }
+    return unixMilliseconds(text).map { .milliseconds($0) }
+}
+
+private func unixMilliseconds(_ text: String) -> Int64? {
+    let bytes = Array(text.utf8)
+    guard bytes.count >= 20, bytes[4] == 0x2D, bytes[7] == 0x2D, bytes[10] == 0x54 || bytes[10] == 0x20,
+        bytes[13] == 0x3A, bytes[16] == 0x3A
+    else { return nil }
+    func number(_ range: Range<Int>) -> Int64? {
+        guard range.upperBound <= bytes.count, bytes[range].allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }) else { return nil }
+        return bytes[range].reduce(0) { 10 * $0 + Int64($1 - 0x30) }
+    }
+    guard let year = number(0..<4), let month = number(5..<7), (1...12).contains(month), let day = number(8..<10),
+        day >= 1, day <= daysOfMonth(month, year), let hour = number(11..<13), hour < 24,
+        let minute = number(14..<16), minute < 60, let second = number(17..<19), second < 60
+    else { return nil }
+    var position = 19
+    var milliseconds: Int64 = 0
+    if bytes[position] == 0x2E {
+        let digits = bytes[(position + 1)...].prefix { $0 >= 0x30 && $0 <= 0x39 }
+        guard (1...9).contains(digits.count) else { return nil }
+        let padded = (Array(digits) + [0x30, 0x30]).prefix(3)
+        milliseconds = padded.reduce(0) { 10 * $0 + Int64($1 - 0x30) }
+        position += 1 + digits.count
+    }
+    let zone = Array(bytes[position...])
+    var offset: Int64 = 0
+    if zone != [0x5A] {
+        guard zone.count == 6, zone[0] == 0x2B || zone[0] == 0x2D, zone[3] == 0x3A,
+            let hours = number(position + 1..<position + 3), hours < 24,
+            let minutes = number(position + 4..<position + 6), minutes < 60
+        else { return nil }
+        offset = (hours * 60 + minutes) * (zone[0] == 0x2B ? 60 : -60)
+    }
+    let days = daysSince1970(year, month, day)
+    return ((days * 24 + hour) * 60 + minute) * 60_000 + (second - offset) * 1000 + milliseconds
+}
+
+private func isLeap(_ year: Int64) -> Bool { year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) }
+
+private func daysOfMonth(_ month: Int64, _ year: Int64) -> Int64 {
+    [31, isLeap(year) ? 29 : 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][Int(month) - 1]
+}
+
+private func daysSince1970(_ year: Int64, _ month: Int64, _ day: Int64) -> Int64 {
+    // Leap days before a year: every 4th, not every 100th, but every 400th.
+    func leapDays(before year: Int64) -> Int64 { (year - 1) / 4 - (year - 1) / 100 + (year - 1) / 400 }
+    let days = (year - 1970) * 365 + leapDays(before: year) - leapDays(before: 1970)
+    return (1..<month).reduce(days) { $0 + daysOfMonth($1, year) } + day - 1
+}
