@@ -110,7 +110,10 @@ struct ConfigurationTests {
             ("port \"1", "test.conf:1: 'port \"1' Unbalanced quotes in configuration line"),
             ("rdbcompression maybe", "test.conf:1: 'rdbcompression maybe' argument must be 'yes' or 'no'"),
             ("save 1", "test.conf:1: 'save 1' Invalid save parameters"),
-            ("appendonly yes", "test.conf:1: 'appendonly yes' there is no append-only file: only 'no' is accepted"),
+            (
+                "aof-use-rdb-preamble no",
+                "test.conf:1: 'aof-use-rdb-preamble no' the journal has a form of its own: only 'yes' is accepted"
+            ),
         ])
     func errors(text: String, error: String) {
         #expect(parse(text).1 == error)

@@ -70,12 +70,13 @@ extension Session {
     @inline(never)
     func commitSlowly(held: StripeSet) { observer?.commit(milliseconds: batch.nowMilliseconds, held: held) }
 
-    /// The replies of a batch are about what lies in the stripes `held`, or anywhere, as far as it was read.
+    /// The replies of a batch are about the keys in `keys`, or about any.
     @inline(never)
-    mutating func noteNeededSlowly(held: StripeSet, walksKeyspace: Bool) {
-        guard walksKeyspace || !held.isEmpty else { return }
+    mutating func noteNeededSlowly(concernsAll: Bool) {
         let sequence =
-            walksKeyspace && held != .all ? engine.journal.appendedSequence : engine.journal.lastSequence(held: held)
+            concernsAll
+            ? engine.journal.appendedSequence
+            : engine.journal.lastSequence(of: UnsafeBufferPointer(start: keys.base, count: keys.count))
         neededSequence = max(neededSequence, sequence)
     }
 

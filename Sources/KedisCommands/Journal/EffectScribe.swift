@@ -19,6 +19,9 @@ final class EffectScribe {
     private var firstDatabase = 0
     private var database = 0
     private var isEmpty = true
+    /// The slots of the keys that changed (JournalPort), or all, as far as replies are held.
+    private var slots: [Int] = []
+    private var concernsAll = false
     /// The command that runs has written down its effects itself.
     private var hasOwnWords = false
     /// No memory for what a value was.
@@ -102,6 +105,7 @@ final class EffectScribe {
     func note(_ call: borrowing CommandCall, hasFailed: Bool) {
         defer { hasOwnWords = false }
         guard call.effects.changeCount > 0 else { return }
+        noteSlots(call)
         // What a command wrote down before it failed is true as well.
         if hasFailed { return writeValues(call) }
         guard !hasOwnWords else { return }
@@ -112,6 +116,12 @@ final class EffectScribe {
         let container = call.entry.pointee.containerName
         writer.bulk(container.isEmpty ? call.entry.pointee.fullName : container)
         for index in 1..<list.count { writer.bulk(list[index]) }
+    }
+
+    private func noteSlots(_ call: borrowing CommandCall) {
+        guard call.engine.interest.current.holdsReplies else { return }
+        if call.keyCount == 0 { concernsAll = true }
+        for index in 0..<call.keyCount { slots.append(JournalPort.slot(of: call.key(index))) }
     }
 
     /// The keys of a command as they are now.
@@ -154,15 +164,19 @@ final class EffectScribe {
 
     /// Hands over what was written, before the stripes are unlocked.
     func commit(to port: JournalPort, milliseconds: Int64, held: StripeSet) {
-        guard !isEmpty else { return }
+        guard !isEmpty else { return slots.removeAll(keepingCapacity: true) }
         isEmpty = true
         if writer.hasOverflowed || hasLost {
             hasLost = false
             port.noteLoss()
         } else {
-            port.append(writer.bytes, databaseIndex: firstDatabase, milliseconds: milliseconds, held: held)
+            let sequence = port.append(writer.bytes, databaseIndex: firstDatabase, milliseconds: milliseconds)
+            if concernsAll { port.note(sequence, all: held) }
+            for slot in slots { port.note(sequence, slot: slot) }
         }
         writer.removeAll()
+        slots.removeAll(keepingCapacity: slots.capacity <= 1024)
+        concernsAll = false
     }
 }
 

@@ -11,6 +11,7 @@
 import KedisProtocol
 import KedisStore
 package import KedisUtilities
+import Synchronization
 
 /// A journal, as the engine sees it.
 package struct JournalSink: Sendable {
@@ -42,39 +43,64 @@ package final class JournalPort: @unchecked Sendable {
 
     private var sink: JournalSink?
     private let interest: InterestWord
-    /// Of each stripe, the last record that may be about its keys.
-    private let lastSequences: UnsafeMutablePointer<UInt64>
+    /// Of each slot, which the first bits of a key's hash name, the last record that may be about its keys: kept while
+    /// replies are held. Those of a stripe lie together.
+    private let slots: UnsafeMutablePointer<UInt64>
+    /// Of each stripe, the last record about all of it.
+    private let floors: UnsafeMutablePointer<UInt64>
+
+    /// Up to this record, whose keys they are about is not known.
+    private let unknownSequence = Atomic<UInt64>(0)
+
+    /// 256 slots for each stripe: who reads a key that is not written seldom waits for another one that is.
+    private static let slotBits: UInt64 = 14
+    private static let slotCount = 1 << slotBits
 
     init(_ interest: InterestWord) {
         self.interest = interest
-        lastSequences = .allocate(capacity: Store.stripeCount)
-        lastSequences.initialize(repeating: 0, count: Store.stripeCount)
+        slots = .allocate(capacity: Self.slotCount)
+        slots.initialize(repeating: 0, count: Self.slotCount)
+        floors = .allocate(capacity: Store.stripeCount)
+        floors.initialize(repeating: 0, count: Store.stripeCount)
     }
 
-    deinit { lastSequences.deallocate() }
+    deinit {
+        slots.deallocate()
+        floors.deallocate()
+    }
+
+    static func slot(of key: Key) -> Int { Int(truncatingIfNeeded: key.hash >> (64 - slotBits)) }
 
     /// From now on effects go to `sink`, or nowhere. All stripes are locked.
     package func connect(_ sink: JournalSink?) {
         self.sink = sink
-        lastSequences.update(repeating: 0, count: Store.stripeCount)
         interest.setJournal(sink != nil)
     }
 
     /// Whether sessions keep account of the records that their replies are about (`Session.neededSequence`), so that
-    /// no reply leaves before them.
-    package func setHoldsReplies(_ isOn: Bool) { interest.setHoldsReplies(isOn) }
-
-    /// Appends a record; `held` are the stripes of all that is in it, locked.
-    func append(_ effects: ByteView, databaseIndex: Int, milliseconds: Int64, held: StripeSet) {
-        guard let sink else { return }
-        let sequence = sink.append(effects, databaseIndex, milliseconds)
-        held.forEach { lastSequences[$0] = sequence }
+    /// no reply leaves before them. What was begun before the change is held or not, as it comes.
+    package func setHoldsReplies(_ isOn: Bool) {
+        guard interest.current.holdsReplies != isOn else { return }
+        interest.setHoldsReplies(isOn)
+        // Which keys the records until now are about, nobody has kept.
+        if isOn { unknownSequence.store(appendedSequence, ordering: .relaxed) }
     }
 
-    /// The last record that what was read in the stripes `held`, which are locked, may be about.
-    func lastSequence(held: StripeSet) -> UInt64 {
-        var result: UInt64 = 0
-        held.forEach { result = max(result, lastSequences[$0]) }
+    /// Appends a record and returns its sequence; the stripes of all that is in it are locked.
+    func append(_ effects: ByteView, databaseIndex: Int, milliseconds: Int64) -> UInt64 {
+        sink?.append(effects, databaseIndex, milliseconds) ?? 0
+    }
+
+    /// A record is about the keys of a slot, whose stripe is locked.
+    func note(_ sequence: UInt64, slot: Int) { slots[slot] = sequence }
+
+    /// A record is about all that is in the stripes `held`, which are locked.
+    func note(_ sequence: UInt64, all held: StripeSet) { held.forEach { floors[$0] = sequence } }
+
+    /// The last record that what was read of `keys`, whose stripes are locked, may be about.
+    func lastSequence(of keys: UnsafeBufferPointer<Key>) -> UInt64 {
+        var result = unknownSequence.load(ordering: .relaxed)
+        for key in keys { result = max(result, slots[Self.slot(of: key)], floors[key.stripeIndex]) }
         return result
     }
 
@@ -101,8 +127,7 @@ package final class JournalPort: @unchecked Sendable {
         writer.bulk(name)
         writer.bulk(key.bytes)
         guard !writer.hasOverflowed else { return noteLoss() }
-        var held = StripeSet()
-        held.insert(key.stripeIndex)
-        append(writer.bytes, databaseIndex: databaseIndex, milliseconds: milliseconds, held: held)
+        let sequence = append(writer.bytes, databaseIndex: databaseIndex, milliseconds: milliseconds)
+        note(sequence, slot: Self.slot(of: key))
     }
 }

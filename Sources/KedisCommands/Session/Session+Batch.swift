@@ -57,6 +57,11 @@ struct Batch: ~Copyable {
     /// The command looks at keys that its locks do not name; it is alone then.
     var walksKeyspace: Bool { count > 0 && items[0].entry.pointee.walksKeyspace }
 
+    /// Whether one of the commands reads or writes data, and not only tells of the server.
+    var isAboutData: Bool {
+        (0..<count).contains { !items[$0].entry.pointee.flags.isDisjoint(with: [.write, .readOnly]) }
+    }
+
     mutating func begin(conditions: AdmissionCondition) {
         assert(count == 0)
         self.conditions = conditions
@@ -219,7 +224,7 @@ extension Session {
             measureKeysSlowly(held: stripes)
         }
         if batch.isObserved { commitSlowly(held: stripes) }
-        if batch.holdsReplies { noteNeededSlowly(held: stripes, walksKeyspace: batch.walksKeyspace) }
+        if batch.holdsReplies { noteNeededSlowly(concernsAll: (stripes == .all || batch.walksKeyspace) && batch.isAboutData) }
         store.unlock(stripes)
         if batch.isObserved { endServiceSlowly() }
         if batch.isMonitored { ringMonitorsSlowly() }

@@ -130,7 +130,7 @@ extension Session {
         let isClean = settleWatcher(held: stripes)
         if isClean { runItems(transaction, firstKeys, held: stripes) } else { output.nullArray() }
         if batch.isObserved { commitSlowly(held: stripes) }
-        if engine.interest.current.holdsReplies { noteNeededSlowly(held: stripes, walksKeyspace: false) }
+        if engine.interest.current.holdsReplies { noteNeededSlowly(concernsAll: stripes == .all) }
         store.unlock(stripes)
         if batch.isObserved { endServiceSlowly() }
         if client.pointee.isSaveScheduled {
