@@ -158,7 +158,8 @@ struct JournalDamageTests {
         var header = JournalBytes.Header()
         header.durable = 1000
         let one = JournalBytes.Record(sequence: 1, payload: [1]).bytes()
-        let next = JournalBytes.Header(first: 2, durable: 1).bytes + JournalBytes.Record(sequence: 2, payload: [2]).bytes()
+        let next =
+            JournalBytes.Header(first: 2, durable: 1).bytes + JournalBytes.Record(sequence: 2, payload: [2]).bytes()
         let disk = SimulatedDisk(seed: 1, directory: "/disk")
         try disk.fileSystem.makeDirectory(journalDirectory)
         disk.put(header.bytes + one, at: path)
