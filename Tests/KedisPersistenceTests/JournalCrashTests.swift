@@ -24,7 +24,7 @@ struct JournalCrashTests {
             do {
                 for _ in 0..<5 {
                     try model.start(mayCrash: true)
-                    try model.live(mayCrash: true, stepMax: 60)
+                    try model.live(stepMax: 60)
                 }
                 try model.start(mayCrash: false)
             } catch {
@@ -43,5 +43,32 @@ struct JournalCrashTests {
             "power lost", "segments removed", "start",
         ]
         for event in events { #expect(counts[event, default: 0] > 0, "\(event) never happens") }
+    }
+
+    @Test("A crash at each call of a life in turn, and at each call of the recovery behind it")
+    func everyCall() throws {
+        var lives = 0
+        let seedCount = reducedWhenSanitized(40)
+        for seed in 1...UInt64(seedCount) {
+            // The same seed does the same things, so that the crash comes a call later each time, until there is none.
+            var (call, comes) = (1, true)
+            while comes {
+                let model = JournalModel(seed: seed)
+                try model.start(mayCrash: false)
+                comes = try model.live(stepMax: 60, crashCall: call)
+                try model.start(mayCrash: false)
+                (lives, call) = (lives + 1, call + 1)
+            }
+            (call, comes) = (1, true)
+            while comes {
+                let model = JournalModel(seed: seed)
+                try model.start(mayCrash: false)
+                _ = try model.live(stepMax: 60, crashCall: 30)
+                comes = try model.start(crashCall: call)
+                (lives, call) = (lives + 1, call + 1)
+            }
+        }
+        print("journal crashes: \(lives) lives, each with a crash at another call")
+        #expect(lives > 30 * seedCount)
     }
 }

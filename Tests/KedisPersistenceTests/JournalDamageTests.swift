@@ -153,6 +153,20 @@ struct JournalDamageTests {
         }
     }
 
+    @Test("A header that claims more than its segment holds is no evidence against the segments behind it")
+    func boastfulHeader() throws {
+        var header = JournalBytes.Header()
+        header.durable = 1000
+        let one = JournalBytes.Record(sequence: 1, payload: [1]).bytes()
+        let next =
+            JournalBytes.Header(first: 2, durable: 1).bytes + JournalBytes.Record(sequence: 2, payload: [2]).bytes()
+        let disk = SimulatedDisk(seed: 1, directory: "/disk")
+        try disk.fileSystem.makeDirectory(journalDirectory)
+        disk.put(header.bytes + one, at: path)
+        disk.put(next, at: "\(journalDirectory)/journal-00000000000000000002.kjl")
+        #expect(try readJournal(disk.fileSystem).payloads == [[1], [2]])
+    }
+
     // MARK: Check and repair
 
     @Test("A check says what a start does, for every bit; a repair leaves a journal that starts, and loses no byte")
@@ -295,7 +309,7 @@ struct JournalDamageTests {
                 _ = try readJournal(disk.fileSystem)
             } catch let error as JournalError {
                 switch error {
-                case .damaged(let damage): #expect(damage.kind == .missingSegment && damage.offset == 0)
+                case .damaged(let damage): #expect(damage.kind == .missingSegment && damage.offset == 0, "\(damage)")
                 case .newerVersion: break
                 default: throw error
                 }

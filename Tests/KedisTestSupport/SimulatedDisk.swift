@@ -80,6 +80,7 @@ package final class SimulatedDisk: @unchecked Sendable {
     private var directories: [String: Directory]
     private var openFiles: [Int32: OpenFile] = [:]
     private var lastDescriptor: Int32 = 1000
+    private var lastFileNumber = 0
     private var currentFaults = DiskFaults()
     private var crashCall: Int?
     private var crashed = false
@@ -126,7 +127,7 @@ package final class SimulatedDisk: @unchecked Sendable {
     package func put(_ bytes: [UInt8], at path: String) {
         locked {
             let (directory, name) = split(path)
-            let file = SimulatedFile()
+            let file = makeFile()
             file.write(bytes)
             file.synchronize()
             directories[directory]?.files[name] = file
@@ -161,7 +162,9 @@ package final class SimulatedDisk: @unchecked Sendable {
             directory.changes = []
             directory.files = directory.durableFiles
             directory.directories = directory.durableDirectories
-            for name in directory.files.keys.sorted() { directory.files[name]?.losePower(&generator) }
+            // Temporary names hold a number of the process, which the seed does not know.
+            let files = directory.files.values.sorted { $0.number < $1.number }
+            for file in files { file.losePower(&generator) }
         }
         // A directory that has no name is gone with what it held.
         for path in directories.keys.sorted(by: { $0.utf8.count < $1.utf8.count }) {
@@ -234,7 +237,7 @@ package final class SimulatedDisk: @unchecked Sendable {
                 _ = old
                 throw SystemError(operation: "open", path: path, code: EEXIST)
             case (.create, nil), (.createPrivate, nil):
-                file = SimulatedFile()
+                file = makeFile()
                 directory.files[name] = file
                 directory.changes.append(.link(name, file))
             case (_, let old?): file = old
@@ -359,6 +362,11 @@ package final class SimulatedDisk: @unchecked Sendable {
     private func directory(_ path: String) throws(SystemError) -> Directory {
         guard let directory = directories[path] else { throw SystemError(operation: "open", path: path, code: ENOENT) }
         return directory
+    }
+
+    private func makeFile() -> SimulatedFile {
+        lastFileNumber += 1
+        return SimulatedFile(number: lastFileNumber)
     }
 
     private func file(_ path: String) -> SimulatedFile? {

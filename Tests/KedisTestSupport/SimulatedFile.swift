@@ -8,12 +8,16 @@ import KedisUtilities
 final class SimulatedFile {
     static let sectorByteCount = 512
 
+    /// In the order of creation.
+    let number: Int
     /// What a program reads.
     private(set) var bytes: [UInt8] = []
     /// What is on disk.
     private var durable: [UInt8] = []
     /// Of each sector written since the last sync, all contents that it had: the disk may have any.
     private var unsynced: [Int: [[UInt8]]] = [:]
+
+    init(number: Int) { self.number = number }
 
     /// Appends.
     func write(_ added: [UInt8]) {

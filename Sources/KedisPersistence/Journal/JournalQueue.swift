@@ -131,7 +131,7 @@ struct JournalQueue: ~Copyable, @unchecked Sendable {
     /// What an append did.
     struct Appended {
         var sequence: UInt64
-        /// The thread is to be woken.
+        /// The thread is to be woken: it was idle, or has a loss to tell of.
         var wasIdle: Bool
     }
 
@@ -162,7 +162,7 @@ struct JournalQueue: ~Copyable, @unchecked Sendable {
             state.nextSequence &+= 1
             appendedSequence.store(header.sequence, ordering: .releasing)
             guard let block = target(for: header.byteCount, ownBlock, &state) else {
-                return Appended(sequence: header.sequence, wasIdle: false)
+                return Appended(sequence: header.sequence, wasIdle: true)
             }
             let target = block.bytes + block.pointee.byteCount
             if ownBlock == nil { Self.copy(pieces, to: target + RecordHeader.byteCount) }
@@ -238,7 +238,7 @@ struct JournalQueue: ~Copyable, @unchecked Sendable {
             let sequence = state.nextSequence
             state.nextSequence &+= 1
             appendedSequence.store(sequence, ordering: .releasing)
-            return Appended(sequence: sequence, wasIdle: false)
+            return Appended(sequence: sequence, wasIdle: true)
         }
     }
 

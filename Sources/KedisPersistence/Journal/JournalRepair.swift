@@ -23,6 +23,12 @@ package func repairJournal(
     directory path: String, fileSystem: FileSystem = .system
 ) throws(JournalError) -> JournalRepair {
     var repair = JournalRepair()
+    do {
+        // A repair before this one may have crashed with names that are not on disk.
+        try fileSystem.retrying { () throws(SystemError) in try fileSystem.synchronizeDirectory(path) }
+    } catch {
+        throw .system(error)
+    }
     while true {
         repair.check = try checkJournal(directory: path, fileSystem: fileSystem)
         guard let damage = repair.check.damage else { return repair }

@@ -116,8 +116,8 @@ struct JournalWalk {
             throw .damaged(JournalDamage(kind: .foreign, path: segment.path, offset: 0, sequence: segment.sequence))
         }
         identifier = header.identifier
-        // The segment is there, so all before it was on disk.
-        durable = max(durable, segment.sequence - 1, header.durable)
+        // The segment is there, so all before it was on disk. What it says of itself ends where the next one begins.
+        durable = max(durable, segment.sequence - 1, min(header.durable, (next?.sequence ?? .max) - 1))
         var expected = segment.sequence
         var offset = SegmentHeader.byteCount
         var shown = 0

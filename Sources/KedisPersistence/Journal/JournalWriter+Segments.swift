@@ -117,6 +117,9 @@ extension JournalWriter {
         // Also when it was there: whoever made it may have crashed.
         let parent = directoryPath(of: directory)
         try fileSystem.retrying { () throws(SystemError) in try fileSystem.synchronizeDirectory(parent) }
+        // The names that the recovery has gone by may not be on disk: a segment that is begun behind them must not
+        // outlive them.
+        try fileSystem.retrying { () throws(SystemError) in try fileSystem.synchronizeDirectory(directory) }
     }
 
     /// Copies the records from `first` to the last one that was read: nothing says that they are on disk, though they
