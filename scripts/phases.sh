@@ -111,6 +111,12 @@ real_clients() {
     Tests/clients/run --server-binary .build/release/kedis
 }
 
+# SIGKILL at random moments, and a full disk: what was confirmed is there.
+durability() {
+    "${KEDIS_PYTHON:-python3}" Tests/clients/kill-rounds.py --server-binary .build/release/kedis --rounds "$1"
+    "${KEDIS_PYTHON:-python3}" Tests/clients/disk-full.py --server-binary .build/release/kedis
+}
+
 # What the README promises first, on the release build: the shell as typed, and a key that is there again after a restart.
 smoke() {
     local folder output

@@ -30,9 +30,10 @@ package enum TestFiles {
     }
 
     /// Writes the file anew; false if that fails.
-    package static func write(_ text: String, to path: String) -> Bool {
+    package static func write(_ text: String, to path: String) -> Bool { write(Array(text.utf8), to: path) }
+
+    package static func write(_ bytes: [UInt8], to path: String) -> Bool {
         guard let file = fopen(path, "wb") else { return false }
-        let bytes = Array(text.utf8)
         let count = fwrite(bytes, 1, bytes.count, file)
         return fclose(file) == 0 && count == bytes.count
     }
