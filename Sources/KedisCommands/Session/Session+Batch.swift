@@ -224,7 +224,9 @@ extension Session {
             measureKeysSlowly(held: stripes)
         }
         if batch.isObserved { commitSlowly(held: stripes) }
-        if batch.holdsReplies { noteNeededSlowly(concernsAll: (stripes == .all || batch.walksKeyspace) && batch.isAboutData) }
+        if batch.holdsReplies {
+            noteNeededSlowly(concernsAll: (stripes == .all || batch.walksKeyspace) && batch.isAboutData)
+        }
         store.unlock(stripes)
         if batch.isObserved { endServiceSlowly() }
         if batch.isMonitored { ringMonitorsSlowly() }
