@@ -97,7 +97,7 @@ final class ServiceQueue {
                 note(copy, databaseIndex: key.databaseIndex)
                 let nowMilliseconds = engine.clock.wallMilliseconds
                 serve(engine, observer, held: held, nowMilliseconds: nowMilliseconds)
-                observer.commit(milliseconds: nowMilliseconds, held: held)
+                observer.scribe?.commit(to: engine.journal, milliseconds: nowMilliseconds, held: held)
                 engine.store.unlock(held)
             }
         }

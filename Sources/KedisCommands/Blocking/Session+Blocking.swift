@@ -35,9 +35,11 @@ extension Session {
 
     /// The same for what is planned in `keys`.
     mutating func observe(held: StripeSet, isChanging: Bool) -> StripeSet {
+        if isChanging, engine.interest.current.hasJournal { beginJournalSlowly() }
         guard engine.interest.current.concernsEffects else { return held }
         let observer = observer ?? EffectObserver(engine, client)
         self.observer = observer
+        observer.scribe = scribe
         batch.isObserved = true
         var held = held
         if isChanging, engine.interest.current.hasWaiters {
@@ -47,12 +49,18 @@ extension Session {
         return held
     }
 
+    private mutating func beginJournalSlowly() {
+        batch.isJournalled = true
+        scribe = scribe ?? EffectScribe()
+    }
+
     /// What a command of a transaction has switched on (tracking, notifications) is about those behind it. Nobody has
     /// begun to wait for keys of the stripes that are held.
     @inline(never)
     mutating func followInterestSlowly() {
         let observer = observer ?? EffectObserver(engine, client)
         self.observer = observer
+        observer.scribe = scribe
         batch.isObserved = true
         observer.interest = engine.interest.current
     }
@@ -62,13 +70,11 @@ extension Session {
         if let observer { effects.observe(observer) }
     }
 
-    /// After a command, under its locks: what it has changed is written down, if anybody keeps that.
-    @inline(never)
-    func endSlowly(_ call: borrowing CommandCall, hasFailed: Bool) { observer?.noteEnd(of: call, hasFailed: hasFailed) }
-
     /// After the batch, still under its locks.
     @inline(never)
-    func commitSlowly(held: StripeSet) { observer?.commit(milliseconds: batch.nowMilliseconds, held: held) }
+    func commitSlowly(held: StripeSet) {
+        scribe?.commit(to: engine.journal, milliseconds: batch.nowMilliseconds, held: held)
+    }
 
     /// The replies of a batch are about the keys in `keys`, or about any.
     @inline(never)

@@ -225,12 +225,13 @@ package final class Waiter: @unchecked Sendable {
             engine: Unmanaged.passUnretained(engine), waiter: Unmanaged.passUnretained(self)
         )
         call.effects.observe(observer)
+        call.effects.scribe = observer.scribe
         let author = observer.author
         observer.author = record
         defer { observer.author = author }
         let result = runHandler(&call, &writer.pointee)
         applyEffects(&call)
-        observer.noteEnd(of: call, hasFailed: result == .failed)
+        observer.scribe?.note(call, hasFailed: result == .failed)
         if result == .done { rememberReads(engine) }
         guard result != .blocked else {
             writer.deinitialize(count: 1)

@@ -114,6 +114,8 @@ package struct Effects {
     package private(set) var changeCount = 0
     /// Somebody wants to know the keys.
     var isObserved = false
+    /// Writes down what is changed, while there is a journal.
+    var scribe: EffectScribe?
     /// Told of the keys that change, while anybody wants to know: see EffectObserver.swift.
     var observer: Unmanaged<EffectObserver>?
     /// Keeps the events, for EXPLAIN ANALYZE.

@@ -3,7 +3,6 @@
 //      call.changed(key, "set") ─▶ Effects ─▶ EffectObserver ─┬▶ waiters: the key may be ready (Blocking/Serving.swift)
 //                                                             ├▶ watchers: their transactions fail (WatchTable.swift)
 //                                                             ├▶ notifications (KeyspaceNotifier.swift)
-//                                                             ├▶ the journal (Journal/EffectScribe.swift)
 //                                                             └▶ caches of clients (Tracking/TrackingTable.swift)
 //
 // Threads: the session's; everything it is told of lies in stripes that are locked.
@@ -16,11 +15,9 @@ final class EffectObserver {
     private let engineReference: Unmanaged<Engine>
     let services: ServiceQueue
     /// What was wanted when the batch had its locks.
-    var interest = Interest() {
-        didSet { if interest.hasJournal { scribe = scribe ?? EffectScribe() } }
-    }
-    /// Writes down what is changed; nil as long as nobody keeps that.
-    private(set) var scribe: EffectScribe?
+    var interest = Interest()
+    /// Writes down what those do who are served; nil as long as nobody keeps that. The session's, if there is one.
+    var scribe: EffectScribe?
     /// The session's client; nil in the background.
     private let client: UnsafeMutablePointer<ClientState>?
     /// Whose command it is that changes things: the session's client, or one that waited and is served.
@@ -47,18 +44,6 @@ final class EffectObserver {
         if interest.hasNotifications {
             engine.notifier.notify(event, key: key.bytes, databaseIndex: databaseIndex, bells: &bells)
         }
-    }
-
-    /// A command has ended, well or not, under its locks.
-    func noteEnd(of call: borrowing CommandCall, hasFailed: Bool) {
-        guard interest.hasJournal else { return }
-        scribe?.note(call, hasFailed: hasFailed)
-    }
-
-    /// The stripes of all that was changed, `held`, will be unlocked.
-    func commit(milliseconds: Int64, held: StripeSet) {
-        guard interest.hasJournal else { return }
-        scribe?.commit(to: engine.journal, milliseconds: milliseconds, held: held)
     }
 
     private func invalidate(_ key: Key) {

@@ -28,6 +28,9 @@ package struct Interest: Sendable {
     fileprivate static let journal: UInt64 = 1 << 51
     fileprivate static let heldReplies: UInt64 = 1 << 52
 
+    /// What is not about which keys change.
+    private static let others = monitors | pauseBit | journal | heldReplies
+
     fileprivate let bits: UInt64
 
     init(bits: UInt64 = 0) { self.bits = bits }
@@ -60,7 +63,7 @@ package struct Interest: Sendable {
     package var holdsReplies: Bool { bits & Interest.heldReplies != 0 }
 
     /// Somebody wants to know which keys change.
-    var concernsEffects: Bool { bits & ~(Interest.monitors | Interest.pauseBit | Interest.heldReplies) != 0 }
+    var concernsEffects: Bool { bits & ~Interest.others != 0 }
 }
 
 package final class InterestWord: Sendable {

@@ -108,6 +108,8 @@ struct Explanation: ~Copyable {
                 before = clock.monotonicNanoseconds()
                 engine.store.lock(stripes)
                 let observer = engine.interest.current.isEmpty || stripes.isEmpty ? nil : EffectObserver(engine, client)
+                if engine.interest.current.hasJournal { observer?.scribe = EffectScribe() }
+                defer { observer?.scribe?.release() }
                 if let observer {
                     let planned = UnsafeBufferPointer(start: keys.base, count: keys.count)
                     if engine.interest.current.hasWaiters {
@@ -118,7 +120,8 @@ struct Explanation: ~Copyable {
                 lap(&timings, "lock")
                 execute(found, client: client, engine: engine, observer)
                 before = clock.monotonicNanoseconds()
-                observer?.commit(milliseconds: keyspace.nowMilliseconds, held: stripes)
+                observer?.scribe?.commit(
+                    to: engine.journal, milliseconds: keyspace.nowMilliseconds, held: stripes)
                 engine.store.unlock(stripes)
                 lap(&timings, "unlock")
                 observer?.services.wakeServed()
@@ -174,7 +177,10 @@ struct Explanation: ~Copyable {
             client: client, engine: Unmanaged.passUnretained(engine)
         )
         call.effects.record()
-        if let observer { call.effects.observe(observer) }
+        if let observer {
+            call.effects.observe(observer)
+            call.effects.scribe = observer.scribe
+        }
         // A command that would wait is explained as one that may not.
         let deniedBlocking = client.pointee.deniesBlocking
         client.pointee.deniesBlocking = true
@@ -185,7 +191,7 @@ struct Explanation: ~Copyable {
         let ran = engine.clock.monotonicNanoseconds()
         applyEffects(&call)
         if let observer {
-            observer.noteEnd(of: call, hasFailed: outcome == .failed)
+            observer.scribe?.note(call, hasFailed: outcome == .failed)
             observer.services.serve(engine, observer, held: stripes, nowMilliseconds: keyspace.nowMilliseconds)
             servedCount = observer.services.servedCount
         }

@@ -5,16 +5,84 @@
 // to the layout of the data (trimming `~` of streams) write down themselves what became of it. A command that failed
 // half-way is written as the values that its keys have now.
 //
-// Owner: an EffectObserver, so one for each session that executes. Threads: the session's. Memory: a buffer that is as
-// large as the largest batch, given back when it was large.
+// Owner: each session that executes, and who serves in the background. Threads: the owner's. Memory: a buffer that is as
+// large as the largest batch, given back when it was large. A handle: the data path counts no references, and checks no
+// access.
 
 import KedisFormats
 import KedisProtocol
 import KedisStore
 import KedisUtilities
 
-final class EffectScribe {
-    private var writer = ReplyWriter()
+struct EffectScribe {
+    private let notes: UnsafeMutablePointer<EffectNotes>
+
+    init() {
+        notes = .allocate(capacity: 1)
+        notes.initialize(to: EffectNotes())
+    }
+
+    /// The owner is gone.
+    func release() {
+        notes.deinitialize(count: 1)
+        notes.deallocate()
+    }
+
+    /// Writes a request for the command that runs, which then is not written as it came.
+    func write(_ name: StaticString, _ key: Key, databaseIndex: Int) {
+        notes.pointee.begin(name, key, databaseIndex, argumentCount: 2)
+    }
+
+    /// The same with a member behind the key.
+    func write(_ name: StaticString, _ key: Key, databaseIndex: Int, _ member: StringValue) {
+        notes.pointee.begin(name, key, databaseIndex, argumentCount: 3)
+        notes.pointee.writer.bulk(member)
+    }
+
+    /// The same with a number behind the key.
+    func write(_ name: StaticString, _ key: Key, databaseIndex: Int, count: Int64) {
+        notes.pointee.begin(name, key, databaseIndex, argumentCount: 3)
+        notes.pointee.writer.bulk(integer: count)
+    }
+
+    /// What is left of a stream, whose oldest entries went.
+    func writeTrim(_ key: Key, databaseIndex: Int, countMax: Int) {
+        notes.pointee.begin("XTRIM", key, databaseIndex, argumentCount: 5)
+        notes.pointee.writer.bulk("MAXLEN")
+        notes.pointee.writer.bulk("=")
+        notes.pointee.writer.bulk(integer: Int64(countMax))
+    }
+
+    /// The same as ``write(_:_:databaseIndex:)`` with an ID of a stream and arguments behind the key.
+    func write(
+        _ name: StaticString, _ key: Key, databaseIndex: Int, id: StreamID, _ list: ArgumentList, from first: Int
+    ) {
+        notes.pointee.begin(name, key, databaseIndex, argumentCount: 3 + list.count - first)
+        notes.pointee.writer.streamID(id)
+        for index in first..<list.count { notes.pointee.writer.bulk(list[index]) }
+    }
+
+    var mark: EffectNotes.Mark { notes.pointee.mark }
+
+    /// What was written since has not come about.
+    func forget(since mark: EffectNotes.Mark) { notes.pointee.forget(since: mark) }
+
+    /// A command has ended, under its locks.
+    @inline(__always)
+    func note(_ call: borrowing CommandCall, hasFailed: Bool) {
+        if call.effects.changeCount > 0 { notes.pointee.note(call, hasFailed: hasFailed) }
+        notes.pointee.hasOwnWords = false
+    }
+
+    /// Hands over what was written, before the stripes `held` are unlocked.
+    func commit(to port: JournalPort, milliseconds: Int64, held: StripeSet) {
+        notes.pointee.commit(to: port, milliseconds: milliseconds, held: held)
+    }
+}
+
+/// What was written down of a batch.
+struct EffectNotes: ~Copyable {
+    fileprivate var writer = ReplyWriter()
     /// The database at the beginning, and the one that the last request left selected.
     private var firstDatabase = 0
     private var database = 0
@@ -23,64 +91,17 @@ final class EffectScribe {
     private var slots: [Int] = []
     private var concernsAll = false
     /// The command that runs has written down its effects itself.
-    private var hasOwnWords = false
+    fileprivate var hasOwnWords = false
     /// No memory for what a value was.
     private var hasLost = false
 
-    // MARK: Commands that say it themselves
-
-    /// Writes a request for the command that runs, which then is not written as it came.
-    func write(_ name: StaticString, _ key: Key, databaseIndex: Int) {
+    /// Begins a request for the command that runs.
+    fileprivate mutating func begin(_ name: StaticString, _ key: Key, _ databaseIndex: Int, argumentCount: Int) {
         select(databaseIndex)
         hasOwnWords = true
-        writer.array(2)
+        writer.array(argumentCount)
         writer.bulk(ByteView(name))
         writer.bulk(key.bytes)
-    }
-
-    /// The same with a member behind the key.
-    func write(_ name: StaticString, _ key: Key, databaseIndex: Int, _ member: StringValue) {
-        select(databaseIndex)
-        hasOwnWords = true
-        writer.array(3)
-        writer.bulk(ByteView(name))
-        writer.bulk(key.bytes)
-        writer.bulk(member)
-    }
-
-    /// The same with a number behind the key.
-    func write(_ name: StaticString, _ key: Key, databaseIndex: Int, count: Int64) {
-        select(databaseIndex)
-        hasOwnWords = true
-        writer.array(3)
-        writer.bulk(ByteView(name))
-        writer.bulk(key.bytes)
-        writer.bulk(integer: count)
-    }
-
-    /// What is left of a stream, whose oldest entries went.
-    func writeTrim(_ key: Key, databaseIndex: Int, countMax: Int) {
-        select(databaseIndex)
-        hasOwnWords = true
-        writer.array(5)
-        writer.bulk("XTRIM")
-        writer.bulk(key.bytes)
-        writer.bulk("MAXLEN")
-        writer.bulk("=")
-        writer.bulk(integer: Int64(countMax))
-    }
-
-    /// The same with an ID of a stream behind the key.
-    func write(
-        _ name: StaticString, _ key: Key, databaseIndex: Int, id: StreamID, _ list: ArgumentList, from first: Int
-    ) {
-        select(databaseIndex)
-        hasOwnWords = true
-        writer.array(3 + list.count - first)
-        writer.bulk(ByteView(name))
-        writer.bulk(key.bytes)
-        writer.streamID(id)
-        for index in first..<list.count { writer.bulk(list[index]) }
     }
 
     /// Where the writing has come to.
@@ -91,20 +112,17 @@ final class EffectScribe {
         fileprivate var hasOwnWords: Bool
     }
 
-    var mark: Mark { Mark(count: writer.count, database: database, isEmpty: isEmpty, hasOwnWords: hasOwnWords) }
+    fileprivate var mark: Mark { Mark(count: writer.count, database: database, isEmpty: isEmpty, hasOwnWords: hasOwnWords) }
 
-    /// What was written since has not come about.
-    func forget(since mark: Mark) {
+    fileprivate mutating func forget(since mark: Mark) {
         writer.truncate(to: mark.count)
         (database, isEmpty, hasOwnWords) = (mark.database, mark.isEmpty, mark.hasOwnWords)
     }
 
     // MARK: All others
 
-    /// After a command, under its locks.
-    func note(_ call: borrowing CommandCall, hasFailed: Bool) {
-        defer { hasOwnWords = false }
-        guard call.effects.changeCount > 0 else { return }
+    /// After a command that has changed something, under its locks.
+    fileprivate mutating func note(_ call: borrowing CommandCall, hasFailed: Bool) {
         noteSlots(call)
         // What a command wrote down before it failed is true as well.
         if hasFailed { return writeValues(call) }
@@ -118,18 +136,18 @@ final class EffectScribe {
         for index in 1..<list.count { writer.bulk(list[index]) }
     }
 
-    private func noteSlots(_ call: borrowing CommandCall) {
+    private mutating func noteSlots(_ call: borrowing CommandCall) {
         guard call.engine.interest.current.holdsReplies else { return }
         if call.keyCount == 0 { concernsAll = true }
         for index in 0..<call.keyCount { slots.append(JournalPort.slot(of: call.key(index))) }
     }
 
     /// The keys of a command as they are now.
-    private func writeValues(_ call: borrowing CommandCall) {
+    private mutating func writeValues(_ call: borrowing CommandCall) {
         for index in 0..<call.keyCount {
             let key = call.key(index)
             guard let entry = call.keyspace.peek(key) else {
-                write("DEL", key, databaseIndex: call.keyspace.databaseIndex)
+                begin("DEL", key, call.keyspace.databaseIndex, argumentCount: 2)
                 continue
             }
             guard let payload = DumpPayload(of: entry, compressesStrings: false) else {
@@ -148,7 +166,7 @@ final class EffectScribe {
         }
     }
 
-    private func select(_ databaseIndex: Int) {
+    private mutating func select(_ databaseIndex: Int) {
         if isEmpty {
             isEmpty = false
             firstDatabase = databaseIndex
@@ -162,8 +180,7 @@ final class EffectScribe {
 
     // MARK: The record
 
-    /// Hands over what was written, before the stripes are unlocked.
-    func commit(to port: JournalPort, milliseconds: Int64, held: StripeSet) {
+    fileprivate mutating func commit(to port: JournalPort, milliseconds: Int64, held: StripeSet) {
         guard !isEmpty else { return slots.removeAll(keepingCapacity: true) }
         isEmpty = true
         if writer.hasOverflowed || hasLost {
@@ -182,5 +199,5 @@ final class EffectScribe {
 
 extension CommandCall {
     /// Who writes down what this command does; nil while there is no journal.
-    var scribe: EffectScribe? { effects.observer?.takeUnretainedValue().scribe }
+    var scribe: EffectScribe? { effects.scribe }
 }

@@ -45,6 +45,8 @@ struct Batch: ~Copyable {
     var bells: [Postbox] = []
     /// One of the commands may take long: CommandCost.swift.
     var hasLongCommand = false
+    /// What it changes is written down: Journal/EffectScribe.swift.
+    var isJournalled = false
     /// Replies wait for the journal.
     var holdsReplies = false
     /// Clients are paused: what is due stays in its place.
@@ -223,7 +225,7 @@ extension Session {
         if batch.hasLongCommand, observabilitySwitches.pointee.seeksBigKeys.load(ordering: .relaxed) {
             measureKeysSlowly(held: stripes)
         }
-        if batch.isObserved { commitSlowly(held: stripes) }
+        if batch.isJournalled { commitSlowly(held: stripes) }
         if batch.holdsReplies {
             noteNeededSlowly(concernsAll: (stripes == .all || batch.walksKeyspace) && batch.isAboutData)
         }
@@ -237,6 +239,7 @@ extension Session {
         batch.count = 0
         batch.hasLongCommand = false
         batch.keepsDueKeys = false
+        batch.isJournalled = false
         batch.holdsReplies = false
         batch.hasElements = false
         batch.stripes = StripeSet()
@@ -259,6 +262,7 @@ extension Session {
             entry: first.entry, client: client, engine: engineReference
         )
         if batch.isObserved { observeSlowly(&call.effects) }
+        if batch.isJournalled { call.effects.scribe = scribe }
         return call
     }
 
@@ -295,6 +299,7 @@ extension Session {
             keyCount: keyRange.count, entry: entry, client: client, engine: engineReference
         )
         if batch.isObserved { observeSlowly(&call.effects) }
+        if batch.isJournalled { call.effects.scribe = scribe }
         _ = run(&call)
     }
 
@@ -304,7 +309,7 @@ extension Session {
         let mark = output.count
         var outcome = runHandler(&call, &output)
         applyEffects(&call)
-        if batch.isObserved { endSlowly(call, hasFailed: outcome == .failed) }
+        if batch.isJournalled { scribe?.note(call, hasFailed: outcome == .failed) }
         if outcome == .blocked, !startWaitingSlowly(call) { outcome = .failed }
         if outcome == .failed {
             counters.noteFailure(call.entry.pointee.identifier)

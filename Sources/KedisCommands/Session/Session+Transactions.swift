@@ -123,13 +123,13 @@ extension Session {
             }
             batch.keepsDueKeys = true
         }
-        defer { batch.keepsDueKeys = false }
+        defer { (batch.keepsDueKeys, batch.isJournalled) = (false, false) }
         client.pointee.endTransaction()
         stripes = observe(held: stripes, isChanging: true)
         batch.nowMilliseconds = engine.clock.wallMilliseconds
         let isClean = settleWatcher(held: stripes)
         if isClean { runItems(transaction, firstKeys, held: stripes) } else { output.nullArray() }
-        if batch.isObserved { commitSlowly(held: stripes) }
+        if batch.isJournalled { commitSlowly(held: stripes) }
         if engine.interest.current.holdsReplies { noteNeededSlowly(concernsAll: stripes == .all) }
         store.unlock(stripes)
         if batch.isObserved { endServiceSlowly() }

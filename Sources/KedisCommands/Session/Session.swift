@@ -53,6 +53,8 @@ package struct Session: ~Copyable {
     var postponedStart: UnsafePointer<UInt8>?
     /// Made when somebody wants to know what commands do for the first time.
     var observer: EffectObserver?
+    /// Made when a journal is to have what commands do.
+    var scribe: EffectScribe?
 
     /// Output beyond which a session stops executing until it was sent.
     package static let outputPauseByteCount = 1 << 20
@@ -92,6 +94,7 @@ package struct Session: ~Copyable {
 
     deinit {
         if let waiter { Self.abandon(waiter, engine) }
+        scribe?.release()
         if let watcher = client.pointee.watcher { engine.unwatch(watcher) }
         endListening()
         engine.clients.remove(client.pointee.record)
