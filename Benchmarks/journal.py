@@ -101,13 +101,16 @@ def main():
     parser.add_argument("--commands", type=int, default=2_000_000, help="in the journal that is replayed")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--folder", help="where the servers' folders are made")
+    parser.add_argument("--only-always", action="store_true")
     options = parser.parse_args()
     if options.folder:
         tempfile.tempdir = options.folder
     kedis = kedis_command(options.kedis, options.threads)
     always(options, kedis)
-    everysec(options, kedis)
-    start(options, kedis)
+    if not options.only_always:
+        everysec(options, kedis)
+    if not options.only_always:
+        start(options, kedis)
 
 
 if __name__ == "__main__":

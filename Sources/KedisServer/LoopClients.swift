@@ -49,7 +49,7 @@ final class LoopClients: @unchecked Sendable {
         turns = LoopTurns(loop: loop)
         deadlines = WaitDeadlines(loop: loop)
         stages = LoopStages(loop: loop, engine: server.engine)
-        roundEnd = RoundEnd(loop: loop)
+        roundEnd = RoundEnd(loop: loop, gate: server.gate)
         held = HeldReplies(loop: loop, gate: server.gate)
         self.server = server
         let bell = Bell()

@@ -11,6 +11,7 @@
 // `outputByteCountMax` for each connection. Cost: one task a round.
 
 import NIOCore
+import Synchronization
 
 final class RoundEnd: @unchecked Sendable {
     // Sendable: everything but `loop` is touched only on the event loop.
@@ -19,11 +20,15 @@ final class RoundEnd: @unchecked Sendable {
     static let outputByteCountMax = 16 << 10
 
     private let loop: any EventLoop
+    private let gate: ReplyGate
     /// Kept from round to round, the buffer of one while the other is sent.
     private var waiting: [SessionHandler] = []
     private var sending: [SessionHandler] = []
 
-    init(loop: any EventLoop) { self.loop = loop }
+    init(loop: any EventLoop, gate: ReplyGate) {
+        self.loop = loop
+        self.gate = gate
+    }
 
     /// Has `handler` send at the end of this round.
     func add(_ handler: SessionHandler) {
@@ -35,6 +40,7 @@ final class RoundEnd: @unchecked Sendable {
     /// Sends all that waits.
     func sendAll() {
         loop.assertInEventLoop()
+        if gate.isOn.load(ordering: .relaxed) { gate.syncHere() }
         swap(&waiting, &sending)
         for index in sending.indices { sending[index].roundHasEnded() }
         sending.removeAll(keepingCapacity: true)

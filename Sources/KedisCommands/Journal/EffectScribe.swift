@@ -5,9 +5,9 @@
 // to the layout of the data (trimming `~` of streams) write down themselves what became of it. A command that failed
 // half-way is written as the values that its keys have now.
 //
-// Owner: each session that executes, and who serves in the background. Threads: the owner's. Memory: a buffer that is as
-// large as the largest batch, given back when it was large. A handle: the data path counts no references, and checks no
-// access.
+// Owner: each session that executes, and who serves in the background. Threads: the owner's. Memory: a buffer that is
+// as large as the largest batch, given back when it was large. A handle: the data path counts no references, and checks
+// no access.
 
 import KedisFormats
 import KedisProtocol
@@ -112,7 +112,9 @@ struct EffectNotes: ~Copyable {
         fileprivate var hasOwnWords: Bool
     }
 
-    fileprivate var mark: Mark { Mark(count: writer.count, database: database, isEmpty: isEmpty, hasOwnWords: hasOwnWords) }
+    fileprivate var mark: Mark {
+        Mark(count: writer.count, database: database, isEmpty: isEmpty, hasOwnWords: hasOwnWords)
+    }
 
     fileprivate mutating func forget(since mark: Mark) {
         writer.truncate(to: mark.count)

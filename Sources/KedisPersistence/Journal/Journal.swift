@@ -80,10 +80,9 @@ package final class Journal: Sendable {
     package static let overloadNanoseconds: UInt64 = 2_000_000_000
 
     let core: JournalCore
-    /// Steps are taken by hand where there is no thread.
-    private let writer: JournalWriter?
+    private let writer: JournalWriter
 
-    private init(core: JournalCore, writer: JournalWriter?) {
+    private init(core: JournalCore, writer: JournalWriter) {
         self.core = core
         self.writer = writer
     }
@@ -102,7 +101,7 @@ package final class Journal: Sendable {
             _ = writer.step()
             throw .outOfMemory(path: recovered.directory)
         }
-        return Journal(core: core, writer: nil)
+        return Journal(core: core, writer: writer)
     }
 
     deinit { core.end(.abandon) }
@@ -136,6 +135,13 @@ package final class Journal: Sendable {
             durableSequence < appendedSequence
         else { return }
         core.wake.signal()
+    }
+
+    /// With the policy `always`, while syncs are short: puts what was appended on disk before it returns, unless
+    /// another thread does so now; ``durableSequence`` tells. For event loops, before they send a round's replies.
+    package func syncHere() {
+        guard core.options.hasThread, durableSequence < appendedSequence else { return }
+        writer.syncHere()
     }
 
     /// The last record that was appended, 0 for none.
@@ -213,7 +219,7 @@ package final class Journal: Sendable {
     package func close() throws(JournalError) {
         core.end(.close)
         while !core.hasEnded.load(ordering: .acquiring) {
-            if writer == nil { sleepBriefly() } else { _ = step() }
+            if core.options.hasThread { sleepBriefly() } else { _ = step() }
         }
         guard durableSequence == appendedSequence else {
             throw .notWritten(reason: core.failure.withLock { $0 } ?? "it was closed before")
@@ -222,7 +228,10 @@ package final class Journal: Sendable {
 
     /// Without a thread: does what there is to do now, and returns for how many nanoseconds there is nothing; nil when
     /// the journal has ended.
-    package func step() -> UInt64? { writer?.step() }
+    package func step() -> UInt64? {
+        assert(!core.options.hasThread)
+        return writer.step()
+    }
 }
 
 /// What a journal's threads share.

@@ -1,5 +1,5 @@
-// The journal's thread: takes records from the queue, writes them to the segment, syncs, begins segments, and goes on
-// after failures.
+// The journal's thread (and, with `always` on a fast disk, whoever wants a sync): takes records from the queue, writes
+// them to the segment, syncs, begins segments, and goes on after failures.
 //
 // State machine, one step at a time (``step()``), so that tests run it without a thread and with a clock of their own.
 //
@@ -18,7 +18,8 @@ import KedisUtilities
 import Synchronization
 
 final class JournalWriter: @unchecked Sendable {
-    // Sendable: used by the journal's thread alone, or, where there is none, by the one test that takes its steps.
+    // Sendable: used by whoever has `turn`: the journal's thread, or an event loop that syncs for itself; where there
+    // is no thread, by the one test that takes its steps.
 
     /// How long records are gathered before they are handed to the system.
     static let gatherNanoseconds: UInt64 = 20_000_000
@@ -49,6 +50,8 @@ final class JournalWriter: @unchecked Sendable {
     private var retryNanoseconds: UInt64 = 0
     private var pause: UInt64 = 0
     private var wasIdle = false
+    private var group = CommitGroup()
+    private let turn = Mutex(())
 
     /// Begins the first segment.
     init(core: JournalCore, recovered: RecoveredJournal) throws(JournalError) {
@@ -62,8 +65,41 @@ final class JournalWriter: @unchecked Sendable {
     }
 
     func run() {
-        while let nanoseconds = step() {
+        while true {
+            let rest = turn.withLock { _ in
+                gatherGroup()
+                return step()
+            }
+            guard let nanoseconds = rest else { return }
             if nanoseconds > 0 { core.wake.wait(nanosecondsMax: nanoseconds) }
+        }
+    }
+
+    /// With `always`, while syncs are short: takes a step on the caller's thread, which saves waking two threads.
+    func syncHere() {
+        turn.withLockIfAvailable { _ in
+            guard core.policy.load(ordering: .relaxed) == JournalPolicy.always.rawValue, pause == 0, file != nil,
+                group.areSyncsShort, core.ending.load(ordering: .acquiring) == JournalCore.Ending.open.rawValue
+            else { return }
+            _ = step()
+            // What is left, and what has failed, is the thread's.
+            if core.isFailed.load(ordering: .relaxed) || pause > 0 { core.wake.signal() }
+        }
+    }
+
+    /// With `always`: waits a moment for those who will write soon, so that one sync serves them as well.
+    private func gatherGroup() {
+        guard core.policy.load(ordering: .relaxed) == JournalPolicy.always.rawValue, pause == 0, file != nil else {
+            return
+        }
+        let start = core.options.nanoseconds()
+        var waited: UInt64 = 0
+        while core.ending.load(ordering: .relaxed) == JournalCore.Ending.open.rawValue {
+            let waiting = core.queue.appendedSequence.load(ordering: .relaxed) &- durable.sequence
+            let left = group.nanosecondsToWait(waitingCount: waiting, waited: waited)
+            guard left > 0 else { return }
+            core.wake.wait(nanosecondsMax: left)
+            waited = core.options.nanoseconds() &- start
         }
     }
 
@@ -138,6 +174,10 @@ final class JournalWriter: @unchecked Sendable {
         let start = core.options.nanoseconds()
         try fileSystem.retrying { () throws(SystemError) in try fileSystem.synchronizeData(file) }
         noteSync(since: start)
+        group.note(
+            syncedCount: cursor.sequence &- durable.sequence,
+            waitingCount: core.queue.appendedSequence.load(ordering: .relaxed) &- cursor.sequence,
+            nanoseconds: lastSyncNanoseconds &- start)
         let byteCount = unsyncedByteCount
         unsyncedByteCount = 0
         advance(to: cursor, byteCount: byteCount)

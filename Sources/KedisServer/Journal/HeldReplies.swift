@@ -29,6 +29,9 @@ final class ReplyGate: Sendable {
     @inline(__always)
     func isDurable(_ sequence: UInt64) -> Bool { sequence <= durableSequence.load(ordering: .sequentiallyConsistent) }
 
+    /// Before the replies of a round: syncs here, if that is short.
+    func syncHere() { journal.withLock { $0 }?.syncHere() }
+
     func requestSync() { journal.withLock { $0 }?.requestSync() }
 }
 
