@@ -47,6 +47,8 @@ package final class Traffic: @unchecked Sendable {
 
     private static let lineCount = 64
     private let lines: UnsafeMutablePointer<TrafficLine>
+    /// Lines that anybody has asked for come before this one.
+    private let usedCount = Atomic<Int>(0)
 
     init() {
         assert(MemoryLayout<TrafficLine>.stride == 64)
@@ -63,12 +65,14 @@ package final class Traffic: @unchecked Sendable {
 
     /// The line with that number; larger numbers start from 0 again. It lives as long as the engine.
     package func line(_ number: Int) -> UnsafePointer<TrafficLine> {
-        UnsafePointer(lines + (number & (Self.lineCount - 1)))
+        let index = number & (Self.lineCount - 1)
+        usedCount.max(index + 1, ordering: .relaxed)
+        return UnsafePointer(lines + index)
     }
 
     package var totals: TrafficTotals {
         var result = TrafficTotals()
-        for index in 0..<Self.lineCount {
+        for index in 0..<usedCount.load(ordering: .relaxed) {
             result.commands &+= lines[index].commands.load(ordering: .relaxed)
             result.inputByteCount &+= lines[index].inputByteCount.load(ordering: .relaxed)
             result.outputByteCount &+= lines[index].outputByteCount.load(ordering: .relaxed)

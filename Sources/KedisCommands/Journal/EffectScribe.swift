@@ -82,7 +82,15 @@ struct EffectScribe {
 
 /// What was written down of a batch.
 struct EffectNotes: ~Copyable {
-    fileprivate var writer = ReplyWriter()
+    /// A record that would be longer is not written: the journal begins anew instead (`JournalSink.noteLoss`).
+    private static let byteCountMax = 1 << 30
+
+    fileprivate init() {
+        writer = ReplyWriter()
+        writer.byteCountMax = Self.byteCountMax
+    }
+
+    fileprivate var writer: ReplyWriter
     /// The database at the beginning, and the one that the last request left selected.
     private var firstDatabase = 0
     private var database = 0

@@ -2,10 +2,10 @@
 //
 // Clients that wait for their replies write again as soon as they have them. Without a pause they fall apart into two
 // groups, one of which always comes just after a sync has begun: each sync serves half of them. So before a sync the
-// journal's thread waits until about as many records are there as were under way at the last ones, at most half as long
-// as a sync takes. Where that does not come about (clients that think, clients that do not wait) it is soon given up for
-// a while. A client alone never waits. Where syncs are short, an event loop does them itself: waking the journal's
-// thread and being woken by it costs more (docs/PERFORMANCE.md).
+// journal's thread waits until about as many records are there as were under way at the last ones, at most half as
+// long as a sync takes. Where that does not come about (clients that think, clients that do not wait) it is soon given
+// up for a while. A client alone never waits. Where syncs are short, an event loop does them itself: waking the
+// journal's thread and being woken by it costs more (docs/PERFORMANCE.md).
 
 struct CommitGroup {
     /// Records that were synced or came meanwhile, at the last syncs.
