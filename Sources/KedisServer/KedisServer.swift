@@ -67,7 +67,10 @@ package final class KedisServer: Service {
         state.setHooks(
             ServerState.Hooks(
                 setSaveFailed: { engine.set(.snapshotFailed, to: $0) },
-                applyJournal: { state.journal.applyPolicy(engine, context.gate) },
+                applyJournal: { [loops] in
+                    state.journal.applyPolicy(engine, context.gate)
+                    for loop in loops { loop.held.policyHasChanged() }
+                },
                 silence: { context.isStopped.store(true, ordering: .relaxed) },
                 requestStop: { request.yield(.command) },
                 applyNetwork: { names in
@@ -204,7 +207,10 @@ package final class KedisServer: Service {
         if let summary = found?.loaded { note(summary) }
         if found == nil { try load() }
         state.keeper.noteLoaded(nowMilliseconds: wallClockMilliseconds())
-        try state.journal.open(after: found?.recovered, engine: engine, gate: context.gate) { [loops] sequence in
+        let functions = state.functions.withLock { $0 }
+        try state.journal.open(
+            after: found?.recovered, functions: functions, engine: engine, gate: context.gate
+        ) { [loops] sequence in
             for loop in loops { loop.held.noteDurable(sequence) }
         }
     }

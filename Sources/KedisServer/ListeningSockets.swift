@@ -37,6 +37,7 @@ final class ListeningSockets: Sendable {
     private struct State: Sendable {
         var open: [Open] = []
         var ports = Ports()
+        var isClosed = false
     }
 
     private let listener: Listener
@@ -86,7 +87,10 @@ final class ListeningSockets: Sendable {
     /// Closes all, and removes the Unix socket's file.
     func closeAll() async {
         let open = state.withLock { state in
-            defer { state = State() }
+            defer {
+                state = State()
+                state.isClosed = true
+            }
             return state.open
         }
         for one in open {
@@ -197,7 +201,8 @@ final class ListeningSockets: Sendable {
     }
 
     private func keep(_ one: Open) {
-        state.withLock { state in
+        let isClosed = state.withLock { state in
+            guard !state.isClosed else { return true }
             state.open.append(one)
             // What the system has chosen is the port from here on.
             switch one.place.kind {
@@ -205,8 +210,19 @@ final class ListeningSockets: Sendable {
             case .encrypted: state.ports.encrypted = one.place.port
             case .unixSocket: break
             }
+            return false
         }
+        guard !isClosed else { return closeLater(one) }
         log(.notice, "Listening on \(one.place)")
+        one.channel.whenFailure { [self] error in
+            log(.warning, "Nothing is accepted on \(one.place): \(error)")
+            let isMine = state.withLock { state in
+                let index = state.open.firstIndex { $0.descriptor == one.descriptor }
+                if let index { state.open.remove(at: index) }
+                return index != nil
+            }
+            if isMine { release(one.descriptor) }
+        }
     }
 
     private func closeLater(_ one: Open) {

@@ -76,7 +76,9 @@ extension Keyspace {
         }
         if removedCount > 0 || isGone { stripe.pointee.statistics.changes &+= 1 }
         if removedCount > 0 || isGone {
-            store.note(.membersExpired(place.cell.header.type), databaseIndex, place.cell.key)
+            store.note(
+                .membersExpired(place.cell.header.type, nowMilliseconds: nowMilliseconds), databaseIndex,
+                place.cell.key)
         }
         if isGone {
             removedCount = max(removedCount, 1)

@@ -15,7 +15,7 @@ package enum KeyEvent: Equatable, Sendable {
     /// It was removed to make room.
     case evicted
     /// Members of its value were removed because their deadlines have passed.
-    case membersExpired(ValueType)
+    case membersExpired(ValueType, nowMilliseconds: Int64)
     /// It was removed, as no member of its value was left.
     case emptied
     /// It was not there before. Only while the store reports it.

@@ -142,12 +142,34 @@ struct JournalReplayTests {
         #expect(
             transaction.first.map { String(decoding: $0.effects, as: UTF8.self) }?
                 .contains("*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n*3\r\n$3\r\nset\r\n$1\r\nb") == true)
+        let back = Array("*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n".utf8)
+        #expect(transaction.first?.effects.suffix(back.count) == back[...], "a record ends where it began")
         // One that is discarded leaves nothing.
         _ = session.send(pipeline("WATCH b"))
         _ = TestSession(engine).send(pipeline("SELECT 3", "SET b 2"))
         _ = journal.take()
         _ = session.send(pipeline("MULTI", "SET a 9", "EXEC"))
         #expect(journal.take().isEmpty)
+    }
+
+    @Test("Records of one moment that end in other databases are executed where they belong")
+    func databases() throws {
+        // The clock stands still: all records are executed together.
+        let test = TestEngine()
+        let journal = RecordedJournal(test.engine)
+        var follower = FollowingStore()
+        let sessions = (0..<3).map { _ in TestSession(test.engine) }
+        for round in 0..<20 {
+            for (number, session) in sessions.enumerated() {
+                _ = session.send(
+                    pipeline("MULTI", "SET x\(round) 1", "SELECT \(number)", "INCR y", "SELECT \(round % 4)", "INCR z", "EXEC"))
+                _ = session.send(pipeline("MOVE z 5", "SET z \(round)"))
+            }
+        }
+        try follower.follow(journal.take())
+        let now = test.clock.nowMicroseconds / 1000
+        let wanted = KeyspaceSnapshot(of: test.engine.store, nowMilliseconds: now).restarted
+        #expect(KeyspaceSnapshot(of: follower.store, nowMilliseconds: now).restarted == wanted)
     }
 
     @Test("Who chooses says what was chosen")

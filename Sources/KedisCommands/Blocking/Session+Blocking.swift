@@ -137,7 +137,12 @@ extension Session {
         self.waiter = nil
         client.pointee.record.waiter.withLock { $0 = nil }
         batch.begin(conditions: engine.conditions)
-        if engine.interest.current.holdsReplies { neededSequence = engine.journal.appendedSequence }
+        if engine.interest.current.holdsReplies {
+            // Who has served it holds them until the record is appended.
+            store.lock(waiter.stripes)
+            store.unlock(waiter.stripes)
+            neededSequence = engine.journal.appendedSequence
+        }
         let mark = output.count
         var isFailed = false
         switch outcome {

@@ -231,7 +231,7 @@ package final class Waiter: @unchecked Sendable {
         defer { observer.author = author }
         let result = runHandler(&call, &writer.pointee)
         applyEffects(&call)
-        observer.scribe?.note(call, hasFailed: result == .failed)
+        observer.scribe?.note(call, hasFailed: result == .failed || writer.pointee.hasOverflowed)
         if result == .done { rememberReads(engine) }
         guard result != .blocked else {
             writer.deinitialize(count: 1)

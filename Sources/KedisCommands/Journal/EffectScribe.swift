@@ -70,7 +70,11 @@ struct EffectScribe {
     /// A command has ended, under its locks.
     @inline(__always)
     func note(_ call: borrowing CommandCall, hasFailed: Bool) {
-        if call.effects.changeCount > 0 { notes.pointee.note(call, hasFailed: hasFailed) }
+        if call.effects.changeCount > 0 {
+            notes.pointee.note(call, hasFailed: hasFailed)
+        } else if hasFailed, notes.pointee.hasOwnWords {
+            notes.pointee.forgetCommand()
+        }
         notes.pointee.hasOwnWords = false
     }
 
@@ -100,11 +104,14 @@ struct EffectNotes: ~Copyable {
     private var concernsAll = false
     /// The command that runs has written down its effects itself.
     fileprivate var hasOwnWords = false
+    /// Where the words of the command that runs begin.
+    private var commandMark: Mark?
     /// No memory for what a value was.
     private var hasLost = false
 
     /// Begins a request for the command that runs.
     fileprivate mutating func begin(_ name: StaticString, _ key: Key, _ databaseIndex: Int, argumentCount: Int) {
+        if !hasOwnWords { commandMark = mark }
         select(databaseIndex)
         hasOwnWords = true
         writer.array(argumentCount)
@@ -122,6 +129,11 @@ struct EffectNotes: ~Copyable {
 
     fileprivate var mark: Mark {
         Mark(count: writer.count, database: database, isEmpty: isEmpty, hasOwnWords: hasOwnWords)
+    }
+
+    /// The command that runs has failed, and nothing of what it wrote down has come about.
+    fileprivate mutating func forgetCommand() {
+        if let commandMark { forget(since: commandMark) }
     }
 
     fileprivate mutating func forget(since mark: Mark) {
@@ -191,7 +203,13 @@ struct EffectNotes: ~Copyable {
     // MARK: The record
 
     fileprivate mutating func commit(to port: JournalPort, milliseconds: Int64, held: StripeSet) {
-        guard !isEmpty else { return slots.removeAll(keepingCapacity: true) }
+        guard !isEmpty || hasLost else {
+            slots.removeAll(keepingCapacity: true)
+            concernsAll = false
+            return
+        }
+        // A record ends where it began: replay executes several of them together.
+        if database != firstDatabase { select(firstDatabase) }
         isEmpty = true
         if writer.hasOverflowed || hasLost {
             hasLost = false

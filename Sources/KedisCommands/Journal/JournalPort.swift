@@ -114,12 +114,13 @@ package final class JournalPort: @unchecked Sendable {
     @inline(never)
     func note(_ event: KeyEvent, key: Key, databaseIndex: Int, milliseconds: Int64) {
         let name: ByteView
+        var milliseconds = milliseconds
         switch event {
         case .expired, .evicted, .emptied: name = "DEL"
-        // Members go when somebody looks at the value after their time.
-        case .membersExpired(.hash): name = "HLEN"
-        case .membersExpired(.set): name = "SCARD"
-        case .membersExpired: name = "ZCARD"
+        // Members go when somebody looks at the value after their time: not later than who has done so.
+        case .membersExpired(let type, let nowMilliseconds):
+            name = type == .hash ? "HLEN" : type == .set ? "SCARD" : "ZCARD"
+            milliseconds = nowMilliseconds
         case .created, .missed: return
         }
         var writer = ReplyWriter()

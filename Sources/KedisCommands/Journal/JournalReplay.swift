@@ -40,6 +40,11 @@ package struct JournalReplay: ~Copyable {
             own.settle(one.spec.name, one.value)
         }
         own.settle("save", "")
+        // What was taken once is taken again.
+        own.settle("proto-max-bulk-len", String(Int64.max))
+        own.settle("client-query-buffer-limit", String(Int64.max))
+        own.settle("client-output-buffer-limit", "normal 0 0 0 slave 0 0 0 pubsub 0 0 0")
+        own.settle("enable-debug-command", "yes")
         engine = Engine(store: store, configuration: own, clock: clock, seed: 0, isForReplay: true)
         session = Session(engine: engine)
         session.client.pointee.deniesBlocking = true

@@ -52,8 +52,8 @@ package final class KeyspaceNotifier: Sendable {
         switch event {
         case .expired: ("expired", .expired)
         case .evicted: ("evicted", .evicted)
-        case .membersExpired(.set): ("sexpired", .set)
-        case .membersExpired(.sortedSet): ("zexpired", .sortedSet)
+        case .membersExpired(.set, _): ("sexpired", .set)
+        case .membersExpired(.sortedSet, _): ("zexpired", .sortedSet)
         case .membersExpired: ("hexpired", .hash)
         case .emptied: ("del", .generic)
         case .created: ("new", .created)

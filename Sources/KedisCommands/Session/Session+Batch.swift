@@ -56,12 +56,17 @@ struct Batch: ~Copyable {
 
     deinit { items.deallocate() }
 
-    /// The command looks at keys that its locks do not name; it is alone then.
-    var walksKeyspace: Bool { count > 0 && items[0].entry.pointee.walksKeyspace }
-
     /// Whether one of the commands reads or writes data, and not only tells of the server.
     var isAboutData: Bool {
-        (0..<count).contains { !items[$0].entry.pointee.flags.isDisjoint(with: [.write, .readOnly]) }
+        (0..<count).contains {
+            let entry = items[$0].entry
+            return !entry.pointee.flags.isDisjoint(with: [.write, .readOnly]) || entry.pointee.fullName == "explain"
+        }
+    }
+
+    /// It holds no stripe of what it shows: EXPLAIN ANALYZE locks by itself.
+    var locksByItself: Bool {
+        count > 0 && (items[0].entry.pointee.walksKeyspace || items[0].entry.pointee.fullName == "explain")
     }
 
     mutating func begin(conditions: AdmissionCondition) {
@@ -227,7 +232,7 @@ extension Session {
         }
         if batch.isJournalled { commitSlowly(held: stripes) }
         if batch.holdsReplies {
-            noteNeededSlowly(concernsAll: (stripes == .all || batch.walksKeyspace) && batch.isAboutData)
+            noteNeededSlowly(concernsAll: (stripes == .all || batch.locksByItself) && batch.isAboutData)
         }
         store.unlock(stripes)
         if batch.isObserved { endServiceSlowly() }
@@ -309,7 +314,7 @@ extension Session {
         let mark = output.count
         var outcome = runHandler(&call, &output)
         applyEffects(&call)
-        if batch.isJournalled { scribe?.note(call, hasFailed: outcome == .failed) }
+        if batch.isJournalled { scribe?.note(call, hasFailed: outcome == .failed || output.hasOverflowed) }
         if outcome == .blocked, !startWaitingSlowly(call) { outcome = .failed }
         if outcome == .failed {
             counters.noteFailure(call.entry.pointee.identifier)

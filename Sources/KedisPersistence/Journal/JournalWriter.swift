@@ -105,6 +105,8 @@ final class JournalWriter: @unchecked Sendable {
 
     /// One step; returns for how many nanoseconds there is nothing to do unless a signal comes, nil at the end.
     func step() -> UInt64? {
+        // An event loop that synced for itself may have taken the last step.
+        guard !core.hasEnded.load(ordering: .acquiring) else { return nil }
         let now = core.options.nanoseconds()
         stepNanoseconds = now
         switch JournalCore.Ending(rawValue: core.ending.load(ordering: .acquiring)) ?? .open {

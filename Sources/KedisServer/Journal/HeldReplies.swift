@@ -27,7 +27,9 @@ final class ReplyGate: Sendable {
     func noteDurable(_ sequence: UInt64) { durableSequence.store(sequence, ordering: .sequentiallyConsistent) }
 
     @inline(__always)
-    func isDurable(_ sequence: UInt64) -> Bool { sequence <= durableSequence.load(ordering: .sequentiallyConsistent) }
+    func isDurable(_ sequence: UInt64) -> Bool {
+        sequence <= durableSequence.load(ordering: .sequentiallyConsistent) || !isOn.load(ordering: .relaxed)
+    }
 
     /// Before the replies of a round: syncs here, if that is short.
     func syncHere() { journal.withLock { $0 }?.syncHere() }
@@ -69,6 +71,12 @@ final class HeldReplies: @unchecked Sendable {
     /// Records up to `sequence` are on disk. Any thread.
     func noteDurable(_ sequence: UInt64) {
         guard lowestSequence.load(ordering: .sequentiallyConsistent) <= sequence else { return }
+        loop.execute { [self] in release() }
+    }
+
+    /// Replies may not have to wait any more. Any thread.
+    func policyHasChanged() {
+        guard !gate.isOn.load(ordering: .relaxed) else { return }
         loop.execute { [self] in release() }
     }
 

@@ -29,8 +29,11 @@ final class JournalKeeper: Sendable {
     private let rewrite = Locked(Rewrite())
     private let lock = Locked<SnapshotLock?>(nil)
     private let hasFailed = Atomic<Bool>(false)
-    /// A record was lost for want of memory: only a new base makes the journal whole again.
-    private let hasLost = Atomic<Bool>(false)
+    /// Records that were lost for want of memory: only a new base, of a later moment, makes the journal whole again.
+    private let lossCount = Atomic<Int>(0)
+    private let mendedLossCount = Atomic<Int>(0)
+    /// The code of function libraries, which goes into each base.
+    private let functions = Locked<[[UInt8]]>([])
 
     private struct Rewrite: Sendable {
         var startNanoseconds: UInt64?
@@ -52,14 +55,14 @@ final class JournalKeeper: Sendable {
         self.configuration = configuration
         self.store = store
         self.log = log
+        let folder = configuration.text("dir")
+        directory = (folder.hasSuffix("/") ? folder : folder + "/") + configuration.text("appenddirname")
     }
 
     var isWanted: Bool { configuration.boolean("appendonly") }
 
-    var directory: String {
-        let folder = configuration.text("dir")
-        return (folder.hasSuffix("/") ? folder : folder + "/") + configuration.text("appenddirname")
-    }
+    /// Absolute, and where it was at the start: the journal does not move with `dir`.
+    let directory: String
 
     /// The journal that is written; nil without one.
     var journal: Journal? { opened.withLock { $0 } }
@@ -128,9 +131,10 @@ final class JournalKeeper: Sendable {
 
     /// Begins to write, behind what was recovered; without that, behind a base that has what the store holds now.
     func open(
-        after recovered: RecoveredJournal?, engine: Engine, gate: ReplyGate,
+        after recovered: RecoveredJournal?, functions code: [[UInt8]], engine: Engine, gate: ReplyGate,
         onDurable: @escaping @Sendable (UInt64) -> Void
     ) throws(StartError) {
+        functions.withLock { $0 = code }
         do {
             let known: RecoveredJournal
             if let recovered {
@@ -165,7 +169,7 @@ final class JournalKeeper: Sendable {
             JournalSink(
                 append: { journal.append($0, databaseIndex: $1, milliseconds: $2) },
                 appendedSequence: { journal.appendedSequence },
-                noteLoss: { [self] in hasLost.store(true, ordering: .relaxed) }))
+                noteLoss: { [self] in lossCount.wrappingAdd(1, ordering: .relaxed) }))
         store.unlock(.all)
         applyPolicy(engine, gate)
     }
@@ -186,6 +190,7 @@ final class JournalKeeper: Sendable {
     private var snapshotOptions: SnapshotOptions {
         SnapshotOptions(
             compress: configuration.boolean("rdbcompression"), checksum: true,
+            functions: functions.withLock { $0 },
             syncsWhileWriting: configuration.boolean("rdb-save-incremental-fsync"))
     }
 
@@ -217,7 +222,6 @@ final class JournalKeeper: Sendable {
         }
         journal.setPolicy(policy)
         guard !holds else { return }
-        // Who waits still gets its replies: what it waits for is synced within the second.
         gate.isOn.store(false, ordering: .relaxed)
         engine.journal.setHoldsReplies(false)
     }
@@ -246,7 +250,8 @@ final class JournalKeeper: Sendable {
     /// Once a second: begins the journal anew when it has grown, or lost a record.
     func rewriteWhenDue() {
         guard let journal, !journal.isFailed else { return }
-        if hasLost.exchange(false, ordering: .relaxed) {
+        if lossCount.load(ordering: .relaxed) > mendedLossCount.load(ordering: .relaxed) {
+            guard rewrite.withLock({ $0.startNanoseconds == nil }) else { return }
             log(.warning, "The journal has lost a record for want of memory: it begins anew")
             return _ = startRewrite()
         }
@@ -283,10 +288,12 @@ final class JournalKeeper: Sendable {
     private func attempt(_ journal: Journal) -> Result<SnapshotSummary, SnapshotError> {
         do {
             let sequence = Atomic<UInt64>(0)
+            let mended = Atomic<Int>(0)
             let summary = try saveSnapshotInBackground(
                 of: store, to: journalBasePath(directory: directory, sequence: 0), options: snapshotOptions,
                 nowMilliseconds: 0,
-                atInstant: { [directory] in
+                atInstant: { [self] in
+                    mended.store(lossCount.load(ordering: .relaxed), ordering: .relaxed)
                     sequence.store(journal.rotate() &- 1, ordering: .relaxed)
                     return journalBasePath(directory: directory, sequence: sequence.load(ordering: .relaxed))
                 },
@@ -300,6 +307,7 @@ final class JournalKeeper: Sendable {
                 })
             let base = sequence.load(ordering: .relaxed)
             journal.noteBase(base)
+            mendedLossCount.store(mended.load(ordering: .relaxed), ordering: .relaxed)
             removeOld(journal, base: base)
             return .success(summary)
         } catch {
