@@ -49,13 +49,22 @@ struct CheckCommand: ParsableCommand {
     }
 
     private func checkDirectory() throws {
+        var path = path.hasSuffix("/") ? String(path.dropLast()) : path
+        // The folder of a server, or that of its journal.
+        if access("\(path)/appendonlydir", F_OK) == 0 { path += "/appendonlydir" }
         if repair {
+            // Not under the hands of a server.
+            let lock = try SnapshotLock.acquire(forSnapshot: path)
+            defer { lock?.release() }
             let repaired = try repairJournal(directory: path)
             for damage in repaired.damages { print("cut: \(damage)") }
             for path in repaired.cutPaths { print("kept: \(path)") }
             if repaired.damages.isEmpty { print("nothing to repair") }
         }
         let check = try checkJournal(directory: path, progress: showProgress)
+        guard check.segmentCount > 0 || !check.basePaths.isEmpty else {
+            throw JournalToolErrorText(text: "there is no journal in \(path)")
+        }
         for path in check.basePaths {
             let summary = try checkSnapshot(path)
             print("\(path): \(summary.keyCount) keys, \(summary.byteCount) bytes")

@@ -201,11 +201,17 @@ package final class KedisServer: Service {
 
     /// The journal, if there is to be one; else the snapshot, which is also what a new journal begins with.
     private func loadData() throws(StartError) {
-        guard state.journal.isWanted else { return try load() }
+        guard state.journal.isWanted else {
+            state.journal.warnIfIgnored()
+            return try load()
+        }
         try state.journal.acquire()
         let found = try state.journal.load()
         if let summary = found?.loaded { note(summary) }
-        if found == nil { try load() }
+        if found == nil {
+            try state.journal.refuseForeign()
+            try load()
+        }
         state.keeper.noteLoaded(nowMilliseconds: wallClockMilliseconds())
         let functions = state.functions.withLock { $0 }
         try state.journal.open(

@@ -120,6 +120,28 @@ struct JournalServerTests {
         }
     }
 
+    @Test("What is there and is not read is told, or refused")
+    func ignored() async throws {
+        try await withFolder { folder in
+            let server = try await start(folder)
+            #expect(try server.connect().ask("SET a 1\r\n", "+OK\r\n"))
+            await server.stop()
+            let without = try await TestServer([], folder: folder)
+            #expect(without.log.contains("There is a journal in \(folder)/appendonlydir, which is not read"))
+            await without.stop()
+            let foreign = "\(folder)/appendonlydir/appendonly.aof.manifest"
+            #expect(TestFiles.write("file appendonly.aof.1.base.rdb seq 1 type b\n", to: foreign))
+            // Beside a journal of Kedis it is nobody's.
+            await (try start(folder)).stop()
+            for path in TestFiles.list(below: folder, suffix: ".kjl") + TestFiles.list(below: folder, suffix: ".rdb") {
+                removeFile(path)
+            }
+            var refusal = ""
+            do { await (try start(folder)).stop() } catch { refusal = "\(error)" }
+            #expect(refusal.contains("append-only files of Redis"), "\(refusal)")
+        }
+    }
+
     @Test("Damage stops the start with file and place, and changes nothing")
     func damage() async throws {
         try await withFolder { folder in

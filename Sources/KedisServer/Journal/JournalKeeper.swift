@@ -114,7 +114,12 @@ final class JournalKeeper: Sendable {
             }
             let isNew = recovered.recordCount == 0 && recovered.basePath == nil && recovered.segmentCount == 0
             guard !isNew else { return nil }
-            if let cut = recovered.cut { log(.warning, "\(cut): it was never confirmed, and is left out") }
+            if let cut = recovered.cut {
+                log(
+                    .warning,
+                    "The last \(cut.byteCount) bytes of \(cut.path), from \(cut.offset) on, are what a crash has left "
+                        + "of records that were not known to be on disk: they are left out")
+            }
             log(
                 .notice,
                 "The journal is loaded: \(loaded?.keyCount ?? 0) keys of the base, \(recovered.recordCount) records "
@@ -192,6 +197,29 @@ final class JournalKeeper: Sendable {
             compress: configuration.boolean("rdbcompression"), checksum: true,
             functions: functions.withLock { $0 },
             syncsWhileWriting: configuration.boolean("rdb-save-incremental-fsync"))
+    }
+
+    /// Names in the journal's folder that end so.
+    private func hasFiles(endingWith suffix: String) -> Bool {
+        ((try? FileSystem.system.names(directory)) ?? []).contains { $0.hasSuffix(suffix) }
+    }
+
+    /// Without `appendonly`: says that there is something that is not read.
+    func warnIfIgnored() {
+        guard hasFiles(endingWith: ".kjl") else { return }
+        log(
+            .warning,
+            "There is a journal in \(directory), which is not read, as appendonly is no: only the snapshot is loaded")
+    }
+
+    /// Before a new journal begins: nobody is to find the data of another server's missing.
+    func refuseForeign() throws(StartError) {
+        guard hasFiles(endingWith: ".manifest") else { return }
+        throw StartError(
+            """
+            \(directory) has append-only files of Redis, which Kedis does not read yet. Have that server write a \
+            dump.rdb (SAVE), move the folder away, and start again; or give another `appenddirname`.
+            """)
     }
 
     // MARK: Settings
