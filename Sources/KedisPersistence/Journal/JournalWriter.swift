@@ -51,7 +51,8 @@ final class JournalWriter: @unchecked Sendable {
     private var pause: UInt64 = 0
     private var wasIdle = false
     private var group = CommitGroup()
-    private let turn = Mutex(())
+    /// Somebody uses what is here.
+    private let turn = Atomic<Bool>(false)
 
     /// Begins the first segment.
     init(core: JournalCore, recovered: RecoveredJournal) throws(JournalError) {
@@ -66,10 +67,11 @@ final class JournalWriter: @unchecked Sendable {
 
     func run() {
         while true {
-            let rest = turn.withLock { _ in
-                gatherGroup()
-                return step()
-            }
+            // Whoever has the turn is syncing, which is what there is to do.
+            while !takeTurn() { sleepBriefly() }
+            gatherGroup()
+            let rest = step()
+            giveTurn()
             guard let nanoseconds = rest else { return }
             if nanoseconds > 0 { core.wake.wait(nanosecondsMax: nanoseconds) }
         }
@@ -77,15 +79,21 @@ final class JournalWriter: @unchecked Sendable {
 
     /// With `always`, while syncs are short: takes a step on the caller's thread, which saves waking two threads.
     func syncHere() {
-        turn.withLockIfAvailable { _ in
-            guard core.policy.load(ordering: .relaxed) == JournalPolicy.always.rawValue, pause == 0, file != nil,
-                group.areSyncsShort, core.ending.load(ordering: .acquiring) == JournalCore.Ending.open.rawValue
-            else { return }
-            _ = step()
-            // What is left, and what has failed, is the thread's.
-            if core.isFailed.load(ordering: .relaxed) || pause > 0 { core.wake.signal() }
-        }
+        guard takeTurn() else { return }
+        defer { giveTurn() }
+        guard core.policy.load(ordering: .relaxed) == JournalPolicy.always.rawValue, pause == 0, file != nil,
+            group.areSyncsShort, core.ending.load(ordering: .acquiring) == JournalCore.Ending.open.rawValue
+        else { return }
+        _ = step()
+        // What is left, and what has failed, is the thread's.
+        if core.isFailed.load(ordering: .relaxed) || pause > 0 { core.wake.signal() }
     }
+
+    private func takeTurn() -> Bool {
+        turn.compareExchange(expected: false, desired: true, ordering: .acquiringAndReleasing).exchanged
+    }
+
+    private func giveTurn() { turn.store(false, ordering: .releasing) }
 
     /// With `always`: waits a moment for those who will write soon, so that one sync serves them as well.
     private func gatherGroup() {
