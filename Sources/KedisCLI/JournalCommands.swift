@@ -24,34 +24,19 @@ struct CheckCommand: ParsableCommand {
     @Flag(help: "Cut the journal at the first damage; what is cut off is kept beside it.") var repair = false
 
     func run() throws {
-        var status = stat()
-        guard stat(path, &status) == 0 else {
-            complain("\(path): \(String(cString: strerror(errno)))")
-            throw ExitCode.failure
-        }
-        do {
+        try explaining {
+            var status = stat()
+            guard stat(path, &status) == 0 else { throw missing(path) }
             if status.st_mode & S_IFMT == S_IFDIR { return try checkDirectory() }
-            guard !repair else { throw JournalToolErrorText(text: "--repair is for the folder of a journal") }
+            guard !repair else { throw JournalToolError(description: "--repair is for the folder of a journal") }
             if path.hasSuffix(".kjl") { return try show(checkJournalSegment(path, progress: showProgress)) }
             let summary = try checkSnapshot(path, progress: showProgress)
             print("\(path): version \(summary.version), \(summary.keyCount) keys, \(summary.byteCount) bytes: good")
-        } catch let code as ExitCode {
-            throw code
-        } catch {
-            complain("\(error)")
-            throw ExitCode.failure
         }
     }
 
-    private struct JournalToolErrorText: Error, CustomStringConvertible {
-        var text: String
-        var description: String { text }
-    }
-
     private func checkDirectory() throws {
-        var path = path.hasSuffix("/") ? String(path.dropLast()) : path
-        // The folder of a server, or that of its journal.
-        if access("\(path)/appendonlydir", F_OK) == 0 { path += "/appendonlydir" }
+        let path = journalFolder(path)
         if repair {
             // Not under the hands of a server.
             let lock = try SnapshotLock.acquire(forSnapshot: path)
@@ -63,7 +48,7 @@ struct CheckCommand: ParsableCommand {
         }
         let check = try checkJournal(directory: path, progress: showProgress)
         guard check.segmentCount > 0 || !check.basePaths.isEmpty else {
-            throw JournalToolErrorText(text: "there is no journal in \(path)")
+            throw JournalToolError(description: "there is no journal in \(path)")
         }
         for path in check.basePaths {
             let summary = try checkSnapshot(path)
@@ -103,32 +88,42 @@ struct RestoreCommand: ParsableCommand {
     @Option(help: "The folder to make.") var into: String
 
     func run() throws {
-        do {
-            let bound: JournalBound
-            if let until {
-                guard let parsed = journalBound(until) else {
-                    complain("--until is a moment like 2026-11-23T10:15:00Z, or a number")
-                    throw ExitCode.validationFailure
-                }
-                bound = parsed
-            } else {
-                bound = .end
+        try explaining {
+            let bound = until.map(journalBound) ?? .end
+            guard let bound else {
+                complain("--until is a moment like 2026-11-23T10:15:00Z, or a number")
+                throw ExitCode.validationFailure
             }
-            let inner = "\(dir)/appendonlydir"
-            let journal = access(inner, F_OK) == 0 ? inner : dir
-            guard access(journal, F_OK) == 0 else {
-                complain("\(journal): \(String(cString: strerror(errno)))")
-                throw ExitCode.failure
-            }
+            let journal = journalFolder(dir)
+            guard access(journal, F_OK) == 0 else { throw missing(journal) }
             let summary = try restoreJournal(journal, until: bound, into: into, progress: showProgress)
             let last = summary.lastMilliseconds > 0 ? " of \(moment(summary.lastMilliseconds))" : ""
             print("\(summary.path): \(summary.keyCount) keys, the state after record \(summary.lastSequence)\(last)")
-        } catch let code as ExitCode {
-            throw code
-        } catch {
-            complain("\(error)")
-            throw ExitCode.failure
         }
+    }
+}
+
+/// The journal's folder, when `path` is that or the server's.
+private func journalFolder(_ path: String) -> String {
+    let path = path.hasSuffix("/") ? String(path.dropLast()) : path
+    let inner = "\(path)/appendonlydir"
+    return access(inner, F_OK) == 0 ? inner : path
+}
+
+/// What `errno` says of a file.
+private func missing(_ path: String) -> JournalToolError {
+    JournalToolError(description: "\(path): \(String(cString: strerror(errno)))")
+}
+
+/// Says what went wrong, and exits with 1.
+private func explaining(_ body: () throws -> Void) throws {
+    do {
+        try body()
+    } catch let code as ExitCode {
+        throw code
+    } catch {
+        complain("\(error)")
+        throw ExitCode.failure
     }
 }
 

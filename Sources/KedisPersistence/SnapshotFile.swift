@@ -146,6 +146,6 @@ private func encodeSnapshot(
     return summary
 }
 
-func millisecondsSince(_ startNanoseconds: UInt64) -> Int64 {
+package func millisecondsSince(_ startNanoseconds: UInt64) -> Int64 {
     Int64(truncatingIfNeeded: (monotonicNanoseconds() &- startNanoseconds) / 1_000_000)
 }

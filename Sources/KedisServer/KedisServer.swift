@@ -207,12 +207,13 @@ package final class KedisServer: Service {
         }
         try state.journal.acquire()
         let found = try state.journal.load()
-        if let summary = found?.loaded { note(summary) }
-        if found == nil {
+        if let found {
+            if let summary = found.base { note(summary) }
+            state.keeper.noteLoaded(nowMilliseconds: wallClockMilliseconds())
+        } else {
             try state.journal.refuseForeign()
             try load()
         }
-        state.keeper.noteLoaded(nowMilliseconds: wallClockMilliseconds())
         let functions = state.functions.withLock { $0 }
         try state.journal.open(
             after: found?.recovered, functions: functions, engine: engine, gate: context.gate

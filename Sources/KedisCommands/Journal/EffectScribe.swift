@@ -62,11 +62,6 @@ struct EffectScribe {
         for index in first..<list.count { notes.pointee.writer.bulk(list[index]) }
     }
 
-    var mark: EffectNotes.Mark { notes.pointee.mark }
-
-    /// What was written since has not come about.
-    func forget(since mark: EffectNotes.Mark) { notes.pointee.forget(since: mark) }
-
     /// A command has ended, under its locks.
     @inline(__always)
     func note(_ call: borrowing CommandCall, hasFailed: Bool) {
@@ -111,7 +106,7 @@ struct EffectNotes: ~Copyable {
 
     /// Begins a request for the command that runs.
     fileprivate mutating func begin(_ name: StaticString, _ key: Key, _ databaseIndex: Int, argumentCount: Int) {
-        if !hasOwnWords { commandMark = mark }
+        if !hasOwnWords { commandMark = Mark(count: writer.count, database: database, isEmpty: isEmpty) }
         select(databaseIndex)
         hasOwnWords = true
         writer.array(argumentCount)
@@ -119,26 +114,18 @@ struct EffectNotes: ~Copyable {
         writer.bulk(key.bytes)
     }
 
-    /// Where the writing has come to.
-    struct Mark {
-        fileprivate var count: Int
-        fileprivate var database: Int
-        fileprivate var isEmpty: Bool
-        fileprivate var hasOwnWords: Bool
-    }
-
-    fileprivate var mark: Mark {
-        Mark(count: writer.count, database: database, isEmpty: isEmpty, hasOwnWords: hasOwnWords)
+    /// Where the writing had come to.
+    private struct Mark {
+        var count: Int
+        var database: Int
+        var isEmpty: Bool
     }
 
     /// The command that runs has failed, and nothing of what it wrote down has come about.
     fileprivate mutating func forgetCommand() {
-        if let commandMark { forget(since: commandMark) }
-    }
-
-    fileprivate mutating func forget(since mark: Mark) {
+        guard let mark = commandMark else { return }
         writer.truncate(to: mark.count)
-        (database, isEmpty, hasOwnWords) = (mark.database, mark.isEmpty, mark.hasOwnWords)
+        (database, isEmpty) = (mark.database, mark.isEmpty)
     }
 
     // MARK: All others

@@ -136,7 +136,13 @@ enum SetPopCommand {
         reply.set(wanted)
         var left = wanted
         while left > 0, !editor.isGone, !reply.hasOverflowed {
-            try pop(&call, &editor, &reply)
+            do throws(CommandError) {
+                try pop(&call, &editor, &reply)
+            } catch {
+                // Those before are gone, whatever the reply is.
+                if left < wanted { note(wanted &- left, &call, isGone: editor.isGone) }
+                throw error
+            }
             left &-= 1
         }
         note(wanted, &call, isGone: editor.isGone)
@@ -154,7 +160,6 @@ enum SetPopCommand {
             throw .outOfMemory
         }
         let start = reply.count
-        let mark = call.scribe?.mark
         let poppedCount = set.count - keptCount
         reply.set(poppedCount)
         do throws(StoreError) {
@@ -166,7 +171,6 @@ enum SetPopCommand {
             try keyspace.setSet(call.key, to: kept, deadline: .keep)
         } catch {
             reply.truncate(to: start)
-            if let mark { call.scribe?.forget(since: mark) }
             throw .outOfMemory
         }
         note(poppedCount, &call, isGone: false)

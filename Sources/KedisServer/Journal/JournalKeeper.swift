@@ -81,39 +81,15 @@ final class JournalKeeper: Sendable {
 
     /// Fills the store from the journal. Nil when there is none yet: then what else there is may be loaded, before
     /// ``open(after:_:)``.
-    func load() throws(StartError) -> (recovered: RecoveredJournal, loaded: LoadSummary?)? {
-        var loaded: LoadSummary?
-        var replay = JournalReplay(store: store, configuration: configuration)
+    func load() throws(StartError) -> LoadedJournal? {
         var progress = ProgressLine(log: log)
         let start = monotonicNanoseconds()
         do {
-            let recovered = try recoverJournal(
-                directory: directory,
-                progress: { done, total in progress.note(done, total) },
-                base: { (path, _) throws(JournalRefusal) in
-                    // Nothing is due yet: what was when the records were made, they say.
-                    do {
-                        loaded = try loadSnapshot(
-                            into: store, from: path, nowMilliseconds: 0, limits: configuration.loadLimits)
-                    } catch {
-                        throw JournalRefusal(reason: "\(error)")
-                    }
-                },
-                record: { (record) throws(JournalRefusal) in
-                    do {
-                        try replay.add(
-                            record.payload, databaseIndex: record.databaseIndex, milliseconds: record.milliseconds)
-                    } catch {
-                        throw JournalRefusal(reason: "\(error)")
-                    }
-                })
-            do {
-                try replay.flush()
-            } catch {
-                throw StartError("the last records of the journal in \(directory): \(error)")
-            }
-            let isNew = recovered.recordCount == 0 && recovered.basePath == nil && recovered.segmentCount == 0
-            guard !isNew else { return nil }
+            let loaded = try loadJournal(
+                directory, into: store, configuration: configuration, removesLeftovers: true,
+                progress: { done, total in progress.note(done, total) })
+            let recovered = loaded.recovered
+            guard recovered.basePath != nil || recovered.segmentCount > 0 else { return nil }
             if let cut = recovered.cut {
                 log(
                     .warning,
@@ -122,15 +98,11 @@ final class JournalKeeper: Sendable {
             }
             log(
                 .notice,
-                "The journal is loaded: \(loaded?.keyCount ?? 0) keys of the base, \(recovered.recordCount) records "
-                    + "(\(replay.commandCount) commands) behind it, in \(millisecondsSince(start)) ms")
-            return (recovered, loaded)
-        } catch let error as JournalError {
-            throw StartError("\(error)")
-        } catch let error as StartError {
-            throw error
+                "The journal is loaded: \(loaded.base?.keyCount ?? 0) keys of the base, \(recovered.recordCount) "
+                    + "records (\(loaded.commandCount) commands) behind it, in \(millisecondsSince(start)) ms")
+            return loaded
         } catch {
-            throw StartError("\(error)")
+            throw StartError("the journal in \(directory): \(error)")
         }
     }
 
@@ -432,8 +404,6 @@ private struct ProgressLine {
         log(.notice, "Loading the journal: \(done / 1_048_576) of \(total / 1_048_576) MiB")
     }
 }
-
-private func millisecondsSince(_ start: UInt64) -> UInt64 { (monotonicNanoseconds() &- start) / 1_000_000 }
 
 /// The length of a file; 0 when it cannot be told.
 private func fileByteCount(_ path: String) -> Int {

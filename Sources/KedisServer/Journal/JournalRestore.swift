@@ -19,6 +19,8 @@ package struct RestoreSummary: Sendable {
 /// Why something of the journal's tools was not done: a sentence for people.
 package struct JournalToolError: Error, CustomStringConvertible {
     package let description: String
+
+    package init(description: String) { self.description = description }
 }
 
 /// Writes the state that the journal in `journal` had at `bound` into the folder `target`, as `dump.rdb`, which a
@@ -41,31 +43,13 @@ package func restoreJournal(
         }
         let store = Store(
             databaseCount: configuration.integer("databases"), seed: HashSeed(systemEntropy(), systemEntropy()))
-        var functions: [[UInt8]] = []
-        var replay = JournalReplay(store: store, configuration: configuration)
-        let recovered = try recoverJournal(
-            directory: journal, until: bound, removesLeftovers: false, progress: progress,
-            base: { (path, _) throws(JournalRefusal) in
-                do {
-                    let summary = try loadSnapshot(
-                        into: store, from: path, nowMilliseconds: 0, limits: configuration.loadLimits)
-                    functions = summary?.functions ?? []
-                } catch {
-                    throw JournalRefusal(reason: "\(error)")
-                }
-            },
-            record: { (record) throws(JournalRefusal) in
-                do {
-                    try replay.add(
-                        record.payload, databaseIndex: record.databaseIndex, milliseconds: record.milliseconds)
-                } catch {
-                    throw JournalRefusal(reason: "\(error)")
-                }
-            })
-        try replay.flush()
+        let loaded = try loadJournal(
+            journal, until: bound, into: store, configuration: configuration, removesLeftovers: false,
+            progress: progress)
+        let recovered = loaded.recovered
         // What was due at that moment is gone; the rest has its deadline, whenever that was.
         let saved = try saveSnapshot(
-            of: store, to: path, options: SnapshotOptions(functions: functions),
+            of: store, to: path, options: SnapshotOptions(functions: loaded.base?.functions ?? []),
             nowMilliseconds: recovered.lastMilliseconds)
         return RestoreSummary(
             keyCount: saved.keyCount, recordCount: recovered.recordCount, lastSequence: recovered.lastSequence,
