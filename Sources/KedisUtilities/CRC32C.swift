@@ -30,44 +30,9 @@ package struct CRC32C: Sendable {
     package mutating func updateByTables(_ bytes: ByteView) {
         state = Self.tables.withUnsafeBufferPointer { tables in
             guard let tables = tables.baseAddress else { return state }
-            return Self.advance(state, over: bytes, tables: tables)
+            return ReflectedCRC.advance(state, over: bytes, tables: tables)
         }
     }
 
-    private static func advance(_ start: UInt32, over bytes: ByteView, tables: UnsafePointer<UInt32>) -> UInt32 {
-        var crc = start
-        var index = 0
-        let base = UnsafeRawPointer(bytes.base)
-        while index &+ 8 <= bytes.count {
-            let word = UInt64(littleEndian: base.loadUnaligned(fromByteOffset: index, as: UInt64.self)) ^ UInt64(crc)
-            crc = 0
-            // The byte that comes first has seven more behind it in this step, hence the table for seven.
-            for position in 0..<8 {
-                let byte = Int(truncatingIfNeeded: word >> (8 &* UInt64(truncatingIfNeeded: position)) & 0xff)
-                crc ^= tables[(7 &- position) &* 256 &+ byte]
-            }
-            index &+= 8
-        }
-        while index < bytes.count {
-            crc = tables[Int(truncatingIfNeeded: (crc ^ UInt32(bytes[index])) & 0xff)] ^ crc >> 8
-            index &+= 1
-        }
-        return crc
-    }
-
-    /// Eight tables of 256: the register after one byte followed by 0, 1, … 7 zero bytes.
-    private static let tables: [UInt32] = {
-        let reflectedPolynomial: UInt32 = 0x82f6_3b78
-        var tables = [UInt32](repeating: 0, count: 8 * 256)
-        for byte in 0..<256 {
-            var crc = UInt32(byte)
-            for _ in 0..<8 { crc = crc & 1 == 1 ? crc >> 1 ^ reflectedPolynomial : crc >> 1 }
-            tables[byte] = crc
-        }
-        for index in 256..<tables.count {
-            let shorter = tables[index - 256]
-            tables[index] = tables[Int(truncatingIfNeeded: shorter & 0xff)] ^ shorter >> 8
-        }
-        return tables
-    }()
+    private static let tables = ReflectedCRC<UInt32>.tables(reflectedPolynomial: 0x82f6_3b78)
 }

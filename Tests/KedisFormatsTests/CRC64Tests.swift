@@ -1,4 +1,3 @@
-import KedisFormats
 import KedisUtilities
 import Testing
 

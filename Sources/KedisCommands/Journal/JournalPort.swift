@@ -45,9 +45,9 @@ package final class JournalPort: @unchecked Sendable {
     private let interest: InterestWord
     /// Of each slot, which the first bits of a key's hash name, the last record that may be about its keys: kept while
     /// replies are held. Those of a stripe lie together.
-    private let slots: UnsafeMutablePointer<UInt64>
+    private var slots: UnsafeMutablePointer<UInt64>?
     /// Of each stripe, the last record about all of it.
-    private let floors: UnsafeMutablePointer<UInt64>
+    private var floors: UnsafeMutablePointer<UInt64>?
 
     /// Up to this record, whose keys they are about is not known.
     private let unknownSequence = Atomic<UInt64>(0)
@@ -56,17 +56,11 @@ package final class JournalPort: @unchecked Sendable {
     private static let slotBits: UInt64 = 14
     private static let slotCount = 1 << slotBits
 
-    init(_ interest: InterestWord) {
-        self.interest = interest
-        slots = .allocate(capacity: Self.slotCount)
-        slots.initialize(repeating: 0, count: Self.slotCount)
-        floors = .allocate(capacity: Store.stripeCount)
-        floors.initialize(repeating: 0, count: Store.stripeCount)
-    }
+    init(_ interest: InterestWord) { self.interest = interest }
 
     deinit {
-        slots.deallocate()
-        floors.deallocate()
+        slots?.deallocate()
+        floors?.deallocate()
     }
 
     static func slot(of key: Key) -> Int { Int(truncatingIfNeeded: key.hash >> (64 - slotBits)) }
@@ -74,6 +68,12 @@ package final class JournalPort: @unchecked Sendable {
     /// From now on effects go to `sink`, or nowhere. All stripes are locked.
     package func connect(_ sink: JournalSink?) {
         self.sink = sink
+        if slots == nil {
+            slots = .allocate(capacity: Self.slotCount)
+            slots?.initialize(repeating: 0, count: Self.slotCount)
+            floors = .allocate(capacity: Store.stripeCount)
+            floors?.initialize(repeating: 0, count: Store.stripeCount)
+        }
         interest.setJournal(sink != nil)
     }
 
@@ -92,14 +92,15 @@ package final class JournalPort: @unchecked Sendable {
     }
 
     /// A record is about the keys of a slot, whose stripe is locked.
-    func note(_ sequence: UInt64, slot: Int) { slots[slot] = sequence }
+    func note(_ sequence: UInt64, slot: Int) { slots?[slot] = sequence }
 
     /// A record is about all that is in the stripes `held`, which are locked.
-    func note(_ sequence: UInt64, all held: StripeSet) { held.forEach { floors[$0] = sequence } }
+    func note(_ sequence: UInt64, all held: StripeSet) { held.forEach { floors?[$0] = sequence } }
 
     /// The last record that what was read of `keys`, whose stripes are locked, may be about.
     func lastSequence(of keys: UnsafeBufferPointer<Key>) -> UInt64 {
         var result = unknownSequence.load(ordering: .relaxed)
+        guard let slots, let floors else { return result }
         for key in keys { result = max(result, slots[Self.slot(of: key)], floors[key.stripeIndex]) }
         return result
     }
