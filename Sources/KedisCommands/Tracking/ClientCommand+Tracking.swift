@@ -219,9 +219,7 @@ extension ClientCommand {
             if caching == false { flags.append("caching-no") }
         }
         if state.options.contains(.noLoop) { flags.append("noloop") }
-        if let client, client.isBroken.load(ordering: .relaxed) || client.hasLostRedirect {
-            flags.append("broken_redirect")
-        }
+        if client?.isBroken.load(ordering: .relaxed) == true { flags.append("broken_redirect") }
         reply.map(3)
         reply.bulk("flags")
         reply.set(flags.count)

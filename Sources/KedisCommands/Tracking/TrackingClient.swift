@@ -32,7 +32,7 @@ final class TrackingClient: Sendable {
 
     let record: ClientRecord
     private let state = Locked(State())
-    /// The client that gets the invalidations has gone.
+    /// The client that gets the invalidations has gone, which an invalidation has found out.
     let isBroken = Atomic<Bool>(false)
 
     init(_ record: ClientRecord) { self.record = record }
@@ -45,9 +45,6 @@ final class TrackingClient: Sendable {
     }
 
     var isOn: Bool { state.withLock { $0.isOn } }
-
-    /// The client that gets the invalidations has gone, whether somebody has found out or not.
-    var hasLostRedirect: Bool { state.withLock { $0.redirect?.isGone.load(ordering: .relaxed) == true } }
 
     /// It gets its invalidations itself, in RESP3.
     var isOwnListener: Bool {
