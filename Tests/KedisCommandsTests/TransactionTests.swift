@@ -166,4 +166,24 @@ struct TransactionTests {
             #expect(try session.call("EXEC") == reply)
         }
     }
+
+    @Test("A client that ends itself in a transaction hears nothing of what comes behind, which is executed all the same")
+    func ownEnd() throws {
+        let engine = Engine.forTest()
+        _ = TestSession(engine).send(pipeline("ACL SETUSER u1 reset on nopass +@all ~* &*"))
+        for (last, replies) in [("ACL DELUSER u1", ":1\r\n"), ("CLIENT KILL ID $ SKIPME no", ":1\r\n")] {
+            let session = TestSession(engine)
+            guard case .integer(let identifier)? = try session.call("CLIENT", "ID") else { continue }
+            _ = session.send(pipeline("SET n 1", "MULTI", "PING", last.replacing("$", with: "\(identifier)"), "INCR n"))
+            if last.hasPrefix("ACL") {
+                _ = session.send(pipeline("DISCARD", "AUTH u1 pw", "MULTI", "PING", last, "INCR n"))
+            }
+            #expect(String(decoding: session.send(pipeline("EXEC")), as: UTF8.self) == "*3\r\n+PONG\r\n" + replies)
+            #expect(try TestSession(engine).call("GET", "n") == .bulk(Array("2".utf8)))
+        }
+    }
+
+    private func pipeline(_ lines: String...) -> [UInt8] {
+        lines.flatMap { RespRunner.encode($0.split(separator: " ").map { Array($0.utf8) }) }
+    }
 }

@@ -145,6 +145,9 @@ extension Session {
         output.array(transaction.items.count)
         for (index, item) in transaction.items.enumerated() {
             let began = ticks
+            // Who has ended itself (CLIENT KILL, ACL DELUSER) hears nothing of what comes behind.
+            let mark = client.pointee.isClosing ? output.count : nil
+            defer { if let mark { output.truncate(to: mark) } }
             followAccess()
             if engine.interest.current.concernsEffects { followInterestSlowly() }
             let list = transaction.arguments(of: item)
