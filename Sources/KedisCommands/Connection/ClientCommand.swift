@@ -119,7 +119,8 @@ enum ClientCommand {
     static func setReplies(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         let argument = call.arguments[2]
         if argument.equalsIgnoringCase("ON") {
-            call.client.pointee.replyMode = .on
+            // What a SKIP of the same transaction has announced comes about.
+            if call.client.pointee.replyMode != .skipNext { call.client.pointee.replyMode = .on }
             reply.ok()
         } else if argument.equalsIgnoringCase("OFF") {
             call.client.pointee.replyMode = .off
