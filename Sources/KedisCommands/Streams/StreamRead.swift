@@ -191,9 +191,11 @@ enum StreamReadCommand {
             """)
     }
 
-    /// The stream at a key; nil when there is none. A client that waits in XREAD goes on waiting for another type.
+    /// The stream at a key; nil when there is none. A client that waits in XREAD goes on waiting for another type; when
+    /// it is run again, its keys are neither hits nor misses.
     private static func stream(_ index: Int, _ call: borrowing CommandCall) throws(CommandError) -> Stream? {
-        guard let entry = call.keyspace.read(call.key(index)) else { return nil }
+        let key = call.key(index)
+        guard let entry = call.isRunAgain ? call.keyspace.write(key) : call.keyspace.read(key) else { return nil }
         if entry.type != .stream, call.isRunAgain, call.entry.pointee.name == "XREAD" { return nil }
         return try entry.streamValue()
     }
