@@ -75,10 +75,15 @@ package struct RDBWriter: ~Copyable {
         writeString(code)
     }
 
-    /// Starts a database. The counts are hints for whoever loads the file.
-    package mutating func beginDatabase(_ index: Int, keyCount: Int, deadlineCount: Int) {
+    /// Goes on with a database that was begun.
+    package mutating func resumeDatabase(_ index: Int) {
         append(RDBOpcode.selectDatabase)
         writeLength(index)
+    }
+
+    /// Starts a database. The counts are hints for whoever loads the file.
+    package mutating func beginDatabase(_ index: Int, keyCount: Int, deadlineCount: Int) {
+        resumeDatabase(index)
         append(RDBOpcode.resizeDatabase)
         writeLength(keyCount)
         writeLength(deadlineCount)

@@ -1,13 +1,14 @@
 // Snapshots: the whole store in an RDB file.
 //
-// A snapshot is the state at one instant, so all stripes are locked while it is encoded. `saveSnapshot` writes to the
-// file meanwhile (SAVE, shutdown); `saveSnapshotInBackground` encodes into memory, lets go of the locks, then writes
-// (BGSAVE): it needs memory for the encoded snapshot. In both, the file appears whole or not at all
-// (ReplacementFile). Threads: any, one at a time for one path (SnapshotKeeper sees to it).
+// A snapshot is the state at one instant. `saveSnapshot` keeps all stripes locked until the file is there (SAVE,
+// shutdown); `saveSnapshotInBackground` locks them for the instant only (BGSAVE, bases of the journal), and writers go
+// on. In both, the file appears whole or not at all (ReplacementFile). Threads: any, one at a time for one path
+// (SnapshotKeeper sees to it).
 
 package import KedisFormats
 package import KedisStore
 import KedisUtilities
+import Synchronization
 
 package struct SnapshotOptions: Sendable, Equatable {
     /// `rdbcompression` and `rdbchecksum`.
@@ -73,30 +74,51 @@ package func saveSnapshot(
     }
 }
 
-/// As ``saveSnapshot(of:held:to:options:nowMilliseconds:fileSystem:)``, but the locks are held only while the
-/// snapshot is encoded into memory: no stripe may be held by the caller. `atInstant` is called at the moment whose
-/// state it is, all stripes being locked, and may give the file another path in the same directory; `mayCommit` is
-/// asked before the file gets that.
+/// How far a save is; read by any thread.
+package final class SnapshotProgress: Sendable {
+    private let processed = Atomic<Int>(0)
+    private let total = Atomic<Int>(0)
+
+    package init() {}
+
+    package var processedKeyCount: Int { processed.load(ordering: .relaxed) }
+
+    package var totalKeyCount: Int { total.load(ordering: .relaxed) }
+
+    func begin(totalKeyCount: Int) {
+        processed.store(0, ordering: .relaxed)
+        total.store(totalKeyCount, ordering: .relaxed)
+    }
+
+    func note(processedKeyCount: Int) { processed.store(processedKeyCount, ordering: .relaxed) }
+}
+
+/// As ``saveSnapshot(of:held:to:options:nowMilliseconds:fileSystem:)``, while others go on: all stripes are locked for
+/// the instant whose state it is, and then one at a time, for a slice of it (StoreSnapshot). No stripe may be held by
+/// the caller. Waits for its turn while another one is taken. `atInstant` is called at that instant and may give the
+/// file another path in the same directory; `mayCommit` is asked before the file gets that.
 package func saveSnapshotInBackground(
     of store: Store, to path: String, options: SnapshotOptions = SnapshotOptions(), nowMilliseconds: Int64,
-    fileSystem: FileSystem = .system, atInstant: () -> String? = { nil },
+    fileSystem: FileSystem = .system, progress: SnapshotProgress? = nil, atInstant: () -> String? = { nil },
     mayCommit: () -> SystemError? = { nil }
 ) throws(SnapshotError) -> SnapshotSummary {
     let start = monotonicNanoseconds()
-    let chunks = MemoryChunks()
     do throws(SystemError) {
-        // First the file: when it cannot be made, no lock is taken for nothing.
+        // First the file: when it cannot be made, nothing is begun.
         let file = try ReplacementFile(
             replacing: path, fileSystem: fileSystem, syncsWhileWriting: options.syncsWhileWriting)
-        var summary = withAllStripes(of: store, held: StripeSet()) {
+        let snapshot = beginSnapshot(of: store, nowMilliseconds: nowMilliseconds) {
             if let other = atInstant() { file.targetPath = other }
-            return encodeSnapshot(of: store, options: options, nowMilliseconds: nowMilliseconds) { chunks.append($0) }
         }
-        if chunks.isExhausted {
+        progress?.begin(totalKeyCount: snapshot.databases.reduce(0) { $0 + $1.keyCount })
+        var summary = encode(
+            snapshot, usedByteCount: store.usedByteCount, options: options, nowMilliseconds: nowMilliseconds,
+            progress: progress
+        ) { file.write($0) }
+        if snapshot.isIncomplete {
             file.discard()
         } else {
-            chunks.drain { file.write($0) }
-            if let problem = mayCommit() {
+            if file.failure == nil, let problem = mayCommit() {
                 file.discard()
                 throw problem
             }
@@ -108,6 +130,61 @@ package func saveSnapshotInBackground(
         throw .system(error)
     }
     throw .outOfMemory(path: path)
+}
+
+private func beginSnapshot(of store: Store, nowMilliseconds: Int64, atInstant: () -> Void) -> StoreSnapshot {
+    while true {
+        let snapshot = withAllStripes(of: store, held: StripeSet()) {
+            let snapshot = store.beginSnapshot(nowMilliseconds: nowMilliseconds)
+            if snapshot != nil { atInstant() }
+            return snapshot
+        }
+        if let snapshot { return snapshot }
+        sleepBriefly()
+    }
+}
+
+/// Encodes what the snapshot has, database by database except for what was changed meanwhile. A sink that fails, and a
+/// snapshot without memory, end it early.
+private func encode(
+    _ snapshot: StoreSnapshot, usedByteCount: Int, options: SnapshotOptions, nowMilliseconds: Int64,
+    progress: SnapshotProgress?, sink: @escaping (ByteView) -> Bool
+) -> SnapshotSummary {
+    var writer = RDBWriter(options: options.format, sink: sink)
+    var summary = SnapshotSummary()
+    summary.changes = snapshot.changes
+    writer.writeBeginning(options, nowMilliseconds: nowMilliseconds, usedByteCount: usedByteCount)
+    var unbegun = Dictionary(uniqueKeysWithValues: snapshot.databases.map { ($0.index, $0) })
+    var current: Int?
+    while snapshot.next({ databaseIndex, entry in
+        if databaseIndex != current {
+            current = databaseIndex
+            if let new = unbegun.removeValue(forKey: databaseIndex) {
+                writer.beginDatabase(databaseIndex, keyCount: new.keyCount, deadlineCount: new.deadlineCount)
+            } else {
+                writer.resumeDatabase(databaseIndex)
+            }
+        }
+        writer.writeEntry(entry)
+        summary.keyCount += 1
+    }) {
+        progress?.note(processedKeyCount: summary.keyCount)
+        if writer.isFailed || snapshot.isIncomplete { snapshot.abandon() }
+    }
+    _ = writer.finish()
+    summary.byteCount = writer.byteCount
+    return summary
+}
+
+extension RDBWriter {
+    fileprivate mutating func writeBeginning(
+        _ options: SnapshotOptions, nowMilliseconds: Int64, usedByteCount: Int
+    ) {
+        writeHeader(createdSeconds: nowMilliseconds / 1000, usedMemoryByteCount: usedByteCount)
+        for code in options.functions {
+            code.withUnsafeBytes { writeFunction(code: ByteView($0)) }
+        }
+    }
 }
 
 private func withAllStripes<Result>(of store: Store, held: StripeSet, _ body: () -> Result) -> Result {
@@ -125,12 +202,7 @@ private func encodeSnapshot(
     var writer = RDBWriter(options: options.format, sink: sink)
     var summary = SnapshotSummary()
     summary.changes = store.statistics(held: .all).changes
-    writer.writeHeader(
-        createdSeconds: nowMilliseconds / 1000, usedMemoryByteCount: store.usedByteCount
-    )
-    for code in options.functions {
-        code.withUnsafeBytes { writer.writeFunction(code: ByteView($0)) }
-    }
+    writer.writeBeginning(options, nowMilliseconds: nowMilliseconds, usedByteCount: store.usedByteCount)
     for index in 0..<store.databaseCount {
         let keyspace = store.keyspace(index, nowMilliseconds: nowMilliseconds, held: .all)
         let keyCount = keyspace.count

@@ -44,6 +44,9 @@ package struct SnapshotStatus: Sendable {
     /// Good saves since the start.
     package var saveCount = 0
     package var lastSummary: SnapshotSummary?
+    /// Of the current save; zeros without one.
+    package var processedKeyCount = 0
+    package var totalKeyCount = 0
 
     package var isSaving: Bool { currentSaveStartMilliseconds != nil }
 }
@@ -55,6 +58,7 @@ package final class SnapshotKeeper: Sendable {
     private let store: Store
     private let fileSystem: FileSystem
     private let state: Locked<SnapshotStatus>
+    private let progress = SnapshotProgress()
 
     /// Makes the record of a store that is as it was loaded: what it holds counts as saved.
     package init(store: Store, fileSystem: FileSystem = .system, nowMilliseconds: Int64) {
@@ -65,7 +69,14 @@ package final class SnapshotKeeper: Sendable {
         state = Locked(status)
     }
 
-    package var status: SnapshotStatus { state.withLock { $0 } }
+    package var status: SnapshotStatus {
+        var status = state.withLock { $0 }
+        if status.isSavingInBackground {
+            status.processedKeyCount = progress.processedKeyCount
+            status.totalKeyCount = progress.totalKeyCount
+        }
+        return status
+    }
 
     /// Declares the store saved as it is: after loading. Locks like `Store.statistics(held:)`.
     package func noteLoaded(held: StripeSet = StripeSet(), nowMilliseconds: Int64) {
@@ -128,7 +139,7 @@ package final class SnapshotKeeper: Sendable {
             let outcome = attempt { () throws(SnapshotError) in
                 try saveSnapshotInBackground(
                     of: store, to: request.path, options: request.options, nowMilliseconds: nowMilliseconds,
-                    fileSystem: fileSystem
+                    fileSystem: fileSystem, progress: progress
                 )
             }
             end(outcome, nowMilliseconds: nowMilliseconds)

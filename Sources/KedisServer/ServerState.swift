@@ -235,6 +235,8 @@ final class ServerState: Sendable {
         if let start = status.currentSaveStartMilliseconds {
             result.currentSaveDurationSeconds = max(0, (wallClockMilliseconds() - start) / 1000)
         }
+        result.currentSaveKeyCount = status.processedKeyCount
+        result.currentSaveKeyTotal = status.totalKeyCount
         (result.loadedKeyCount, result.loadedExpiredCount) = loaded.withLock { $0 }
         result.saveCount = UInt64(clamping: status.saveCount)
         result.changesAtLastSave = status.changesAtLastSave

@@ -7,11 +7,12 @@
 //      └──────────┴────────────┴─────────────┴─────────────────────────┘
 //
 //      header, one 64-bit word, low bits first
-//      ┌──────┬──────────┬──────────┬─────────┬─────────┬─────────┬──────────────┬──────────────┬────────────┐
-//      │ type │ encoding │ deadline │ value   │ key     │ members │ access clock │ value bytes  │ key bytes  │
-//      │ 4    │ 4        │ 1        │ outside │ outside │ 1       │ 24           │ 14           │ 14         │
-//      └──────┴──────────┴──────────┴─────────┴─────────┴─────────┴──────────────┴──────────────┴────────────┘
+//      ┌──────┬───────────┬──────────┬──────────┬─────────┬─────────┬─────────┬────────┬─────────────┬───────────┐
+//      │ type │ preserved │ encoding │ deadline │ value   │ key     │ members │ access │ value bytes │ key bytes │
+//      │ 3    │ 1         │ 4        │ 1        │ outside │ outside │ 1       │ clock  │ 14          │ 14        │
+//      └──────┴───────────┴──────────┴──────────┴─────────┴─────────┴─────────┴────────┴─────────────┴───────────┘
 //
+// "Preserved": a snapshot that is being taken has the entry as it was, or is not to have it (StoreSnapshot.swift).
 // "Members": some may have deadlines, and the wheel has an entry for the earliest.
 // "Outside": the cell holds the 8-byte address of a `Blob` (a collection: of a `Collection`), and the count says 8. A
 // collection in its cell is a count of 2 bytes and a run of packed entries (PackedEntry.swift), or a set of integers.
@@ -101,6 +102,8 @@ struct CellHeader {
     static let inlineByteCountMax = Blob.valueByteCountMin - 1
     static let inlineKeyByteCountMax = Blob.keyByteCountMin - 1
 
+    private static let typeMask: UInt64 = 0x7
+    private static let preservedBit: UInt64 = 1 << 3
     private static let deadlineBit: UInt64 = 1 << 8
     private static let valueOutsideBit: UInt64 = 1 << 9
     private static let keyOutsideBit: UInt64 = 1 << 10
@@ -126,11 +129,16 @@ struct CellHeader {
     }
 
     @inline(__always)
-    func hasType(_ type: ValueType) -> Bool { UInt8(truncatingIfNeeded: bits & 0xF) == type.rawValue }
+    func hasType(_ type: ValueType) -> Bool { UInt8(truncatingIfNeeded: bits & CellHeader.typeMask) == type.rawValue }
 
     var type: ValueType {
-        get { ValueType(rawValue: UInt8(truncatingIfNeeded: bits & 0xF)) ?? .string }
-        set { bits = bits & ~0xF | UInt64(newValue.rawValue) }
+        get { ValueType(rawValue: UInt8(truncatingIfNeeded: bits & CellHeader.typeMask)) ?? .string }
+        set { bits = bits & ~CellHeader.typeMask | UInt64(newValue.rawValue) }
+    }
+
+    var isPreserved: Bool {
+        get { bits & CellHeader.preservedBit != 0 }
+        set { bits = newValue ? bits | CellHeader.preservedBit : bits & ~CellHeader.preservedBit }
     }
 
     var encoding: ValueEncoding {

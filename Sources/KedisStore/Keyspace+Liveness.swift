@@ -64,6 +64,7 @@ extension Keyspace {
         limit: Int
     ) -> (isThere: Bool, removedCount: Int) {
         guard let collection = place.cell.collection else { return (true, 0) }
+        table.pointee.preserve(place.cell, hash: hash)
         var (removedCount, isGone) = (0, !collection.hasLiveMember(nowMilliseconds))
         if !isGone {
             let before = collection.allocatedByteCount

@@ -90,6 +90,8 @@ extension Keyspace {
             table.pointee.noteBlob(blob.allocatedByteCount)
         }
         if let replaced {
+            table.pointee.preserve(replaced.cell, hash: key.hash)
+            table.pointee.noteBirth(made.cell, hash: key.hash)
             let old = replaced.reference
             replaced.bucket.setReference(replaced.slot, made.reference)
             table.pointee.discard(old, to: shared.pointee.reclaimer)
@@ -118,6 +120,10 @@ extension Keyspace {
         for index in 0..<Store.stripeCount {
             guard let detached = stripes[index].detachTable(databaseIndex) else { continue }
             removed += detached.table.pointee.count
+            if let snapshot = shared.pointee.snapshot {
+                snapshot._withUnsafeGuaranteedRef { $0.adopt(detached) }
+                continue
+            }
             shared.pointee.reclaimer.add(.table(detached))
             // Who flushes faster than the background frees does a part of that work.
             for _ in 0..<Keyspace.helpCount where shared.pointee.reclaimer.pendingCount > pendingCountMax {

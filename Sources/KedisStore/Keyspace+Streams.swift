@@ -28,6 +28,7 @@ extension Keyspace {
     package func editStream(_ entry: Entry) -> StreamEditor? {
         assert(entry.type == .stream)
         guard let table = stripe(of: entry).pointee.table(databaseIndex) else { return nil }
+        table.pointee.preserve(entry.cell, hash: entry.hash)
         return StreamEditor(entry.stream, table)
     }
 

@@ -62,7 +62,7 @@ extension Keyspace {
         return UnsafeMutableRawBufferPointer(start: blob.content, count: byteCount)
     }
 
-    /// Overwrites the integer of an entry whose string is an integer. O(1).
+    /// Overwrites the integer of an entry that was looked up for a write, and whose string is an integer. O(1).
     package func replaceInteger(_ entry: Entry, _ value: Int64) {
         assert(entry.encoding == .integer)
         entry.cell.integer = value
@@ -134,6 +134,7 @@ extension Keyspace {
         deadline: DeadlineUpdate
     ) throws(StoreError) -> Cell {
         var place = found
+        table.pointee.preserve(place.cell, hash: hash)
         let oldBlob = place.cell.valueBlob
         let oldCollection = place.cell.collection
         let wasDue = isDue(place.cell)

@@ -90,9 +90,12 @@ package struct Keyspace {
     /// The entry of `key` for a write: sets the access clock, counts nothing. O(1).
     package func write(_ key: Key) -> Entry? {
         let stripe = stripe(of: key)
-        guard let entry = find(key, in: stripe) else { return nil }
-        touch(entry.cell, in: stripe)
-        return entry
+        guard let table = stripe.pointee.table(databaseIndex), let place = table.pointee.find(key),
+            isLive(place, hash: key.hash, in: table, of: stripe)
+        else { return nil }
+        table.pointee.preserve(place.cell, hash: key.hash)
+        touch(place.cell, in: stripe)
+        return Entry(cell: place.cell, hash: key.hash)
     }
 
     /// The entry of `key`, without any trace (OBJECT, EXPLAIN). O(1).
@@ -126,6 +129,7 @@ package struct Keyspace {
         guard let table = stripe.pointee.table(databaseIndex), let place = table.pointee.find(key),
             isLive(place, hash: key.hash, in: table, of: stripe, isForChange: true)
         else { return .none }
+        table.pointee.preserve(place.cell, hash: key.hash)
         touch(place.cell, in: stripe)
         guard place.cell.header.hasType(type) else { return .wrongType }
         return .cell(CellBytes(self, key, table, place))
@@ -138,6 +142,7 @@ package struct Keyspace {
             return nil
         }
         assert(place.cell.header.type == type)
+        table.pointee.preserve(place.cell, hash: key.hash)
         return CellBytes(self, key, table, place)
     }
 
@@ -222,6 +227,7 @@ package struct Keyspace {
     ) throws(StoreError) {
         let before = place.cell.deadlineMilliseconds
         guard before != deadlineMilliseconds else { return }
+        table.pointee.preserve(place.cell, hash: hash)
         var header = place.cell.header
         if header.hasDeadline != (deadlineMilliseconds != noDeadline) {
             header.hasDeadline.toggle()

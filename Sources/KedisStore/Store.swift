@@ -148,6 +148,10 @@ package final class Store: @unchecked Sendable {
 
     /// Walks every stripe and asserts its invariants. For tests; locks one stripe at a time.
     package func checkInvariants() {
-        withEachStripe(held: StripeSet()) { $0.pointee.checkInvariants() }
+        withEachStripe(held: StripeSet()) { stripe in
+            stripe.pointee.checkInvariants()
+            guard shared.pointee.snapshot == nil else { return }
+            stripe.pointee.forEachTable { precondition($1.pointee.snapshot == nil, "a snapshot has left all tables") }
+        }
     }
 }

@@ -11,6 +11,8 @@ struct StoreShared: ~Copyable {
     private let trackingWord = Atomic<UInt64>(StoreShared.word(of: AccessTracking()))
     /// Bit 0: keys that are created are reported, bit 1: those that are missed.
     private let reports = Atomic<UInt8>(0)
+    /// The snapshot that is being taken. Changed under all locks.
+    var snapshot: Unmanaged<StoreSnapshot>?
     /// Held by the one thread that frees what waits.
     let isReclaiming = Atomic<Bool>(false)
     /// Cells are moved together in the background.

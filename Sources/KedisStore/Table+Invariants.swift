@@ -63,6 +63,7 @@ extension Table {
             precondition(
                 place.bucket.address == bucket.address && place.slot == slot, "a key is not where it is found")
             if bucket.index >= Segment.homeCount { stashed[segment.home(of: hash)] += 1 }
+            precondition(!header.isPreserved || snapshot != nil && hash >= unsavedFrom, "a mark is a snapshot's")
             sum.keys += 1
             sum.deadlines += header.hasDeadline ? 1 : 0
             sum.memberDeadlineKeys += header.hasMemberDeadlines ? 1 : 0

@@ -55,6 +55,8 @@ struct Table: ~Copyable {
     var directory: UnsafeMutablePointer<UInt>?
     /// Hash bits that index the directory.
     var depth = 0
+    /// Keys with this hash or a higher one are what a snapshot has yet to take; `.max` without one.
+    var unsavedFrom = UInt64.max
     var segmentCount = 0
     var count = 0
     /// Entries that have a deadline.
@@ -82,6 +84,9 @@ struct Table: ~Copyable {
     /// Keeps the table where it is: of a struct without an atomic, Swift 6.3 copies all its bytes onto the stack for a
     /// method that only reads, which took a lookup 20 ns.
     private let staysInPlace = Atomic<Bool>(true)
+    /// The snapshot that has yet to take keys of this table, and the database that it was at the instant of that.
+    var snapshot: Unmanaged<StoreSnapshot>?
+    var snapshotDatabaseIndex = 0
     /// What the reclaimer notes here while the table waits to be freed: its item, and the table behind it.
     var waiting: (item: DetachedTable, next: UnsafeMutablePointer<Table>?)?
 
@@ -353,6 +358,7 @@ struct Table: ~Copyable {
     /// split that may have happened).
     @inline(__always)
     mutating func insert(_ reference: UInt32, hash: UInt64) -> Bool {
+        noteBirth(Cell(arena.pointee.address(reference)), hash: hash)
         if let directory, segment(of: hash, in: directory).put(reference: reference, hash: hash) {
             count &+= 1
             return true
@@ -377,6 +383,7 @@ struct Table: ~Copyable {
     /// Removes a key with its cell and blobs.
     @inline(__always)
     mutating func remove(_ place: Place, hash: UInt64, to reclaimer: borrowing Reclaimer) {
+        preserve(place.cell, hash: hash)
         let reference = place.reference
         clear(place, hash: hash)
         discard(reference, to: reclaimer)

@@ -86,49 +86,57 @@ package struct KeyspaceSnapshot: Equatable {
         store.lock(.all)
         defer { store.unlock(.all) }
         for database in 0..<store.databaseCount {
-            store.keyspace(database, nowMilliseconds: nowMilliseconds, held: .all).forEachEntry { entry in
-                let value: Reply
-                switch entry.type {
-                case .string: value = .bulk(entry.string.withBytes { $0.bytes })
-                case .list:
-                    var elements: [Reply] = []
-                    entry.list.forEach(in: 0..<entry.list.count) {
-                        elements.append(.bulk($0.withBytes { $0.bytes }))
-                        return true
-                    }
-                    value = .array(elements)
-                case .sortedSet:
-                    var elements: [Reply] = []
-                    entry.sortedSet.forEach(in: 0..<entry.sortedSet.count) { member, score in
-                        elements += [.bulk(member.withBytes { $0.bytes }), .bulk(formatDouble(score))]
-                        return true
-                    }
-                    value = .array(elements)
-                case .set:
-                    var members: [Reply] = []
-                    entry.set(nowMilliseconds: nowMilliseconds).forEach {
-                        members.append(.bulk($0.withBytes { $0.bytes }))
-                        return true
-                    }
-                    value = Self.sorted(.array(members), "set")
-                case .hash:
-                    var pairs: [Reply] = []
-                    entry.fields(nowMilliseconds: nowMilliseconds).forEach { field, content in
-                        pairs.append(.bulk(field.withBytes { $0.bytes }))
-                        pairs.append(.bulk(content.withBytes { $0.bytes }))
-                        return true
-                    }
-                    value = Self.sorted(.array(pairs), "hash")
-                case .stream: value = StreamSnapshot.reply(entry.stream)
-                }
-                let deadline = entry.deadlineMilliseconds
-                entries[Self.name(database, entry.key.bytes)] = Entry(
-                    value: value, type: "\(entry.type.name)", encoding: "\(entry.encoding.name)",
-                    deadlineMilliseconds: deadline == noDeadline ? -1 : deadline,
-                    memberDeadlines: Self.memberDeadlines(entry, nowMilliseconds)
-                )
+            store.keyspace(database, nowMilliseconds: nowMilliseconds, held: .all).forEachEntry {
+                _ = add(database, $0, nowMilliseconds: nowMilliseconds)
             }
         }
+    }
+
+    /// One that ``add(_:_:nowMilliseconds:)`` fills.
+    package init() {}
+
+    /// Adds an entry; false when there was one with its key.
+    package mutating func add(_ database: Int, _ entry: KedisStore.Entry, nowMilliseconds: Int64) -> Bool {
+        let value: Reply
+        switch entry.type {
+        case .string: value = .bulk(entry.string.withBytes { $0.bytes })
+        case .list:
+            var elements: [Reply] = []
+            entry.list.forEach(in: 0..<entry.list.count) {
+                elements.append(.bulk($0.withBytes { $0.bytes }))
+                return true
+            }
+            value = .array(elements)
+        case .sortedSet:
+            var elements: [Reply] = []
+            entry.sortedSet.forEach(in: 0..<entry.sortedSet.count) { member, score in
+                elements += [.bulk(member.withBytes { $0.bytes }), .bulk(formatDouble(score))]
+                return true
+            }
+            value = .array(elements)
+        case .set:
+            var members: [Reply] = []
+            entry.set(nowMilliseconds: nowMilliseconds).forEach {
+                members.append(.bulk($0.withBytes { $0.bytes }))
+                return true
+            }
+            value = Self.sorted(.array(members), "set")
+        case .hash:
+            var pairs: [Reply] = []
+            entry.fields(nowMilliseconds: nowMilliseconds).forEach { field, content in
+                pairs.append(.bulk(field.withBytes { $0.bytes }))
+                pairs.append(.bulk(content.withBytes { $0.bytes }))
+                return true
+            }
+            value = Self.sorted(.array(pairs), "hash")
+        case .stream: value = StreamSnapshot.reply(entry.stream)
+        }
+        let deadline = entry.deadlineMilliseconds
+        let described = Entry(
+            value: value, type: "\(entry.type.name)", encoding: "\(entry.encoding.name)",
+            deadlineMilliseconds: deadline == noDeadline ? -1 : deadline,
+            memberDeadlines: Self.memberDeadlines(entry, nowMilliseconds))
+        return entries.updateValue(described, forKey: Self.name(database, entry.key.bytes)) == nil
     }
 
     /// Fields and values in turn, in the order of the fields: a hash has none of its own.

@@ -36,6 +36,9 @@ package struct PersistenceStatus: Sendable {
     package var lastSaveSucceeded = true
     package var lastSaveDurationSeconds: Int64 = -1
     package var currentSaveDurationSeconds: Int64 = -1
+    /// How many keys the current save has written, of how many.
+    package var currentSaveKeyCount = 0
+    package var currentSaveKeyTotal = 0
     package var saveCount: UInt64 = 0
     /// Changes up to the last good save, as the store counts them.
     package var changesAtLastSave: UInt64 = 0

@@ -16,6 +16,8 @@ extension InfoCommand {
         text.add("current_cow_size", 0)
         text.add("current_cow_size_age", 0)
         text.add("current_fork_perc", "0.00")
+        text.add("current_save_keys_processed", status.currentSaveKeyCount)
+        text.add("current_save_keys_total", status.currentSaveKeyTotal)
         text.add("rdb_changes_since_last_save", engine.unsavedChangeCount(status, held: source.held))
         text.add("rdb_bgsave_in_progress", status.isSaving ? 1 : 0)
         text.add("rdb_last_save_time", engine.lastSaveSeconds(status))

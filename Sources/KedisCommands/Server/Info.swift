@@ -18,10 +18,9 @@ enum InfoCommand {
             "`server_name` and `kedis_version` tell who answers; `latencystages` and `hotkeys` tell more.",
             "What there is not has counted nothing: fields about replicas, a cluster, an append-only file, forks, "
                 + "scripts and modules are 0.",
-            "Left out: `gcc_version`, as no C compiler makes the program; `current_save_keys_processed` and `…_total`, "
-                + "as nobody can ask while keys are encoded; `reply_buffer_shrinks` and `…_expands`, as a reply buffer "
-                + "grows with the replies and is emptied as a whole; `used_cpu_…_main_thread`, as all event loops are "
-                + "alike and none is the main one.",
+            "Left out: `gcc_version`, as no C compiler makes the program; `reply_buffer_shrinks` and `…_expands`, as a "
+                + "reply buffer grows with the replies and is emptied as a whole; `used_cpu_…_main_thread`, as all "
+                + "event loops are alike and none is the main one.",
             "`active_defrag_…`, `…eviction…` and `expire…` count what Kedis's own ways do: misses and stale shares "
                 + "there are none.",
         ],

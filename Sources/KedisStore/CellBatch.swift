@@ -1,0 +1,90 @@
+// Copies of cells, on their way from the store into a snapshot: with everything that they refer to, so that they stay
+// what they are whatever becomes of the originals.
+//
+//      chunk  ┌──────┬──────┬──────────────┬───────────┬──────────────┬───────────┬─ … ─┐
+//             │ next │ used │ database, .. │ cell      │ database, .. │ cell      │     │
+//             └──────┴──────┴──────────────┴───────────┴──────────────┴───────────┴─ … ─┘
+//
+// A cell's own bytes are copied, blobs are shared (who changes one then makes another), a collection outside of the cell
+// is copied. Ownership: one owner, who drains it. Cost: the cells and 8 bytes for each, in chunks.
+
+import KedisUtilities
+
+final class CellBatch {
+    private struct Chunk {
+        var next: UnsafeMutablePointer<Chunk>?
+        var usedByteCount = MemoryLayout<Chunk>.stride
+    }
+
+    /// Room for the largest cell many times over.
+    private static let chunkByteCount = 256 << 10
+    private static let recordHeaderByteCount = 8
+
+    private var first: UnsafeMutablePointer<Chunk>?
+    private var last: UnsafeMutablePointer<Chunk>?
+    private(set) var count = 0
+    /// What the copies take, with all that they refer to.
+    private(set) var byteCount = 0
+
+    deinit { assert(first == nil, "a batch is drained before it goes") }
+
+    var isEmpty: Bool { count == 0 }
+
+    /// Copies a cell, whose stripe is locked; false when memory is exhausted. O(bytes of the cell and its collection).
+    func append(_ cell: Cell, databaseIndex: Int) -> Bool {
+        let cellByteCount = cell.header.units * SizeClass.unitByteCount
+        guard let room = room(CellBatch.recordHeaderByteCount + cellByteCount) else { return false }
+        var collection: Collection?
+        if let original = cell.collection {
+            collection = original.copy()
+            if collection == nil { return false }
+        }
+        room.storeBytes(of: UInt32(truncatingIfNeeded: databaseIndex), as: UInt32.self)
+        room.storeBytes(of: UInt32(truncatingIfNeeded: cellByteCount), toByteOffset: 4, as: UInt32.self)
+        let copy = Cell(room + CellBatch.recordHeaderByteCount)
+        copy.address.copyMemory(from: cell.address, byteCount: cellByteCount)
+        copy.header.isPreserved = false
+        if let collection { copy.setCollection(collection) }
+        copy.valueBlob?.retain()
+        copy.keyBlob?.retain()
+        last?.pointee.usedByteCount += CellBatch.recordHeaderByteCount + cellByteCount
+        count += 1
+        byteCount += CellBatch.recordHeaderByteCount + cellByteCount + copy.outsideByteCount
+        return true
+    }
+
+    private func room(_ byteCount: Int) -> UnsafeMutableRawPointer? {
+        if let last, last.pointee.usedByteCount + byteCount <= CellBatch.chunkByteCount {
+            return UnsafeMutableRawPointer(last) + last.pointee.usedByteCount
+        }
+        guard let memory = allocateBuffer(byteCount: CellBatch.chunkByteCount) else { return nil }
+        let chunk = memory.bindMemory(to: Chunk.self, capacity: 1)
+        chunk.initialize(to: Chunk())
+        if let last { last.pointee.next = chunk } else { first = chunk }
+        last = chunk
+        return memory + chunk.pointee.usedByteCount
+    }
+
+    /// Gives every copy in order and frees it; the batch is empty afterwards. Nothing need be locked.
+    func drain(to reclaimer: borrowing Reclaimer, _ body: (_ databaseIndex: Int, Entry) -> Void) {
+        while let chunk = first {
+            let base = UnsafeMutableRawPointer(chunk)
+            var offset = MemoryLayout<Chunk>.stride
+            while offset < chunk.pointee.usedByteCount {
+                let databaseIndex = Int((base + offset).load(as: UInt32.self))
+                let cellByteCount = Int((base + offset).load(fromByteOffset: 4, as: UInt32.self))
+                let cell = Cell(base + offset + CellBatch.recordHeaderByteCount)
+                body(databaseIndex, Entry(cell: cell, hash: 0))
+                if let blob = cell.valueBlob { reclaimer.release(blob) }
+                if let blob = cell.keyBlob { reclaimer.release(blob) }
+                cell.collection?.release()
+                offset += CellBatch.recordHeaderByteCount + cellByteCount
+            }
+            first = chunk.pointee.next
+            deallocateBuffer(base)
+        }
+        last = nil
+        count = 0
+        byteCount = 0
+    }
+}
