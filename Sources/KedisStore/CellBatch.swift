@@ -26,7 +26,10 @@ final class CellBatch {
     /// What the copies take, with all that they refer to.
     private(set) var byteCount = 0
 
-    deinit { assert(first == nil, "a batch is drained before it goes") }
+    deinit {
+        assert(isEmpty, "a batch is drained before it goes")
+        deallocateBuffer(first)
+    }
 
     var isEmpty: Bool { count == 0 }
 
@@ -65,7 +68,7 @@ final class CellBatch {
         return memory + chunk.pointee.usedByteCount
     }
 
-    /// Gives every copy in order and frees it; the batch is empty afterwards. Nothing need be locked.
+    /// Gives every copy in order and frees it; the batch is empty afterwards, and keeps a chunk. Nothing need be locked.
     func drain(to reclaimer: borrowing Reclaimer, _ body: (_ databaseIndex: Int, Entry) -> Void) {
         while let chunk = first {
             let base = UnsafeMutableRawPointer(chunk)
@@ -80,10 +83,12 @@ final class CellBatch {
                 cell.collection?.release()
                 offset += CellBatch.recordHeaderByteCount + cellByteCount
             }
-            first = chunk.pointee.next
+            chunk.pointee.usedByteCount = MemoryLayout<Chunk>.stride
+            guard let next = chunk.pointee.next else { break }
+            first = next
             deallocateBuffer(base)
         }
-        last = nil
+        last = first
         count = 0
         byteCount = 0
     }

@@ -51,6 +51,14 @@ extension Table {
         return segmentStart | bits << (48 - usedBitCount)
     }
 
+    /// Starts to load the cells of some homes, from that of a threshold on, as far as its segment goes.
+    func prefetchCells(from threshold: UInt64, homeCount: Int) {
+        guard let directory else { return }
+        let segment = segment(of: threshold, in: directory)
+        let home = segment.home(of: threshold)
+        for index in home..<min(home + homeCount, Segment.homeCount) { prefetchCells(of: segment.bucket(index)) }
+    }
+
     private func gather(
         _ segment: Segment, home: Int, from lowerHash: UInt64, _ body: (Cell, UInt64) -> Void
     ) {

@@ -6,6 +6,7 @@ import KedisCommands
 import KedisStore
 import KedisTestSupport
 import KedisUtilities
+import Synchronization
 import Testing
 
 /// Takes snapshots of a store, a step at a time, and compares them with what it was.
@@ -88,6 +89,60 @@ struct SnapshotInstantTests {
                 taker = SnapshotTaker($0.engine.store, random)
             })
         try check(respCase, on: target)
+    }
+
+    @Test("What threads move between keys while a snapshot is taken is in it once")
+    func threads() throws {
+        let engine = Engine.forTest()
+        let setup = TestSession(engine)
+        let (accountCount, elementCount) = (3000, 5000)
+        for index in 0..<accountCount { _ = try setup.call("SET", "account:\(index)", "1000") }
+        for index in 0..<elementCount { _ = try setup.call("RPUSH", "list:\(index % 50)", "element \(index)") }
+        var seeds = RandomGenerator.forTest("snapshots beside threads")
+        let seed = seeds.next()
+        let isDone = Atomic<Bool>(false)
+        let wrong = Atomic<Int>(0)
+        onThreads(4) { thread in
+            var random = RandomGenerator(seed: seed &+ UInt64(thread))
+            guard thread > 0 else {
+                for _ in 0..<40 where !Self.isWhole(engine.store, accountCount, elementCount) {
+                    wrong.add(1, ordering: .relaxed)
+                }
+                return isDone.store(true, ordering: .releasing)
+            }
+            let session = TestSession(engine)
+            while !isDone.load(ordering: .acquiring) {
+                let amount = random.next(below: 100)
+                let keys = (0..<2).map { _ in "account:\(random.next(below: accountCount))" }
+                let lists = (0..<2).map { _ in "list:\(random.next(below: 50))" }
+                let requests = [
+                    ["MULTI"], ["DECRBY", keys[0], "\(amount)"], ["INCRBY", keys[1], "\(amount)"], ["EXEC"],
+                    ["LMOVE", lists[0], lists[1], "LEFT", "RIGHT"], ["MULTI"],
+                    ["RENAME", lists[1], lists[1] + ":moved"], ["RENAME", lists[1] + ":moved", lists[1]], ["EXEC"],
+                ]
+                _ = session.send(requests.flatMap { RespRunner.encode($0.map { Array($0.utf8) }) })
+            }
+        }
+        #expect(wrong.load(ordering: .relaxed) == 0)
+        engine.store.checkInvariants()
+    }
+
+    /// Takes a snapshot and counts what is in it.
+    private static func isWhole(_ store: Store, _ accountCount: Int, _ elementCount: Int) -> Bool {
+        store.lock(.all)
+        let begun = store.beginSnapshot(nowMilliseconds: 0)
+        store.unlock(.all)
+        guard let snapshot = begun else { return false }
+        var (accounts, sum, elements) = (0, Int64(0), 0)
+        while snapshot.next({ _, entry in
+            if case .integer(let amount) = entry.string, entry.type == .string {
+                accounts += 1
+                sum += amount
+            } else if entry.type == .list {
+                elements += entry.list.count
+            }
+        }) {}
+        return accounts == accountCount && sum == Int64(accountCount) * 1000 && elements == elementCount
     }
 
     private static let limits: [[[String]]] = [
