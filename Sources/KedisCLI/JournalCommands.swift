@@ -14,13 +14,14 @@ import Darwin
 
 struct CheckCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "check", abstract: "Verifies a journal, a file of one, or a snapshot.",
+        commandName: "check", abstract: "Verifies a journal, a snapshot, or what redis-server has.",
         discussion: """
             Reads every byte and every checksum and changes nothing, unless --repair is given. Exits with 0 when a \
             server would start with it, else with 1.
             """)
 
-    @Argument(help: "A journal's folder (appendonlydir), a .kjl file, or a dump.rdb.") var path: String
+    @Argument(help: "A journal's folder (appendonlydir), a .kjl file, a dump.rdb, or redis-server's append-only files.")
+    var path: String
     @Flag(help: "Cut the journal at the first damage; what is cut off is kept beside it.") var repair = false
 
     func run() throws {
@@ -30,6 +31,9 @@ struct CheckCommand: ParsableCommand {
             if status.st_mode & S_IFMT == S_IFDIR { return try checkDirectory() }
             guard !repair else { throw JournalToolError(description: "--repair is for the folder of a journal") }
             if path.hasSuffix(".kjl") { return try show(checkJournalSegment(path, progress: showProgress)) }
+            if path.hasSuffix(".aof") || path.hasSuffix(".manifest") {
+                return show(try checkAppendOnlyFiles(path, isFolder: false, progress: showProgress))
+            }
             let summary = try checkSnapshot(path, progress: showProgress)
             print("\(path): version \(summary.version), \(summary.keyCount) keys, \(summary.byteCount) bytes: good")
         }
@@ -37,6 +41,11 @@ struct CheckCommand: ParsableCommand {
 
     private func checkDirectory() throws {
         let path = journalFolder(path)
+        // What is beside a journal of Kedis was read when that began.
+        if !repair, !hasJournal(path) {
+            let check = try checkAppendOnlyFiles(path, isFolder: true, progress: showProgress)
+            if let check { return show(check) }
+        }
         if repair {
             // Not under the hands of a server.
             let lock = try SnapshotLock.acquire(forSnapshot: path)
@@ -55,6 +64,21 @@ struct CheckCommand: ParsableCommand {
             print("\(path): \(summary.keyCount) keys, \(summary.byteCount) bytes")
         }
         try show(check)
+    }
+
+    private func hasJournal(_ path: String) -> Bool {
+        ((try? FileSystem.system.names(path)) ?? []).contains { $0.hasSuffix(".kjl") }
+    }
+
+    private func show(_ check: AppendOnlyCheck?) {
+        guard let check else { return }
+        for path in check.paths { print(path) }
+        if let count = check.baseKeyCount { print("\(count) keys of the snapshot at the start") }
+        print("\(check.requestCount) requests")
+        if let cut = check.cut {
+            print("torn tail, which a start leaves out: \(cut.byteCount) bytes at \(cut.offset) of \(cut.path)")
+        }
+        print("good")
     }
 
     private func show(_ check: JournalCheck) throws {

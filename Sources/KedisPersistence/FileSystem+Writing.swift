@@ -1,4 +1,5 @@
-// What every writer of files needs: whole writes, interruptions met again, and a file that appears whole or not at all.
+// What every user of files needs: whole reads and writes, interruptions met again, and a file that appears whole or not
+// at all.
 
 package import KedisUtilities
 import Synchronization
@@ -22,6 +23,23 @@ extension FileSystem {
                 throw SystemError(operation: "write", path: file.path, code: EIO)
             }
             written += count
+        }
+    }
+
+    /// All bytes of a file of at most `byteCountMax`; a longer one is an error.
+    package func readAll(_ path: String, byteCountMax: Int) throws(SystemError) -> [UInt8] {
+        let file = try retrying { () throws(SystemError) in try open(path, .read) }
+        defer { try? close(file) }
+        // Asks whether it is a directory, too.
+        _ = try size(file)
+        var bytes: [UInt8] = []
+        let room = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 1)
+        defer { room.deallocate() }
+        while true {
+            let count = try retrying { () throws(SystemError) in try read(file, room) }
+            guard count > 0 else { return bytes }
+            bytes.append(contentsOf: room[0..<min(count, room.count)])
+            guard bytes.count <= byteCountMax else { throw .tooLarge(path) }
         }
     }
 

@@ -25,10 +25,12 @@ package struct LoadSummary: Sendable, Equatable {
 
 /// Loads the snapshot at `path` into `store`, which is empty; nil when there is no such file. `progress` is told from
 /// time to time how far it is. `held` are the stripes that the caller has locked: none or all. `limits` say which
-/// values are packed. With `replacesKeys`, a key that is there already is replaced, which is else an error.
+/// values are packed. With `replacesKeys`, a key that is there already is replaced, which is else an error; so is
+/// something behind the snapshot, unless `allowsTail`.
 package func loadSnapshot(
     into store: Store, held: StripeSet = StripeSet(), from path: String, nowMilliseconds: Int64,
-    limits: LoadLimits = LoadLimits(), replacesKeys: Bool = false, fileSystem: FileSystem = .system,
+    limits: LoadLimits = LoadLimits(), replacesKeys: Bool = false, allowsTail: Bool = false,
+    fileSystem: FileSystem = .system,
     progress: @escaping (_ bytesRead: Int, _ totalBytes: Int) -> Void = { _, _ in }
 ) throws(SnapshotError) -> LoadSummary? {
     let file: FileHandle
@@ -49,7 +51,7 @@ package func loadSnapshot(
     do {
         var loader = SnapshotLoader(
             store: store, held: held, nowMilliseconds: nowMilliseconds, limits: limits, replacesKeys: replacesKeys,
-            source: source)
+            allowsTail: allowsTail, source: source)
         return try loader.run()
     } catch {
         if let failure = source.failure { throw .system(failure) }
@@ -93,6 +95,7 @@ private struct SnapshotLoader: ~Copyable {
     private let nowMilliseconds: Int64
     private let limits: LoadLimits
     private let replacesKeys: Bool
+    private let allowsTail: Bool
     private let byteCount: Int
     private var reader: RDBReader
     private var summary = LoadSummary()
@@ -102,13 +105,14 @@ private struct SnapshotLoader: ~Copyable {
 
     init(
         store: Store, held: StripeSet, nowMilliseconds: Int64, limits: LoadLimits, replacesKeys: Bool,
-        source: SnapshotSource
+        allowsTail: Bool, source: SnapshotSource
     ) {
         self.store = store
         self.held = held
         self.nowMilliseconds = nowMilliseconds
         self.limits = limits
         self.replacesKeys = replacesKeys
+        self.allowsTail = allowsTail
         byteCount = source.byteCount
         reader = RDBReader(byteCount: source.byteCount) { source.fill($0) }
     }
@@ -118,7 +122,7 @@ private struct SnapshotLoader: ~Copyable {
         try reader.readHeader()
         summary.version = reader.version
         while try loadNext() {}
-        if reader.offset < byteCount {
+        if reader.offset < byteCount, !allowsTail {
             // A file that goes on is not what was saved: it may be an append-only file with a snapshot in front.
             throw RDBError(offset: reader.offset, reason: .trailingBytes(byteCount - reader.offset))
         }

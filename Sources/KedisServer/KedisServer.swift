@@ -199,7 +199,8 @@ package final class KedisServer: Service {
         }
     }
 
-    /// The journal, if there is to be one; else the snapshot, which is also what a new journal begins with.
+    /// The journal, if there is to be one; else the snapshot, or what redis-server has left, which is also what a new
+    /// journal begins with.
     private func loadData() throws(StartError) {
         guard state.journal.isWanted else {
             state.journal.warnIfIgnored()
@@ -210,14 +211,17 @@ package final class KedisServer: Service {
         if let found {
             if let summary = found.base { note(summary) }
             state.keeper.noteLoaded(nowMilliseconds: wallClockMilliseconds())
+        } else if let imported = try state.journal.importAppendOnlyFiles() {
+            if let summary = imported.base { note(summary) }
+            state.keeper.noteLoaded(nowMilliseconds: wallClockMilliseconds())
         } else {
-            try state.journal.refuseForeign()
             try load()
         }
         let functions = state.functions.withLock { $0 }
         try state.journal.open(
             after: found?.recovered, functions: functions, engine: engine, gate: context.gate
-        ) { [loops] sequence in
+        ) { [loops, engine] sequence in
+            engine.journal.noteDurable(sequence, engine)
             for loop in loops { loop.held.noteDurable(sequence) }
         }
     }

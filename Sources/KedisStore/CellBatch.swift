@@ -5,8 +5,8 @@
 //             │ next │ used │ database, .. │ cell      │ database, .. │ cell      │     │
 //             └──────┴──────┴──────────────┴───────────┴──────────────┴───────────┴─ … ─┘
 //
-// A cell's own bytes are copied, blobs are shared (who changes one then makes another), a collection outside of the cell
-// is copied. Ownership: one owner, who drains it. Cost: the cells and 8 bytes for each, in chunks.
+// A cell's own bytes are copied, blobs are shared (who changes one then makes another), a collection outside of the
+// cell is copied. Ownership: one owner, who drains it. Cost: the cells and 8 bytes for each, in chunks.
 
 import KedisUtilities
 
@@ -68,7 +68,8 @@ final class CellBatch {
         return memory + chunk.pointee.usedByteCount
     }
 
-    /// Gives every copy in order and frees it; the batch is empty afterwards, and keeps a chunk. Nothing need be locked.
+    /// Gives every copy in order and frees it; the batch is empty afterwards, and keeps a chunk. Nothing need be
+    /// locked.
     func drain(to reclaimer: borrowing Reclaimer, _ body: (_ databaseIndex: Int, Entry) -> Void) {
         while let chunk = first {
             let base = UnsafeMutableRawPointer(chunk)

@@ -85,8 +85,8 @@ package final class StoreSnapshot: @unchecked Sendable {
     /// There was no memory for a copy: a key is missing.
     package var isIncomplete: Bool { incomplete.load(ordering: .acquiring) }
 
-    /// Nobody wants the rest: nothing is copied any more. ``next(_:)`` is called on to the end nevertheless, which takes
-    /// the marks away.
+    /// Nobody wants the rest: nothing is copied any more. ``next(_:)`` is called on to the end nevertheless, which
+    /// takes the marks away.
     package func abandon() { abandoned.store(true, ordering: .releasing) }
 
     private var isAbandoned: Bool { abandoned.load(ordering: .acquiring) }
@@ -121,8 +121,8 @@ package final class StoreSnapshot: @unchecked Sendable {
 
     // MARK: The walk
 
-    /// Calls `body` with the next entries of the snapshot, in no order, each valid during the call; false when there are
-    /// no more. No stripe may be held.
+    /// Calls `body` with the next entries of the snapshot, in no order, each valid during the call; false when there
+    /// are no more. No stripe may be held.
     package func next(_ body: (_ databaseIndex: Int, Entry) -> Void) -> Bool {
         guard !isEnded else { return false }
         takeWaiting()
@@ -263,7 +263,8 @@ package final class StoreSnapshot: @unchecked Sendable {
 }
 
 extension Store {
-    /// Begins a snapshot of this instant; nil while there is another one. All stripes are locked. O(stripes · databases).
+    /// Begins a snapshot of this instant; nil while there is another one. All stripes are locked.
+    /// O(stripes · databases).
     ///
     /// - Parameter nowMilliseconds: what is due then is not in the snapshot.
     package func beginSnapshot(nowMilliseconds: Int64) -> StoreSnapshot? {

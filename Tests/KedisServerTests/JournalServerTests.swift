@@ -89,6 +89,38 @@ struct JournalServerTests {
         }
     }
 
+    @Test("WAITAOF comes back when what was written is on disk, or when its time is up", arguments: policies)
+    func waiting(policy: String) async throws {
+        try await withFolder { folder in
+            let server = try await start(folder, policy)
+            let clients = try (0..<4).map { _ in try server.connect() }
+            let (onDisk, notYet) = ("*2\r\n:1\r\n:0\r\n", "*2\r\n:0\r\n:0\r\n")
+            // The system decides with `no`: nobody waits for that.
+            guard policy != "no" else {
+                #expect(clients[0].ask("SET a 1\r\nWAITAOF 1 0 50\r\n", "+OK\r\n" + notYet))
+                return await server.stop()
+            }
+            for round in 0..<3 {
+                for (number, client) in clients.enumerated() {
+                    client.send("SET a\(number) \(round)\r\nWAITAOF 1 0 0\r\nPING\r\n")
+                }
+                for client in clients {
+                    let reply = "+OK\r\n" + onDisk + "+PONG\r\n"
+                    #expect(client.read(reply.utf8.count) == reply)
+                }
+                let journal = try #require(server.server.engine.host.persistenceStatus().journal)
+                #expect(journal.durableSequence == journal.appendedSequence)
+            }
+            #expect(clients[0].ask("WAITAOF 1 0 0\r\nWAITAOF 0 0 0\r\n", onDisk + onDisk))
+            // There is no replica, but there is the file.
+            #expect(clients[0].ask("WAITAOF 1 1 20\r\n", onDisk))
+            // One that goes away while it waits.
+            clients[1].send("SET b 1\r\nWAITAOF 1 0 0\r\n")
+            clients[1].close()
+            await server.stop()
+        }
+    }
+
     @Test("The policy may change while the server runs, and nobody's reply is lost")
     func changingPolicy() async throws {
         try await withFolder { folder in
@@ -138,7 +170,7 @@ struct JournalServerTests {
             }
             var refusal = ""
             do { await (try start(folder)).stop() } catch { refusal = "\(error)" }
-            #expect(refusal.contains("append-only files of Redis"), "\(refusal)")
+            #expect(refusal.contains("appendonly.aof.1.base.rdb"), "\(refusal)")
         }
     }
 

@@ -92,6 +92,13 @@ package struct KeyspaceSnapshot: Equatable {
         }
     }
 
+    /// Without values of a type.
+    package func dropping(type: String) -> KeyspaceSnapshot {
+        var kept = self
+        kept.entries = entries.filter { $0.value.type != type }
+        return kept
+    }
+
     /// One that ``add(_:_:nowMilliseconds:)`` fills.
     package init() {}
 

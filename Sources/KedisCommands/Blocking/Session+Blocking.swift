@@ -118,6 +118,7 @@ extension Session {
                 $0 = new
                 record.isBlocked.store(true, ordering: .relaxed)
             }
+            if new.durableSequence != nil { engine.journal.register(new, engine) }
             waiter = new
             return true
         } catch {
@@ -151,7 +152,7 @@ extension Session {
             takeReply(of: waiter)
         case .timedOut:
             engine.forget(waiter)
-            output.timedOut(waiter.denied)
+            output.timedOut(engine.journal.denied(to: waiter))
         case .refused(let error):
             engine.forget(waiter)
             output.commandError(error)

@@ -22,10 +22,11 @@ final class BlockRequest {
     let denied: DeniedReply
     let isForRemovalToo: Bool
     let memo: [UInt64]
+    let durableSequence: UInt64?
 
     init(
         type: ValueType, keys: Range<Int>, timeoutMilliseconds: Int64, denied: DeniedReply, isForRemovalToo: Bool,
-        memo: [UInt64]
+        memo: [UInt64], durableSequence: UInt64?
     ) {
         self.type = type
         self.keys = keys
@@ -33,14 +34,17 @@ final class BlockRequest {
         self.denied = denied
         self.isForRemovalToo = isForRemovalToo
         self.memo = memo
+        self.durableSequence = durableSequence
     }
 }
 
 /// The reply of a command that would wait and may not.
 package enum DeniedReply: Sendable {
     case null, nullArray
-    /// Numbers of replicas, which a timeout is answered with as well (WAIT, WAITAOF).
-    case zero, zeroes
+    /// The number of replicas, which a timeout is answered with as well (WAIT).
+    case zero
+    /// How many files have what was written here; at replicas it is none (WAITAOF).
+    case fileCounts(local: Int)
 }
 
 extension ReplyWriter {
@@ -49,9 +53,9 @@ extension ReplyWriter {
         case .null: null()
         case .nullArray: nullArray()
         case .zero: integer(0)
-        case .zeroes:
+        case .fileCounts(let local):
             array(2)
-            integer(0)
+            integer(local)
             integer(0)
         }
     }
@@ -60,7 +64,7 @@ extension ReplyWriter {
     mutating func timedOut(_ denied: DeniedReply) {
         switch denied {
         case .null, .nullArray: nullArray()
-        case .zero, .zeroes: reply(denied)
+        case .zero, .fileCounts: reply(denied)
         }
     }
 }
@@ -96,6 +100,8 @@ package final class Waiter: @unchecked Sendable {
     let denied: DeniedReply
     /// What the handler wanted to remember.
     let memo: [UInt64]
+    /// It is served when this record is on disk; nil when it waits for something else.
+    let durableSequence: UInt64?
     /// On the engine's monotonic clock; `.max` for never.
     let deadlineNanoseconds: UInt64
     let arguments: ArgumentList
@@ -160,6 +166,7 @@ package final class Waiter: @unchecked Sendable {
         isForRemovalToo = request.isForRemovalToo
         denied = request.denied
         memo = request.memo
+        durableSequence = request.durableSequence
         client = .allocate(capacity: 1)
         client.initialize(to: call.client.pointee)
         deadlineNanoseconds = Self.deadline(request.timeoutMilliseconds, after: nowNanoseconds)
@@ -246,6 +253,20 @@ package final class Waiter: @unchecked Sendable {
 }
 
 extension Waiter {
+    /// Serves a client that waits for the disk (WAITAOF); false when its wait has ended.
+    func serveDurable(_ engine: Engine) -> Bool {
+        lock.lock()
+        defer { lock.unlock() }
+        guard outcome == nil, !record.isKilled.load(ordering: .relaxed) else { return false }
+        let writer = UnsafeMutablePointer<ReplyWriter>.allocate(capacity: 1)
+        writer.initialize(to: ReplyWriter(version: version))
+        writer.pointee.reply(.fileCounts(local: 1))
+        reply = writer
+        engine.waiters.unregister(self)
+        set(.served(isFailed: false), in: engine.waiters)
+        return true
+    }
+
     /// Remembers what a tracking client has read by waiting.
     private func rememberReads(_ engine: Engine) {
         guard entry.pointee.flags.contains(.readOnly), let tracking = record.tracking.withLock({ $0 }) else { return }

@@ -24,15 +24,19 @@ package struct JournalSink: Sendable {
     package var append: @Sendable (_ effects: ByteView, _ databaseIndex: Int, _ milliseconds: Int64) -> UInt64
     /// The sequence of the last record.
     package var appendedSequence: @Sendable () -> UInt64
+    /// That of the last one which is on disk.
+    package var durableSequence: @Sendable () -> UInt64
     /// What a command has changed could not be written down for want of memory: the journal has a hole.
     package var noteLoss: @Sendable () -> Void
 
     package init(
         append: @escaping @Sendable (ByteView, Int, Int64) -> UInt64,
-        appendedSequence: @escaping @Sendable () -> UInt64 = { 0 }, noteLoss: @escaping @Sendable () -> Void = {}
+        appendedSequence: @escaping @Sendable () -> UInt64 = { 0 },
+        durableSequence: @escaping @Sendable () -> UInt64 = { 0 }, noteLoss: @escaping @Sendable () -> Void = {}
     ) {
         self.append = append
         self.appendedSequence = appendedSequence
+        self.durableSequence = durableSequence
         self.noteLoss = noteLoss
     }
 }
@@ -48,6 +52,9 @@ package final class JournalPort: @unchecked Sendable {
     private var slots: UnsafeMutablePointer<UInt64>?
     /// Of each stripe, the last record about all of it.
     private var floors: UnsafeMutablePointer<UInt64>?
+
+    /// Clients that wait until a record is on disk.
+    let durabilityWaiters = Locked<[Waiter]>([])
 
     /// Up to this record, whose keys they are about is not known.
     private let unknownSequence = Atomic<UInt64>(0)
@@ -107,6 +114,9 @@ package final class JournalPort: @unchecked Sendable {
 
     /// The last record of all. The caller holds a stripe, or the sink does not change any more.
     var appendedSequence: UInt64 { sink?.appendedSequence() ?? 0 }
+
+    /// The last record that is on disk; 0 without a journal. The sink does not change any more.
+    var durableSequence: UInt64 { sink?.durableSequence() ?? 0 }
 
     func noteLoss() { sink?.noteLoss() }
 

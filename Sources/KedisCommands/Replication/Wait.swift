@@ -1,5 +1,5 @@
-// WAIT and WAITAOF: until so many replicas, or files, have what the client has written. There are none, so who wants
-// more than none waits for the timeout: no key ends the wait.
+// WAIT and WAITAOF: until so many replicas, or files, have what the client has written. There are no replicas, so who
+// wants more than none waits for the timeout; the only file is the journal.
 
 import KedisProtocol
 import KedisStore
@@ -34,17 +34,27 @@ enum WaitCommand {
             ArgumentSpec("numlocal", .integer), ArgumentSpec("numreplicas", .integer),
             ArgumentSpec("timeout", .integer),
         ],
-        replies: [.array("how many files have it, here and at replicas: 0 and 0, as there are none")]
+        replies: [.array("how many files have it: here 1 or 0, at replicas 0, as there are none")]
     ) { (call, reply) throws(CommandError) in
         let localCount = try call.integer(at: 1)
         guard 0...1 ~= localCount else { throw .literal("ERR value is out of range, value must between 0 and 1") }
         let replicaCount = try call.integer(at: 2)
         guard replicaCount >= 0 else { throw .literal("ERR value is out of range, must be positive") }
         let timeout = try call.timeoutMilliseconds(at: 3)
-        guard localCount == 0 else {
-            throw .literal("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.")
+        let engine = call.engine
+        guard engine.interest.current.hasJournal else {
+            guard localCount == 0 else {
+                throw .literal("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.")
+            }
+            guard replicaCount > 0 else { return reply.reply(.fileCounts(local: 0)) }
+            throw call.block(for: .string, timeoutMilliseconds: timeout, denied: .fileCounts(local: 0))
         }
-        guard replicaCount > 0 else { return reply.reply(.zeroes) }
-        throw call.block(for: .string, timeoutMilliseconds: timeout, denied: .zeroes)
+        // All that anybody has written until now: the client's own is before the last of it.
+        let sequence = engine.journal.appendedSequence
+        let count = engine.journal.durableSequence >= sequence ? 1 : 0
+        guard count < localCount || replicaCount > 0 else { return reply.reply(.fileCounts(local: count)) }
+        throw call.block(
+            for: .string, timeoutMilliseconds: timeout, denied: .fileCounts(local: count),
+            durableSequence: replicaCount > 0 ? nil : sequence)
     }
 }

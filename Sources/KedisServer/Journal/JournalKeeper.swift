@@ -146,6 +146,7 @@ final class JournalKeeper: Sendable {
             JournalSink(
                 append: { journal.append($0, databaseIndex: $1, milliseconds: $2) },
                 appendedSequence: { journal.appendedSequence },
+                durableSequence: { journal.durableSequence },
                 noteLoss: { [self] in lossCount.wrappingAdd(1, ordering: .relaxed) }))
         store.unlock(.all)
         applyPolicy(engine, gate)
@@ -178,20 +179,45 @@ final class JournalKeeper: Sendable {
 
     /// Without `appendonly`: says that there is something that is not read.
     func warnIfIgnored() {
-        guard hasFiles(endingWith: ".kjl") else { return }
-        log(
-            .warning,
-            "There is a journal in \(directory), which is not read, as appendonly is no: only the snapshot is loaded")
+        let what: String
+        if hasFiles(endingWith: ".kjl") {
+            what = "is a journal in \(directory), which is"
+        } else if hasFiles(endingWith: ".manifest") {
+            what = "are append-only files of Redis in \(directory), which are"
+        } else {
+            return
+        }
+        log(.warning, "There \(what) not read, as appendonly is no: only the snapshot is loaded")
     }
 
-    /// Before a new journal begins: nobody is to find the data of another server's missing.
-    func refuseForeign() throws(StartError) {
-        guard hasFiles(endingWith: ".manifest") else { return }
-        throw StartError(
-            """
-            \(directory) has append-only files of Redis, which Kedis does not read yet. Have that server write a \
-            dump.rdb (SAVE), move the folder away, and start again; or give another `appenddirname`.
-            """)
+    /// Fills the store from the append-only files of redis-server, which are left as they are; nil when there are none.
+    func importAppendOnlyFiles() throws(StartError) -> LoadedAppendOnlyFiles? {
+        var progress = ProgressLine(log: log)
+        let start = monotonicNanoseconds()
+        do {
+            let found = try AppendOnlyFiles.find(
+                directory: directory, fileName: configuration.text("appendfilename"),
+                folder: configuration.text("dir"))
+            guard let found else { return nil }
+            let loaded = try loadAppendOnlyFiles(
+                found, into: store, configuration: configuration,
+                progress: { done, total in progress.note(done, total) })
+            if let cut = loaded.cut {
+                let text = "the last \(cut.byteCount) bytes of \(cut.path), from \(cut.offset) on, are no whole request"
+                guard configuration.boolean("aof-load-truncated") else {
+                    throw StartError("\(text), and aof-load-truncated is no")
+                }
+                log(.warning, "\(text): they are left out")
+            }
+            log(
+                .notice,
+                "Loaded from redis-server (\(found.path)): \(loaded.base?.keyCount ?? 0) keys of a snapshot, "
+                    + "\(loaded.requestCount) requests behind it, in \(millisecondsSince(start)) ms. "
+                    + "Those files are not written on: the journal begins beside them")
+            return loaded
+        } catch {
+            throw StartError("\(error)\nThe files were left as they are; without them the server would start empty.")
+        }
     }
 
     // MARK: Settings

@@ -77,6 +77,40 @@ package func checkSnapshot(
     }
 }
 
+/// What append-only files of redis-server were found to be.
+package struct AppendOnlyCheck: Sendable {
+    package var paths: [String]
+    /// Keys of the snapshot that they begin with; nil without one.
+    package var baseKeyCount: Int?
+    package var requestCount: UInt64
+    package var cut: AppendOnlyCut?
+}
+
+/// Loads append-only files of redis-server into nothing: those of a folder, or of a manifest, or a single one. Nil when
+/// the folder has none.
+package func checkAppendOnlyFiles(
+    _ path: String, isFolder: Bool, progress: @escaping (_ done: Int, _ total: Int) -> Void = { _, _ in }
+) throws(JournalToolError) -> AppendOnlyCheck? {
+    do {
+        let files: AppendOnlyFiles?
+        if isFolder {
+            files = try AppendOnlyFiles.find(directory: path, fileName: "appendonly.aof", folder: path)
+        } else if path.hasSuffix(".manifest") {
+            files = try AppendOnlyFiles.read(manifest: path)
+        } else {
+            files = AppendOnlyFiles(path: path, paths: [path])
+        }
+        guard let files else { return nil }
+        let store = Store(seed: HashSeed(systemEntropy(), systemEntropy()))
+        let loaded = try loadAppendOnlyFiles(
+            files, into: store, configuration: Configuration(), progress: progress)
+        return AppendOnlyCheck(
+            paths: files.paths, baseKeyCount: loaded.base?.keyCount, requestCount: loaded.requestCount, cut: loaded.cut)
+    } catch {
+        throw JournalToolError(description: "\(error)")
+    }
+}
+
 /// What `--until` says: a sequence, or a moment as ISO 8601 has it (`2026-11-23T10:15:00Z`, a fraction, `+01:00`).
 package func journalBound(_ text: String) -> JournalBound? {
     if let sequence = UInt64(text) { return .sequence(sequence) }

@@ -1,0 +1,36 @@
+// Clients that wait until what they have written is on disk (WAITAOF), whatever `appendfsync` says.
+//
+// Threads: they enter on their event loops; whoever has synced the journal serves them.
+
+import KedisStore
+import KedisUtilities
+
+extension JournalPort {
+    /// Enters a client that waits, or serves it if its record is on disk by now.
+    func register(_ waiter: Waiter, _ engine: Engine) {
+        durabilityWaiters.withLock { waiters in
+            // Those whose time was up.
+            waiters.removeAll { $0.currentOutcome() != nil }
+            waiters.append(waiter)
+        }
+        // Who synced meanwhile may have looked before.
+        noteDurable(durableSequence, engine)
+    }
+
+    /// To be called when the records up to a sequence are on disk: serves who waits for one of them.
+    package func noteDurable(_ sequence: UInt64, _ engine: Engine) {
+        let served = durabilityWaiters.withLock { waiters -> [Waiter] in
+            guard !waiters.isEmpty else { return [] }
+            let due = waiters.filter { $0.durableSequence ?? 0 <= sequence }
+            waiters.removeAll { $0.durableSequence ?? 0 <= sequence }
+            return due
+        }
+        for waiter in served where waiter.serveDurable(engine) { waiter.record.wake() }
+    }
+
+    /// What the end of a wait without success is answered with.
+    func denied(to waiter: Waiter) -> DeniedReply {
+        guard let sequence = waiter.durableSequence else { return waiter.denied }
+        return .fileCounts(local: durableSequence >= sequence ? 1 : 0)
+    }
+}
