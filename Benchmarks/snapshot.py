@@ -35,7 +35,7 @@ CHUNK = 500
 LOADS = {
     "keys": ["SET", "key:__rand_int__", "val:__rand_int__"],
     "hash": ["HSET", "big", "f:__rand_int__", "v:__rand_int__"],
-    "list": ["LSET", "big", "__rand_int__", "v:__rand_int__"],
+    "list": ["LPUSH", "big", "v:__rand_int__"],
     "zset": ["ZADD", "big", "__rand_int__", "m:__rand_int__"],
     "stream": ["XADD", "big", "*", "f", "v:__rand_int__"],
 }
