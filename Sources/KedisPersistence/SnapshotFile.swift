@@ -43,12 +43,15 @@ package enum SnapshotError: Error, Equatable, Sendable, CustomStringConvertible 
     /// The file cannot be loaded: damaged, newer, or with something in it that Kedis does not know.
     case unreadable(path: String, RDBError)
     case outOfMemory(path: String)
+    /// What was changed meanwhile could not be written in time.
+    case overrun(path: String)
 
     package var description: String {
         switch self {
         case .system(let error): error.description
         case .unreadable(let path, let error): "\(path) cannot be loaded, \(error)"
         case .outOfMemory(let path): "no memory is left for \(path)"
+        case .overrun(let path): "the disk is too slow for \(path): what was changed meanwhile waited for over a second"
         }
     }
 }
@@ -103,6 +106,7 @@ package func saveSnapshotInBackground(
     mayCommit: () -> SystemError? = { nil }
 ) throws(SnapshotError) -> SnapshotSummary {
     let start = monotonicNanoseconds()
+    var isOverrun = false
     do throws(SystemError) {
         // First the file: when it cannot be made, nothing is begun.
         let file = try ReplacementFile(
@@ -115,7 +119,10 @@ package func saveSnapshotInBackground(
             snapshot, usedByteCount: store.usedByteCount, options: options, nowMilliseconds: nowMilliseconds,
             progress: progress
         ) { file.write($0) }
-        if snapshot.isIncomplete {
+        if snapshot.isOverrun, file.failure == nil {
+            file.discard()
+            isOverrun = true
+        } else if snapshot.isIncomplete {
             file.discard()
         } else {
             if file.failure == nil, let problem = mayCommit() {
@@ -129,18 +136,18 @@ package func saveSnapshotInBackground(
     } catch {
         throw .system(error)
     }
-    throw .outOfMemory(path: path)
+    throw isOverrun ? .overrun(path: path) : .outOfMemory(path: path)
 }
 
 private func beginSnapshot(of store: Store, nowMilliseconds: Int64, atInstant: () -> Void) -> StoreSnapshot {
     while true {
+        while store.isTakingSnapshot { sleepBriefly() }
         let snapshot = withAllStripes(of: store, held: StripeSet()) {
             let snapshot = store.beginSnapshot(nowMilliseconds: nowMilliseconds)
             if snapshot != nil { atInstant() }
             return snapshot
         }
         if let snapshot { return snapshot }
-        sleepBriefly()
     }
 }
 

@@ -209,6 +209,7 @@ package final class KedisServer: Service {
         try state.journal.acquire()
         let found = try state.journal.load()
         if let found {
+            state.journal.warnOfForeign()
             if let summary = found.base { note(summary) }
             state.keeper.noteLoaded(nowMilliseconds: wallClockMilliseconds())
         } else if let imported = try state.journal.importAppendOnlyFiles() {
@@ -221,7 +222,7 @@ package final class KedisServer: Service {
         try state.journal.open(
             after: found?.recovered, functions: functions, engine: engine, gate: context.gate
         ) { [loops, engine] sequence in
-            engine.journal.noteDurable(sequence, engine)
+            engine.journal.noteDurable(engine)
             for loop in loops { loop.held.noteDurable(sequence) }
         }
     }

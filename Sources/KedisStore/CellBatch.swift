@@ -33,15 +33,11 @@ final class CellBatch {
 
     var isEmpty: Bool { count == 0 }
 
-    /// Copies a cell, whose stripe is locked; false when memory is exhausted. O(bytes of the cell and its collection).
-    func append(_ cell: Cell, databaseIndex: Int) -> Bool {
+    /// Copies a cell, whose stripe is locked, but for a collection outside of it, in whose place comes `collection`,
+    /// the batch's from now on. False when memory is exhausted.
+    func append(_ cell: Cell, databaseIndex: Int, collection: Collection?) -> Bool {
         let cellByteCount = cell.header.units * SizeClass.unitByteCount
         guard let room = room(CellBatch.recordHeaderByteCount + cellByteCount) else { return false }
-        var collection: Collection?
-        if let original = cell.collection {
-            collection = original.copy()
-            if collection == nil { return false }
-        }
         room.storeBytes(of: UInt32(truncatingIfNeeded: databaseIndex), as: UInt32.self)
         room.storeBytes(of: UInt32(truncatingIfNeeded: cellByteCount), toByteOffset: 4, as: UInt32.self)
         let copy = Cell(room + CellBatch.recordHeaderByteCount)

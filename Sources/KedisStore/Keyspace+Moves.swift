@@ -120,8 +120,7 @@ extension Keyspace {
         for index in 0..<Store.stripeCount {
             guard let detached = stripes[index].detachTable(databaseIndex) else { continue }
             removed += detached.table.pointee.count
-            if let snapshot = shared.pointee.snapshot {
-                snapshot._withUnsafeGuaranteedRef { $0.adopt(detached) }
+            if let snapshot = shared.pointee.snapshot, snapshot._withUnsafeGuaranteedRef({ $0.adopt(detached) }) {
                 continue
             }
             shared.pointee.reclaimer.add(.table(detached))

@@ -47,9 +47,11 @@ package final class StoreSnapshot: @unchecked Sendable {
 
     /// Copies that wait are taken at once from here on, before the walk goes on.
     private static let waitingByteCountSoftMax = 4 << 20
-    /// Who would add more waits.
+    /// Who would add more waits, but not for ever.
     private static let waitingByteCountMax = 32 << 20
-    /// A slice ends behind the home that exceeds one of these: it is copied under a lock, in about 2 microseconds.
+    private static let waitNanosecondsMax: UInt64 = 1_000_000_000
+    /// A slice ends behind the home that exceeds one of these: it is copied under a lock, in about 2 microseconds
+    /// unless there are large collections.
     private static let sliceKeyCount = 32
     private static let sliceByteCount = 16 << 10
 
@@ -64,8 +66,11 @@ package final class StoreSnapshot: @unchecked Sendable {
     /// Guarded by the lock: tables that left their databases, first in, first out, linked through themselves.
     private var firstDetached: UnsafeMutablePointer<Table>?
     private var lastDetached: UnsafeMutablePointer<Table>?
+    /// Of each stripe, how many of these share their arena with tables that are still there, or were then.
+    private var sharingCounts = [Int](repeating: 0, count: Store.stripeCount)
     private let abandoned = Atomic<Bool>(false)
     private let incomplete = Atomic<Bool>(false)
+    private let overrun = Atomic<Bool>(false)
 
     // The walker's.
     private var spare = CellBatch()
@@ -85,6 +90,9 @@ package final class StoreSnapshot: @unchecked Sendable {
     /// There was no memory for a copy: a key is missing.
     package var isIncomplete: Bool { incomplete.load(ordering: .acquiring) }
 
+    /// It was given up, as what was changed meanwhile was not taken in time: the disk is too slow for it.
+    package var isOverrun: Bool { overrun.load(ordering: .acquiring) }
+
     /// Nobody wants the rest: nothing is copied any more. ``next(_:)`` is called on to the end nevertheless, which
     /// takes the marks away.
     package func abandon() { abandoned.store(true, ordering: .releasing) }
@@ -93,22 +101,52 @@ package final class StoreSnapshot: @unchecked Sendable {
 
     // MARK: Those who change keys
 
-    /// Copies an entry that is about to be changed and was not taken yet. Its stripe is locked.
-    fileprivate func preserve(_ cell: Cell, databaseIndex: Int) {
-        guard !isAbandoned else { return }
-        while waitingByteCount.load(ordering: .relaxed) > Self.waitingByteCountMax, !isAbandoned {
-            // The walk never waits for a stripe while so much waits for it.
-            usleep(50)
+    /// Copies an entry that is about to be changed and was not taken yet, but for a collection that is handed over as
+    /// the entry goes. Its stripe is locked. False when the snapshot did not take it.
+    fileprivate func preserve(_ cell: Cell, databaseIndex: Int, handsOverCollection: Bool) -> Bool {
+        waitForRoom()
+        guard !isAbandoned else { return false }
+        var collection = cell.collection
+        if !handsOverCollection, let original = collection {
+            collection = original.copy()
+            guard collection != nil else {
+                incomplete.store(true, ordering: .releasing)
+                return false
+            }
         }
         lock.lock()
-        if !waiting.append(cell, databaseIndex: databaseIndex) { incomplete.store(true, ordering: .releasing) }
+        let isTaken = waiting.append(cell, databaseIndex: databaseIndex, collection: collection)
         waitingByteCount.store(waiting.byteCount, ordering: .relaxed)
         lock.unlock()
+        guard !isTaken else { return true }
+        incomplete.store(true, ordering: .releasing)
+        if !handsOverCollection { collection?.release() }
+        return false
     }
 
-    /// Takes over a table that has left its database. All stripes are locked.
-    func adopt(_ detached: DetachedTable) {
+    /// Waits while too much waits. The walk never waits for a stripe then, but perhaps for the disk: a snapshot that
+    /// takes nothing for a second is given up, for nobody is to stand still behind it.
+    private func waitForRoom() {
+        guard waitingByteCount.load(ordering: .relaxed) > Self.waitingByteCountMax else { return }
+        let start = monotonicNanoseconds()
+        while waitingByteCount.load(ordering: .relaxed) > Self.waitingByteCountMax, !isAbandoned {
+            guard monotonicNanoseconds() &- start < Self.waitNanosecondsMax else {
+                overrun.store(true, ordering: .releasing)
+                return abandon()
+            }
+            usleep(50)
+        }
+    }
+
+    /// Takes over a table that has left its database, if the snapshot has yet to take keys of it, or one that must go
+    /// before it; else it is the caller's. All stripes are locked.
+    func adopt(_ detached: DetachedTable) -> Bool {
         lock.lock()
+        defer { lock.unlock() }
+        // A table without an arena of its own is to be freed before the one that owns it.
+        let mustWait = sharingCounts[detached.stripeIndex] > 0
+        guard detached.table.pointee.snapshot != nil || mustWait else { return false }
+        if detached.ownedArena == nil { sharingCounts[detached.stripeIndex] += 1 }
         detached.table.pointee.waiting = (detached, nil)
         if let lastDetached {
             lastDetached.pointee.waiting?.next = detached.table
@@ -116,7 +154,7 @@ package final class StoreSnapshot: @unchecked Sendable {
             firstDetached = detached.table
         }
         lastDetached = detached.table
-        lock.unlock()
+        return true
     }
 
     // MARK: The walk
@@ -130,8 +168,8 @@ package final class StoreSnapshot: @unchecked Sendable {
             give(body)
             return true
         }
-        if let table = firstOfDetached() {
-            walk(detached: table)
+        if let item = firstOfDetached() {
+            walk(item)
         } else if position < databases.count {
             walkLive()
         } else if end() {
@@ -181,9 +219,12 @@ package final class StoreSnapshot: @unchecked Sendable {
 
     /// Locks a stripe; false when copies have come meanwhile that must be taken first, as their makers may hold it.
     private func lockUnlessMuchWaits(_ stripe: UnsafeMutablePointer<Stripe>) -> Bool {
+        var count = 0
         while !stripe.pointee.lock.tryLock() {
             guard waitingByteCount.load(ordering: .relaxed) < Self.waitingByteCountSoftMax else { return false }
-            kedis_spin_hint()
+            count += 1
+            // Who holds it for longer may need the processor.
+            if count < 200 { kedis_spin_hint() } else { usleep(20) }
         }
         return true
     }
@@ -213,7 +254,7 @@ package final class StoreSnapshot: @unchecked Sendable {
                 budget.keyCount -= 1
                 if cell.header.isPreserved {
                     cell.header.isPreserved = false
-                } else if isNeeded, !spare.append(cell, databaseIndex: databaseIndex) {
+                } else if isNeeded, !take(cell, databaseIndex) {
                     incomplete.store(true, ordering: .releasing)
                 }
             }
@@ -230,15 +271,26 @@ package final class StoreSnapshot: @unchecked Sendable {
         return false
     }
 
-    private func firstOfDetached() -> UnsafeMutablePointer<Table>? {
+    /// Copies an entry whose stripe is locked; false when memory is exhausted.
+    private func take(_ cell: Cell, _ databaseIndex: Int) -> Bool {
+        guard let original = cell.collection else {
+            return spare.append(cell, databaseIndex: databaseIndex, collection: nil)
+        }
+        guard let copy = original.copy() else { return false }
+        if spare.append(cell, databaseIndex: databaseIndex, collection: copy) { return true }
+        copy.release()
+        return false
+    }
+
+    private func firstOfDetached() -> DetachedTable? {
         lock.lock()
         defer { lock.unlock() }
-        return firstDetached
+        return firstDetached?.pointee.waiting?.item
     }
 
     /// A slice of a table that was flushed; its cells may lie among those of others in its stripe.
-    private func walk(detached table: UnsafeMutablePointer<Table>) {
-        guard let (item, _) = table.pointee.waiting else { return }
+    private func walk(_ item: DetachedTable) {
+        let table = item.table
         let stripe = store.stripes + item.stripeIndex
         guard lockUnlessMuchWaits(stripe) else { return }
         let isDone = table.pointee.snapshot == nil || walkSlice(table)
@@ -247,6 +299,7 @@ package final class StoreSnapshot: @unchecked Sendable {
         lock.lock()
         firstDetached = table.pointee.waiting?.next
         if firstDetached == nil { lastDetached = nil }
+        if item.ownedArena == nil { sharingCounts[item.stripeIndex] -= 1 }
         lock.unlock()
         store.shared.pointee.reclaimer.add(.table(item))
     }
@@ -263,6 +316,13 @@ package final class StoreSnapshot: @unchecked Sendable {
 }
 
 extension Store {
+    /// Whether a snapshot is being taken. Locks a stripe.
+    package var isTakingSnapshot: Bool {
+        var isTaking = false
+        withStripe(0, held: StripeSet()) { _ in isTaking = shared.pointee.snapshot != nil }
+        return isTaking
+    }
+
     /// Begins a snapshot of this instant; nil while there is another one. All stripes are locked.
     /// O(stripes · databases).
     ///
@@ -313,8 +373,29 @@ extension Table {
     @inline(never)
     private func preserveSlowly(_ cell: Cell) {
         guard let snapshot, !cell.header.isPreserved else { return }
-        snapshot._withUnsafeGuaranteedRef { $0.preserve(cell, databaseIndex: snapshotDatabaseIndex) }
+        _ = snapshot._withUnsafeGuaranteedRef {
+            $0.preserve(cell, databaseIndex: snapshotDatabaseIndex, handsOverCollection: false)
+        }
         cell.header.isPreserved = true
+    }
+
+    /// The same of an entry that goes at once: a collection outside of its cell is handed over. O(1).
+    @inline(__always)
+    mutating func preserveRemoved(_ cell: Cell, hash: UInt64) {
+        if hash >= unsavedFrom { preserveRemovedSlowly(cell) }
+    }
+
+    @inline(never)
+    private mutating func preserveRemovedSlowly(_ cell: Cell) {
+        guard let snapshot, !cell.header.isPreserved else { return }
+        let databaseIndex = snapshotDatabaseIndex
+        let isTaken = snapshot._withUnsafeGuaranteedRef {
+            $0.preserve(cell, databaseIndex: databaseIndex, handsOverCollection: true)
+        }
+        cell.header.isPreserved = true
+        guard isTaken, let collection = cell.collection else { return }
+        noteOutside(-1, byteCount: -collection.allocatedByteCount)
+        cell.header.isValueOutside = false
     }
 
     /// To be called when a slot gets a cell that was not there: no snapshot is to have it.

@@ -383,7 +383,7 @@ struct Table: ~Copyable {
     /// Removes a key with its cell and blobs.
     @inline(__always)
     mutating func remove(_ place: Place, hash: UInt64, to reclaimer: borrowing Reclaimer) {
-        preserve(place.cell, hash: hash)
+        preserveRemoved(place.cell, hash: hash)
         let reference = place.reference
         clear(place, hash: hash)
         discard(reference, to: reclaimer)

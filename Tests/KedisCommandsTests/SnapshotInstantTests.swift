@@ -145,6 +145,25 @@ struct SnapshotInstantTests {
         return accounts == accountCount && sum == Int64(accountCount) * 1000 && elements == elementCount
     }
 
+    @Test("A snapshot that is not taken in time is given up; writers wait a second at most")
+    func overrun() throws {
+        let engine = Engine.forTest()
+        let session = TestSession(engine)
+        let value = String(repeating: "v", count: 1 << 20)
+        for index in 0..<40 { _ = try session.call("SET", "key:\(index)", value) }
+        engine.store.lock(.all)
+        let begun = engine.store.beginSnapshot(nowMilliseconds: 0)
+        engine.store.unlock(.all)
+        let snapshot = try #require(begun)
+        for index in 0..<40 { #expect(try session.call("SET", "key:\(index)", "new") == .simple(Array("OK".utf8))) }
+        #expect(snapshot.isOverrun && !snapshot.isIncomplete)
+        var count = 0
+        while snapshot.next({ _, _ in count += 1 }) {}
+        #expect(count < 40)
+        engine.store.checkInvariants()
+        #expect(!engine.store.isTakingSnapshot)
+    }
+
     private static let limits: [[[String]]] = [
         [],
         [

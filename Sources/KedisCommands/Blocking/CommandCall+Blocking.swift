@@ -32,15 +32,15 @@ extension CommandCall {
     ///   - alsoWhenRemoved: the handler is also run again when a key was removed, renamed, flushed or got another type
     ///     (XREADGROUP, which then throws its error).
     ///   - memo: numbers that the next run finds in ``blockMemo`` (what `$` of XREAD stood for).
-    ///   - durableSequence: the client is served when this record of the journal is on disk (WAITAOF).
+    ///   - durability: what is to be on disk (WAITAOF).
     package mutating func block(
         for type: ValueType, keys: Range<Int>? = nil, timeoutMilliseconds: Int64, denied: DeniedReply = .nullArray,
-        alsoWhenRemoved: Bool = false, memo: [UInt64] = [], durableSequence: UInt64? = nil
+        alsoWhenRemoved: Bool = false, memo: [UInt64] = [], durability: AwaitedDurability? = nil
     ) -> CommandError {
         if !isRunAgain {
             blockRequest = BlockRequest(
                 type: type, keys: keys ?? 0..<keyCount, timeoutMilliseconds: timeoutMilliseconds, denied: denied,
-                isForRemovalToo: alsoWhenRemoved, memo: memo, durableSequence: durableSequence)
+                isForRemovalToo: alsoWhenRemoved, memo: memo, durability: durability)
         }
         return .blocked
     }

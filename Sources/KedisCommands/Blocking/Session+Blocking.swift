@@ -118,7 +118,7 @@ extension Session {
                 $0 = new
                 record.isBlocked.store(true, ordering: .relaxed)
             }
-            if new.durableSequence != nil { engine.journal.register(new, engine) }
+            if new.durability?.isEnough == true { engine.journal.register(new, engine) }
             waiter = new
             return true
         } catch {

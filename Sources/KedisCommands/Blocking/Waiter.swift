@@ -22,11 +22,11 @@ final class BlockRequest {
     let denied: DeniedReply
     let isForRemovalToo: Bool
     let memo: [UInt64]
-    let durableSequence: UInt64?
+    let durability: AwaitedDurability?
 
     init(
         type: ValueType, keys: Range<Int>, timeoutMilliseconds: Int64, denied: DeniedReply, isForRemovalToo: Bool,
-        memo: [UInt64], durableSequence: UInt64?
+        memo: [UInt64], durability: AwaitedDurability?
     ) {
         self.type = type
         self.keys = keys
@@ -34,8 +34,16 @@ final class BlockRequest {
         self.denied = denied
         self.isForRemovalToo = isForRemovalToo
         self.memo = memo
-        self.durableSequence = durableSequence
+        self.durability = durability
     }
+}
+
+/// What of the journal a client waits for (WAITAOF).
+package struct AwaitedDurability: Sendable {
+    /// The record that is to be on disk.
+    package var sequence: UInt64
+    /// That is all that the client waits for.
+    package var isEnough: Bool
 }
 
 /// The reply of a command that would wait and may not.
@@ -100,8 +108,7 @@ package final class Waiter: @unchecked Sendable {
     let denied: DeniedReply
     /// What the handler wanted to remember.
     let memo: [UInt64]
-    /// It is served when this record is on disk; nil when it waits for something else.
-    let durableSequence: UInt64?
+    let durability: AwaitedDurability?
     /// On the engine's monotonic clock; `.max` for never.
     let deadlineNanoseconds: UInt64
     let arguments: ArgumentList
@@ -166,7 +173,7 @@ package final class Waiter: @unchecked Sendable {
         isForRemovalToo = request.isForRemovalToo
         denied = request.denied
         memo = request.memo
-        durableSequence = request.durableSequence
+        durability = request.durability
         client = .allocate(capacity: 1)
         client.initialize(to: call.client.pointee)
         deadlineNanoseconds = Self.deadline(request.timeoutMilliseconds, after: nowNanoseconds)

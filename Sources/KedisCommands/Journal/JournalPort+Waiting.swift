@@ -9,20 +9,23 @@ extension JournalPort {
     /// Enters a client that waits, or serves it if its record is on disk by now.
     func register(_ waiter: Waiter, _ engine: Engine) {
         durabilityWaiters.withLock { waiters in
-            // Those whose time was up.
-            waiters.removeAll { $0.currentOutcome() != nil }
+            // Those whose time was up, now and then.
+            if waiters.count >= 64, waiters.count & (waiters.count - 1) == 0 {
+                waiters.removeAll { $0.currentOutcome() != nil }
+            }
             waiters.append(waiter)
         }
         // Who synced meanwhile may have looked before.
-        noteDurable(durableSequence, engine)
+        noteDurable(engine)
     }
 
-    /// To be called when the records up to a sequence are on disk: serves who waits for one of them.
-    package func noteDurable(_ sequence: UInt64, _ engine: Engine) {
+    /// To be called when more records are on disk: serves who waits for one of them.
+    package func noteDurable(_ engine: Engine) {
         let served = durabilityWaiters.withLock { waiters -> [Waiter] in
             guard !waiters.isEmpty else { return [] }
-            let due = waiters.filter { $0.durableSequence ?? 0 <= sequence }
-            waiters.removeAll { $0.durableSequence ?? 0 <= sequence }
+            let sequence = durableSequence
+            let due = waiters.filter { $0.durability?.sequence ?? 0 <= sequence }
+            waiters.removeAll { $0.durability?.sequence ?? 0 <= sequence }
             return due
         }
         for waiter in served where waiter.serveDurable(engine) { waiter.record.wake() }
@@ -30,7 +33,7 @@ extension JournalPort {
 
     /// What the end of a wait without success is answered with.
     func denied(to waiter: Waiter) -> DeniedReply {
-        guard let sequence = waiter.durableSequence else { return waiter.denied }
-        return .fileCounts(local: durableSequence >= sequence ? 1 : 0)
+        guard let durability = waiter.durability else { return waiter.denied }
+        return .fileCounts(local: durableSequence >= durability.sequence ? 1 : 0)
     }
 }

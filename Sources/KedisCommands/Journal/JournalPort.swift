@@ -24,7 +24,7 @@ package struct JournalSink: Sendable {
     package var append: @Sendable (_ effects: ByteView, _ databaseIndex: Int, _ milliseconds: Int64) -> UInt64
     /// The sequence of the last record.
     package var appendedSequence: @Sendable () -> UInt64
-    /// That of the last one which is on disk.
+    /// That of the last one which is on disk; 0 while the journal has a hole.
     package var durableSequence: @Sendable () -> UInt64
     /// What a command has changed could not be written down for want of memory: the journal has a hole.
     package var noteLoss: @Sendable () -> Void

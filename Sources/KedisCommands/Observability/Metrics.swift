@@ -125,14 +125,14 @@ private func writeJournal(_ journal: JournalInformation, _ text: inout MetricsTe
     text.add(
         "journal_records_not_durable", .gauge, "Records that are not known to be on disk.",
         journal.appendedSequence - min(journal.appendedSequence, journal.durableSequence))
-    text.add("journal_bytes", .gauge, "What the journal's files take behind their base.", journal.byteCount)
+    text.add("journal_bytes", .gauge, "What the journal's files take, with their newest base.", journal.byteCount)
     text.add("journal_base_bytes", .gauge, "What the newest base takes.", journal.baseByteCount)
     text.add("journal_pending_bytes", .gauge, "What is yet to be written.", journal.pendingByteCount)
     text.add("journal_delayed_syncs_total", .counter, "Syncs that took longer than a second.", journal.delayedSyncCount)
     text.add("journal_write_succeeded", .gauge, "0 while the journal cannot be written.", journal.lastWriteSucceeded)
     text.add("journal_rewrite_in_progress", .gauge, "1 while a base is made.", journal.isRewriting)
     text.add("journal_rewrites_total", .counter, "Bases that were made.", journal.rewriteCount)
-    text.add("journal_rewrites_failed_total", .counter, "Bases that could not be made.", journal.failureCount)
+    text.add("journal_rewrite_failures", .gauge, "Attempts in a row that made no base.", journal.failureCount)
 }
 
 private func writeCommands(_ engine: Engine, _ text: inout MetricsText) {

@@ -55,6 +55,6 @@ enum WaitCommand {
         guard count < localCount || replicaCount > 0 else { return reply.reply(.fileCounts(local: count)) }
         throw call.block(
             for: .string, timeoutMilliseconds: timeout, denied: .fileCounts(local: count),
-            durableSequence: replicaCount > 0 ? nil : sequence)
+            durability: AwaitedDurability(sequence: sequence, isEnough: replicaCount == 0))
     }
 }

@@ -195,7 +195,8 @@ enum StreamReadCommand {
     /// it is run again, its keys are neither hits nor misses.
     private static func stream(_ index: Int, _ call: borrowing CommandCall) throws(CommandError) -> Stream? {
         let key = call.key(index)
-        guard let entry = call.isRunAgain ? call.keyspace.write(key) : call.keyspace.read(key) else { return nil }
+        guard let entry = call.isRunAgain ? call.keyspace.peek(key) : call.keyspace.read(key) else { return nil }
+        if call.isRunAgain, !call.keyspace.leavesAccessClock { call.keyspace.touch(entry) }
         if entry.type != .stream, call.isRunAgain, call.entry.pointee.name == "XREAD" { return nil }
         return try entry.streamValue()
     }

@@ -85,7 +85,7 @@ package struct AppendOnlyFiles: Equatable, Sendable {
     static func manifestFiles(_ text: String) throws(AppendOnlyError) -> [String] {
         var base: String?
         var later: [(number: Int, name: String)] = []
-        for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+        for (index, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).enumerated() {
             if line.isEmpty || line.hasPrefix("#") { continue }
             let words = manifestWords(line)
             guard let words, words.count >= 6, words.count % 2 == 0 else {
@@ -110,8 +110,8 @@ package struct AppendOnlyFiles: Equatable, Sendable {
     private static func manifestWords(_ line: Substring) -> [String]? {
         var words: [String] = []
         var rest = line[...]
-        while let first = rest.first(where: { $0 != " " && $0 != "\r" }) {
-            rest = rest.drop { $0 == " " || $0 == "\r" }
+        while let first = rest.first(where: { $0 != " " }) {
+            rest = rest.drop { $0 == " " }
             if first == "\"" {
                 // What names of files need: a quote, a backslash.
                 var word = ""
@@ -132,7 +132,7 @@ package struct AppendOnlyFiles: Equatable, Sendable {
                 guard isClosed else { return nil }
                 words.append(word)
             } else {
-                let word = rest.prefix { $0 != " " && $0 != "\r" }
+                let word = rest.prefix { $0 != " " }
                 words.append(String(word))
                 rest = rest.dropFirst(word.count)
             }

@@ -26,6 +26,7 @@ struct AppendOnlySource {
     private static let runByteCount = 32 << 10
     private static let readByteCount = 256 << 10
     private static let lineByteCountMax = 64 << 10
+    private static let lineSign: UInt8 = 0x23
 
     let path: String
     let byteCount: Int
@@ -85,7 +86,9 @@ struct AppendOnlySource {
     private mutating func fill() throws(AppendOnlyError) -> Bool {
         guard !isAtEnd else { return false }
         let before = buffer.count
-        buffer.append(contentsOf: repeatElement(0, count: Self.readByteCount))
+        // The longer a request is, the more at once: it is looked at from its beginning each time.
+        let wanted = max(Self.readByteCount, min(before - start, byteCount - bufferOffset - before))
+        buffer.append(contentsOf: repeatElement(0, count: wanted))
         let offset = bufferOffset + before
         let result: Result<Int, SystemError> = buffer.withUnsafeMutableBytes { bytes in
             let room = UnsafeMutableRawBufferPointer(rebasing: bytes[before...])
@@ -98,21 +101,23 @@ struct AppendOnlySource {
         }
         switch result {
         case .success(let count):
-            buffer.removeLast(Self.readByteCount - count)
+            buffer.removeLast(wanted - count)
             isAtEnd = count == 0
             return count > 0
-        case .failure(let error): throw AppendOnlyError(error.description)
+        case .failure(let error):
+            buffer.removeLast(wanted)
+            throw AppendOnlyError(error.description)
         }
     }
 
     // MARK: Requests
 
     mutating func next() throws(AppendOnlyError) -> Item {
+        try skipLines()
         if start > 0 {
             buffer.removeFirst(start)
             bufferOffset += start
-            scanned -= start
-            start = 0
+            (start, scanned) = (0, 0)
         }
         var (count, databaseIndex) = (0, Int?.none)
         /// Behind the last request that ends no transaction in its middle.
@@ -121,7 +126,7 @@ struct AppendOnlySource {
         while true {
             guard let kind = try scan() else {
                 guard whole.end == start else { break }
-                return .end(torn: buffer.count - start)
+                return .end(torn: byteCount - bufferOffset - start)
             }
             count += 1
             switch kind {
@@ -132,10 +137,28 @@ struct AppendOnlySource {
             }
             guard !isInTransaction else { continue }
             whole = (scanned, count, databaseIndex)
-            if scanned - start >= Self.runByteCount { break }
+            // A line about time ends a run, so that nothing has to be taken out of it.
+            if scanned - start >= Self.runByteCount || scanned < buffer.count && buffer[scanned] == Self.lineSign {
+                break
+            }
         }
         defer { (start, scanned) = (whole.end, whole.end) }
         return .requests(start..<whole.end, count: whole.count, databaseIndex: whole.databaseIndex)
+    }
+
+    /// Goes over lines about time, which stand between requests.
+    private mutating func skipLines() throws(AppendOnlyError) {
+        while true {
+            if start == buffer.count, try !fill() { return }
+            guard buffer[start] == Self.lineSign else { return }
+            if let end = line(from: start) {
+                (start, scanned) = (end, end)
+            } else if buffer.count - start >= Self.lineByteCountMax {
+                throw problem("a line that is too long")
+            } else if try !fill() {
+                return
+            }
+        }
     }
 
     /// Goes over the next request; nil when the file ends before it does.
@@ -148,13 +171,6 @@ struct AppendOnlySource {
 
     /// The same with what was read; nil when that is not enough.
     private mutating func scanOnce() throws(AppendOnlyError) -> Kind? {
-        // Lines about time stand between requests.
-        while scanned < buffer.count, buffer[scanned] == 0x23 {
-            guard let end = line(from: scanned) else { return nil }
-            buffer.removeSubrange(scanned..<end)
-            // What is behind keeps its place in the file.
-            bufferOffset += end - scanned
-        }
         var position = scanned
         guard let argumentCount = try number(behind: 0x2A, at: &position) else { return nil }
         guard argumentCount > 0 else { throw problem("a request without words") }
@@ -163,6 +179,7 @@ struct AppendOnlySource {
             guard let length = try number(behind: 0x24, at: &position) else { return nil }
             guard length <= byteCount - bufferOffset - position else {
                 // Longer than the file: torn, and not to be waited for.
+                isAtEnd = true
                 return nil
             }
             guard position + length + 2 <= buffer.count else { return nil }

@@ -146,7 +146,11 @@ final class JournalKeeper: Sendable {
             JournalSink(
                 append: { journal.append($0, databaseIndex: $1, milliseconds: $2) },
                 appendedSequence: { journal.appendedSequence },
-                durableSequence: { journal.durableSequence },
+                durableSequence: { [self] in
+                    let hasHole =
+                        lossCount.load(ordering: .relaxed) > mendedLossCount.load(ordering: .relaxed)
+                    return hasHole ? 0 : journal.durableSequence
+                },
                 noteLoss: { [self] in lossCount.wrappingAdd(1, ordering: .relaxed) }))
         store.unlock(.all)
         applyPolicy(engine, gate)
@@ -182,12 +186,25 @@ final class JournalKeeper: Sendable {
         let what: String
         if hasFiles(endingWith: ".kjl") {
             what = "is a journal in \(directory), which is"
-        } else if hasFiles(endingWith: ".manifest") {
-            what = "are append-only files of Redis in \(directory), which are"
+        } else if let found = try? foreignFiles() {
+            what = "are append-only files of Redis (\(found.path)), which are"
         } else {
             return
         }
         log(.warning, "There \(what) not read, as appendonly is no: only the snapshot is loaded")
+    }
+
+    private func foreignFiles() throws(AppendOnlyError) -> AppendOnlyFiles? {
+        try AppendOnlyFiles.find(
+            directory: directory, fileName: configuration.text("appendfilename"), folder: configuration.text("dir"))
+    }
+
+    /// With a journal: says that there is more, which was read when it began, or has come since.
+    func warnOfForeign() {
+        guard let found = try? foreignFiles() else { return }
+        log(
+            .notice,
+            "There are append-only files of Redis as well (\(found.path)): they are not read, as there is a journal")
     }
 
     /// Fills the store from the append-only files of redis-server, which are left as they are; nil when there are none.
@@ -195,10 +212,14 @@ final class JournalKeeper: Sendable {
         var progress = ProgressLine(log: log)
         let start = monotonicNanoseconds()
         do {
-            let found = try AppendOnlyFiles.find(
-                directory: directory, fileName: configuration.text("appendfilename"),
-                folder: configuration.text("dir"))
-            guard let found else { return nil }
+            guard let found = try foreignFiles() else { return nil }
+            let snapshot = configuration.text("dbfilename")
+            if ((try? FileSystem.system.names(configuration.text("dir"))) ?? []).contains(snapshot) {
+                log(
+                    .warning,
+                    "There is also \(snapshot), which is not read: with appendonly the append-only files count, as on "
+                        + "redis-server (\(found.path)). If those are old, move them away and start again")
+            }
             let loaded = try loadAppendOnlyFiles(
                 found, into: store, configuration: configuration,
                 progress: { done, total in progress.note(done, total) })

@@ -101,6 +101,13 @@ package func checkAppendOnlyFiles(
             files = AppendOnlyFiles(path: path, paths: [path])
         }
         guard let files else { return nil }
+        if path.hasSuffix(".incr.aof") {
+            // What it is about lies in the files before it: only its form can be looked at.
+            var reader = AppendOnlyReader(files, progress: progress)
+            let cut = try reader.run(
+                snapshot: { (_) throws(JournalRefusal) in 0 }, requests: { (_, _) throws(JournalRefusal) in })
+            return AppendOnlyCheck(paths: files.paths, requestCount: reader.requestCount, cut: cut)
+        }
         let store = Store(seed: HashSeed(systemEntropy(), systemEntropy()))
         let loaded = try loadAppendOnlyFiles(
             files, into: store, configuration: Configuration(), progress: progress)
