@@ -3,6 +3,7 @@
 // it was then. What is wrong in a store afterwards its invariants tell.
 
 import KedisCommands
+import KedisProtocol
 import KedisStore
 import KedisTestSupport
 import KedisUtilities
