@@ -88,7 +88,7 @@ struct AppendOnlySource {
         let before = buffer.count
         // The longer a request is, the more at once: it is looked at from its beginning each time.
         let wanted = max(Self.readByteCount, min(before - start, byteCount - bufferOffset - before))
-        buffer.append(contentsOf: repeatElement(0, count: wanted))
+        buffer += [UInt8](repeating: 0, count: wanted)
         let offset = bufferOffset + before
         let result: Result<Int, SystemError> = buffer.withUnsafeMutableBytes { bytes in
             let room = UnsafeMutableRawBufferPointer(rebasing: bytes[before...])
