@@ -173,11 +173,20 @@ final class ServerState: Sendable {
         if !isStrict { hooks.withLock { $0 }.setSaveFailed(false) }
     }
 
-    /// The save rules, once a second.
+    /// Once a second: the save rules, and how far a long save is.
     func saveWhenDue() {
+        tellProgress()
         guard keeper.isSaveDue(saveRules, nowMilliseconds: wallClockMilliseconds()) else { return }
         log(.notice, "Enough changes for a save rule. Saving...")
         _ = saveInBackground()
+    }
+
+    private func tellProgress() {
+        let status = keeper.status
+        guard let start = status.currentSaveStartMilliseconds, status.totalKeyCount > 0 else { return }
+        let seconds = (wallClockMilliseconds() - start) / 1000
+        guard seconds > 0, seconds % 5 == 0 else { return }
+        log(.notice, "Saving: \(status.processedKeyCount) of \(status.totalKeyCount) keys after \(seconds) s")
     }
 
     // MARK: Leaving
