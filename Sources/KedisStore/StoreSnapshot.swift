@@ -15,7 +15,8 @@
 //
 // Ownership: who began it, until `next` has answered false; the store knows it meanwhile. Threads: `next` is called by
 // one; `preserve` and `adopt` by any that holds the stripe. One snapshot at a time.
-// Memory: a slice, and copies that wait; beyond `waitingByteCountMax` who adds one waits until some were taken.
+// Memory: a slice, and copies that wait: from `waitingByteCountSlow` on who adds one is slowed down, beyond
+// `waitingByteCountMax` nobody adds one.
 
 import CKedis
 import KedisUtilities
@@ -47,8 +48,11 @@ package final class StoreSnapshot: @unchecked Sendable {
 
     /// Copies that wait are taken at once from here on, before the walk goes on.
     private static let waitingByteCountSoftMax = 4 << 20
-    /// Who would add more waits, but not for ever.
-    private static let waitingByteCountMax = 32 << 20
+    /// Who adds more waits a millisecond first.
+    private static let waitingByteCountSlow = 32 << 20
+    /// Who would add more waits until some were taken, but not for ever.
+    private let waitingByteCountMax: Int
+    package static let waitingByteCountMax = 256 << 20
     private static let waitNanosecondsMax: UInt64 = 1_000_000_000
     /// A slice ends behind the home that exceeds one of these: it is copied under a lock, in about 2 microseconds
     /// unless there are large collections.
@@ -78,8 +82,11 @@ package final class StoreSnapshot: @unchecked Sendable {
     private var stripeIndex = 0
     private var isEnded = false
 
-    fileprivate init(store: Store, databases: [DatabaseCounts], nowMilliseconds: Int64) {
+    fileprivate init(
+        store: Store, databases: [DatabaseCounts], nowMilliseconds: Int64, waitingByteCountMax: Int
+    ) {
         self.store = store
+        self.waitingByteCountMax = waitingByteCountMax
         self.databases = databases
         self.nowMilliseconds = nowMilliseconds
         changes = store.statistics(held: .all).changes
@@ -124,12 +131,18 @@ package final class StoreSnapshot: @unchecked Sendable {
         return false
     }
 
-    /// Waits while too much waits. The walk never waits for a stripe then, but perhaps for the disk: a snapshot that
-    /// takes nothing for a second is given up, for nobody is to stand still behind it.
+    /// Slows down those who change more than is taken: the walk never waits for a stripe then, but perhaps for the
+    /// disk. A snapshot that takes nothing for a second while as much waits as may is given up, for nobody is to stand
+    /// still behind it.
     private func waitForRoom() {
-        guard waitingByteCount.load(ordering: .relaxed) > Self.waitingByteCountMax else { return }
+        let byteCount = waitingByteCount.load(ordering: .relaxed)
+        guard byteCount > min(Self.waitingByteCountSlow, waitingByteCountMax), !isAbandoned else { return }
+        guard byteCount > waitingByteCountMax else {
+            usleep(1000)
+            return
+        }
         let start = monotonicNanoseconds()
-        while waitingByteCount.load(ordering: .relaxed) > Self.waitingByteCountMax, !isAbandoned {
+        while waitingByteCount.load(ordering: .relaxed) > waitingByteCountMax, !isAbandoned {
             guard monotonicNanoseconds() &- start < Self.waitNanosecondsMax else {
                 overrun.store(true, ordering: .releasing)
                 return abandon()
@@ -326,8 +339,12 @@ extension Store {
     /// Begins a snapshot of this instant; nil while there is another one. All stripes are locked.
     /// O(stripes · databases).
     ///
-    /// - Parameter nowMilliseconds: what is due then is not in the snapshot.
-    package func beginSnapshot(nowMilliseconds: Int64) -> StoreSnapshot? {
+    /// - Parameters:
+    ///   - nowMilliseconds: what is due then is not in the snapshot.
+    ///   - waitingByteCountMax: how much that was changed meanwhile may wait to be taken.
+    package func beginSnapshot(
+        nowMilliseconds: Int64, waitingByteCountMax: Int = StoreSnapshot.waitingByteCountMax
+    ) -> StoreSnapshot? {
         guard shared.pointee.snapshot == nil else { return nil }
         var databases: [StoreSnapshot.DatabaseCounts] = []
         for index in 0..<databaseCount {
@@ -338,7 +355,9 @@ extension Store {
                 StoreSnapshot.DatabaseCounts(
                     index: index, keyCount: keyCount, deadlineCount: keyspace.deadlineCount))
         }
-        let snapshot = StoreSnapshot(store: self, databases: databases, nowMilliseconds: nowMilliseconds)
+        let snapshot = StoreSnapshot(
+            store: self, databases: databases, nowMilliseconds: nowMilliseconds,
+            waitingByteCountMax: waitingByteCountMax)
         for index in 0..<Store.stripeCount {
             // What comes to an empty one is not of this instant.
             stripes[index].forEachTable { databaseIndex, table in

@@ -153,7 +153,7 @@ struct SnapshotInstantTests {
         let value = String(repeating: "v", count: 1 << 20)
         for index in 0..<40 { _ = try session.call("SET", "key:\(index)", value) }
         engine.store.lock(.all)
-        let begun = engine.store.beginSnapshot(nowMilliseconds: 0)
+        let begun = engine.store.beginSnapshot(nowMilliseconds: 0, waitingByteCountMax: 16 << 20)
         engine.store.unlock(.all)
         let snapshot = try #require(begun)
         for index in 0..<40 { #expect(try session.call("SET", "key:\(index)", "new") == .simple(Array("OK".utf8))) }
