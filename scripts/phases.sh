@@ -82,7 +82,7 @@ scripts_lint() {
 
 # The thread sanitizer over the suite, or what --filter chooses. Everything is built with it, dependencies included.
 thread_sanitizer() {
-    TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1" \
+    TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1:suppressions=$PWD/scripts/thread-sanitizer.txt" \
         run_tests --sanitize=thread --scratch-path .build-tsan "$@"
 }
 
