@@ -24,7 +24,6 @@ import threading
 import time
 
 sys.dont_write_bytecode = True
-import servers  # noqa: E402
 from servers import Server, add_kedis_option, encode, fill, kedis_command, redis_command, require  # noqa: E402
 
 CONNECTIONS = 50

@@ -75,10 +75,12 @@ struct CheckCommand: ParsableCommand {
         for path in check.paths { print(path) }
         if let count = check.baseKeyCount { print("\(count) keys of the snapshot at the start") }
         print("\(check.requestCount) requests")
-        if let cut = check.cut {
-            print("torn tail, which a start leaves out: \(cut.byteCount) bytes at \(cut.offset) of \(cut.path)")
-        }
+        if let cut = check.cut { showTornTail(cut.byteCount, at: cut.offset, of: cut.path) }
         print("good")
+    }
+
+    private func showTornTail(_ byteCount: Int, at offset: Int, of path: String) {
+        print("torn tail, which a start leaves out: \(byteCount) bytes at \(offset) of \(path)")
     }
 
     private func show(_ check: JournalCheck) throws {
@@ -88,9 +90,7 @@ struct CheckCommand: ParsableCommand {
             print("last record: \(moment(check.lastMilliseconds))")
         }
         print(check.wasClosed ? "closed by its server" : "not closed: its server runs, or has crashed")
-        if let cut = check.cut {
-            print("torn tail, which a start leaves out: \(cut.byteCount) bytes at \(cut.offset) of \(cut.path)")
-        }
+        if let cut = check.cut { showTornTail(cut.byteCount, at: cut.offset, of: cut.path) }
         guard let damage = check.damage else { return print("good") }
         complain("\(damage)")
         guard check.canStart else { throw ExitCode.failure }

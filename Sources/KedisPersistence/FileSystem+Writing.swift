@@ -26,12 +26,29 @@ extension FileSystem {
         }
     }
 
+    /// Opens a file to be read, and says how long it is. What is opened is the caller's to close.
+    package func openForReading(_ path: String) throws(SystemError) -> (file: FileHandle, byteCount: Int) {
+        let file = try retrying { () throws(SystemError) in try open(path, .read) }
+        do throws(SystemError) {
+            return (file, try retrying { () throws(SystemError) in try size(file) })
+        } catch {
+            try? close(file)
+            throw error
+        }
+    }
+
+    /// How long a file is.
+    package func byteCount(of path: String) throws(SystemError) -> Int {
+        let (file, byteCount) = try openForReading(path)
+        try? close(file)
+        return byteCount
+    }
+
     /// All bytes of a file of at most `byteCountMax`; a longer one is an error.
     package func readAll(_ path: String, byteCountMax: Int) throws(SystemError) -> [UInt8] {
-        let file = try retrying { () throws(SystemError) in try open(path, .read) }
+        // Refuses a directory, too.
+        let file = try openForReading(path).file
         defer { try? close(file) }
-        // Asks whether it is a directory, too.
-        _ = try size(file)
         var bytes: [UInt8] = []
         let room = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 1)
         defer { room.deallocate() }

@@ -36,17 +36,12 @@ package func loadSnapshot(
     let file: FileHandle
     let byteCount: Int
     do {
-        file = try fileSystem.retrying { () throws(SystemError) in try fileSystem.open(path, .read) }
+        (file, byteCount) = try fileSystem.openForReading(path)
     } catch {
         if error.isMissingFile { return nil }
         throw .system(error)
     }
     defer { try? fileSystem.close(file) }
-    do {
-        byteCount = try fileSystem.size(file)
-    } catch {
-        throw .system(error)
-    }
     let source = SnapshotSource(file: file, byteCount: byteCount, fileSystem: fileSystem, progress: progress)
     do {
         var loader = SnapshotLoader(

@@ -106,37 +106,40 @@ package func saveSnapshotInBackground(
     mayCommit: () -> SystemError? = { nil }
 ) throws(SnapshotError) -> SnapshotSummary {
     let start = monotonicNanoseconds()
-    var isOverrun = false
-    do throws(SystemError) {
+    let file: ReplacementFile
+    do {
         // First the file: when it cannot be made, nothing is begun.
-        let file = try ReplacementFile(
+        file = try ReplacementFile(
             replacing: path, fileSystem: fileSystem, syncsWhileWriting: options.syncsWhileWriting)
-        let snapshot = beginSnapshot(of: store, nowMilliseconds: nowMilliseconds) {
-            if let other = atInstant() { file.targetPath = other }
-        }
-        progress?.begin(totalKeyCount: snapshot.databases.reduce(0) { $0 + $1.keyCount })
-        var summary = encode(
-            snapshot, usedByteCount: store.usedByteCount, options: options, nowMilliseconds: nowMilliseconds,
-            progress: progress
-        ) { file.write($0) }
-        if snapshot.isOverrun, file.failure == nil {
-            file.discard()
-            isOverrun = true
-        } else if snapshot.isIncomplete {
-            file.discard()
-        } else {
-            if file.failure == nil, let problem = mayCommit() {
-                file.discard()
-                throw problem
-            }
-            try file.commit()
-            summary.durationMilliseconds = millisecondsSince(start)
-            return summary
-        }
     } catch {
         throw .system(error)
     }
-    throw isOverrun ? .overrun(path: path) : .outOfMemory(path: path)
+    let snapshot = beginSnapshot(of: store, nowMilliseconds: nowMilliseconds) {
+        if let other = atInstant() { file.targetPath = other }
+    }
+    progress?.begin(totalKeyCount: snapshot.databases.reduce(0) { $0 + $1.keyCount })
+    var summary = encode(
+        snapshot, usedByteCount: store.usedByteCount, options: options, nowMilliseconds: nowMilliseconds,
+        progress: progress
+    ) { file.write($0) }
+    if let problem = problem(of: snapshot, path, file) ?? mayCommit().map({ .system($0) }) {
+        file.discard()
+        throw problem
+    }
+    do {
+        try file.commit()
+    } catch {
+        throw .system(error)
+    }
+    summary.durationMilliseconds = millisecondsSince(start)
+    return summary
+}
+
+/// Why what was written of a snapshot is not to be kept.
+private func problem(of snapshot: StoreSnapshot, _ path: String, _ file: ReplacementFile) -> SnapshotError? {
+    if let failure = file.failure { return .system(failure) }
+    if snapshot.isOverrun { return .overrun(path: path) }
+    return snapshot.isIncomplete ? .outOfMemory(path: path) : nil
 }
 
 private func beginSnapshot(of store: Store, nowMilliseconds: Int64, atInstant: () -> Void) -> StoreSnapshot {

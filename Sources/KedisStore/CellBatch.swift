@@ -22,7 +22,6 @@ final class CellBatch {
 
     private var first: UnsafeMutablePointer<Chunk>?
     private var last: UnsafeMutablePointer<Chunk>?
-    private(set) var count = 0
     /// What the copies take, with all that they refer to.
     private(set) var byteCount = 0
 
@@ -31,7 +30,7 @@ final class CellBatch {
         deallocateBuffer(first)
     }
 
-    var isEmpty: Bool { count == 0 }
+    var isEmpty: Bool { byteCount == 0 }
 
     /// Copies a cell, whose stripe is locked, but for a collection outside of it, in whose place comes `collection`,
     /// the batch's from now on. False when memory is exhausted.
@@ -47,7 +46,6 @@ final class CellBatch {
         copy.valueBlob?.retain()
         copy.keyBlob?.retain()
         last?.pointee.usedByteCount += CellBatch.recordHeaderByteCount + cellByteCount
-        count += 1
         byteCount += CellBatch.recordHeaderByteCount + cellByteCount + copy.outsideByteCount
         return true
     }
@@ -86,7 +84,6 @@ final class CellBatch {
             deallocateBuffer(base)
         }
         last = first
-        count = 0
         byteCount = 0
     }
 }

@@ -90,12 +90,9 @@ package struct Keyspace {
     /// The entry of `key` for a write: sets the access clock, counts nothing. O(1).
     package func write(_ key: Key) -> Entry? {
         let stripe = stripe(of: key)
-        guard let table = stripe.pointee.table(databaseIndex), let place = table.pointee.find(key),
-            isLive(place, hash: key.hash, in: table, of: stripe)
-        else { return nil }
-        table.pointee.preserve(place.cell, hash: key.hash)
-        touch(place.cell, in: stripe)
-        return Entry(cell: place.cell, hash: key.hash)
+        guard let entry = find(key, in: stripe, isForWrite: true) else { return nil }
+        touch(entry.cell, in: stripe)
+        return entry
     }
 
     /// The entry of `key`, without any trace (OBJECT, EXPLAIN). O(1).
@@ -104,9 +101,12 @@ package struct Keyspace {
     }
 
     @inline(__always)
-    private func find(_ key: Key, in stripe: UnsafeMutablePointer<Stripe>, isForChange: Bool = false) -> Entry? {
+    private func find(
+        _ key: Key, in stripe: UnsafeMutablePointer<Stripe>, isForChange: Bool = false, isForWrite: Bool = false
+    ) -> Entry? {
         guard let table = stripe.pointee.table(databaseIndex), let place = table.pointee.find(key) else { return nil }
         guard isLive(place, hash: key.hash, in: table, of: stripe, isForChange: isForChange) else { return nil }
+        if isForWrite { table.pointee.preserve(place.cell, hash: key.hash) }
         return Entry(cell: place.cell, hash: key.hash)
     }
 

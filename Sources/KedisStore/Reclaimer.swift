@@ -18,6 +18,34 @@ struct DetachedTable {
     var byteCount: Int
 }
 
+/// Tables that wait, first in, first out, linked through themselves: adding one takes no memory.
+struct DetachedTableQueue {
+    private var firstTable: UnsafeMutablePointer<Table>?
+    private var lastTable: UnsafeMutablePointer<Table>?
+
+    var first: DetachedTable? { firstTable?.pointee.waiting?.item }
+
+    mutating func append(_ detached: DetachedTable) {
+        detached.table.pointee.waiting = (detached, nil)
+        if let lastTable { lastTable.pointee.waiting?.next = detached.table } else { firstTable = detached.table }
+        lastTable = detached.table
+    }
+
+    mutating func takeFirst() -> DetachedTable? {
+        guard let table = firstTable, let (item, next) = table.pointee.waiting else { return nil }
+        firstTable = next
+        if next == nil { lastTable = nil }
+        return item
+    }
+
+    /// The one that was taken last is the first again.
+    mutating func putBack(_ detached: DetachedTable) {
+        detached.table.pointee.waiting = (detached, firstTable)
+        firstTable = detached.table
+        if lastTable == nil { lastTable = detached.table }
+    }
+}
+
 struct Reclaimer: ~Copyable {
     enum Item: @unchecked Sendable {
         // Sendable: plain memory that nobody else refers to; who takes it owns it.
@@ -38,8 +66,7 @@ struct Reclaimer: ~Copyable {
     /// memory, so that freeing works when there is none.
     struct State: @unchecked Sendable {
         // Sendable: what waits is the reclaimer's alone, whose lock guards it.
-        private var firstTable: UnsafeMutablePointer<Table>?
-        private var lastTable: UnsafeMutablePointer<Table>?
+        private var tables = DetachedTableQueue()
         private var firstBlob: Blob?
         private var lastBlob: Blob?
         private var firstCollection: Collection?
@@ -53,14 +80,7 @@ struct Reclaimer: ~Copyable {
         mutating func append(_ item: Item) {
             byteCount += item.byteCount
             switch item {
-            case .table(let detached):
-                detached.table.pointee.waiting = (detached, nil)
-                if let lastTable {
-                    lastTable.pointee.waiting?.next = detached.table
-                } else {
-                    firstTable = detached.table
-                }
-                lastTable = detached.table
+            case .table(let detached): tables.append(detached)
             case .blob(let blob, let offset):
                 blobByteCount += item.byteCount
                 blob.discardedByteCount = offset
@@ -91,12 +111,7 @@ struct Reclaimer: ~Copyable {
             return .collection(collection)
         }
 
-        private mutating func takeFirstTable() -> Item? {
-            guard let table = firstTable, let (item, next) = table.pointee.waiting else { return nil }
-            firstTable = next
-            if next == nil { lastTable = nil }
-            return .table(item)
-        }
+        private mutating func takeFirstTable() -> Item? { tables.takeFirst().map { .table($0) } }
 
         mutating func takeFirstBlob() -> Item? {
             guard let blob = firstBlob else { return nil }
@@ -108,10 +123,7 @@ struct Reclaimer: ~Copyable {
         /// The item that was taken last is the first of its list again.
         mutating func putBack(_ item: Item) {
             switch item {
-            case .table(let detached):
-                detached.table.pointee.waiting = (detached, firstTable)
-                firstTable = detached.table
-                if lastTable == nil { lastTable = detached.table }
+            case .table(let detached): tables.putBack(detached)
             case .blob(let blob, let offset):
                 blob.discardedByteCount = offset
                 blob.nextWaiting = firstBlob

@@ -43,8 +43,9 @@ package final class StoreSnapshot: @unchecked Sendable {
     package let databases: [DatabaseCounts]
     /// The store's count of changes at the instant.
     package let changes: UInt64
-    private let nowMilliseconds: Int64
     private let store: Store
+    /// Any database at the instant: what was due then it says.
+    private let instant: Keyspace
 
     /// Copies that wait are taken at once from here on, before the walk goes on.
     private static let waitingByteCountSoftMax = 4 << 20
@@ -67,9 +68,8 @@ package final class StoreSnapshot: @unchecked Sendable {
     private var waiting = CellBatch()
     /// What `waiting` takes, for those who look without the lock.
     private let waitingByteCount = Atomic<Int>(0)
-    /// Guarded by the lock: tables that left their databases, first in, first out, linked through themselves.
-    private var firstDetached: UnsafeMutablePointer<Table>?
-    private var lastDetached: UnsafeMutablePointer<Table>?
+    /// Guarded by the lock: tables that left their databases.
+    private var detachedTables = DetachedTableQueue()
     /// Of each stripe, how many of these share their arena with tables that are still there, or were then.
     private var sharingCounts = [Int](repeating: 0, count: Store.stripeCount)
     private let abandoned = Atomic<Bool>(false)
@@ -88,7 +88,7 @@ package final class StoreSnapshot: @unchecked Sendable {
         self.store = store
         self.waitingByteCountMax = waitingByteCountMax
         self.databases = databases
-        self.nowMilliseconds = nowMilliseconds
+        instant = store.keyspace(0, nowMilliseconds: nowMilliseconds)
         changes = store.statistics(held: .all).changes
     }
 
@@ -113,21 +113,30 @@ package final class StoreSnapshot: @unchecked Sendable {
     fileprivate func preserve(_ cell: Cell, databaseIndex: Int, handsOverCollection: Bool) -> Bool {
         waitForRoom()
         guard !isAbandoned else { return false }
-        var collection = cell.collection
-        if !handsOverCollection, let original = collection {
-            collection = original.copy()
-            guard collection != nil else {
-                incomplete.store(true, ordering: .releasing)
-                return false
-            }
-        }
+        // A copy is made before the lock is taken.
+        let isTaken =
+            handsOverCollection
+            ? wait(cell, databaseIndex, cell.collection)
+            : withCopiedCollection(of: cell) { wait(cell, databaseIndex, $0) }
+        if !isTaken { incomplete.store(true, ordering: .releasing) }
+        return isTaken
+    }
+
+    private func wait(_ cell: Cell, _ databaseIndex: Int, _ collection: Collection?) -> Bool {
         lock.lock()
+        defer { lock.unlock() }
         let isTaken = waiting.append(cell, databaseIndex: databaseIndex, collection: collection)
         waitingByteCount.store(waiting.byteCount, ordering: .relaxed)
-        lock.unlock()
-        guard !isTaken else { return true }
-        incomplete.store(true, ordering: .releasing)
-        if !handsOverCollection { collection?.release() }
+        return isTaken
+    }
+
+    /// Gives a copy of the collection of a cell, nil when it has none, to `append`, which takes it over unless it
+    /// answers false. False when memory is exhausted.
+    private func withCopiedCollection(of cell: Cell, _ append: (Collection?) -> Bool) -> Bool {
+        guard let original = cell.collection else { return append(nil) }
+        guard let copy = original.copy() else { return false }
+        if append(copy) { return true }
+        copy.release()
         return false
     }
 
@@ -160,13 +169,7 @@ package final class StoreSnapshot: @unchecked Sendable {
         let mustWait = sharingCounts[detached.stripeIndex] > 0
         guard detached.table.pointee.snapshot != nil || mustWait else { return false }
         if detached.ownedArena == nil { sharingCounts[detached.stripeIndex] += 1 }
-        detached.table.pointee.waiting = (detached, nil)
-        if let lastDetached {
-            lastDetached.pointee.waiting?.next = detached.table
-        } else {
-            firstDetached = detached.table
-        }
-        lastDetached = detached.table
+        detachedTables.append(detached)
         return true
     }
 
@@ -201,18 +204,8 @@ package final class StoreSnapshot: @unchecked Sendable {
 
     private func give(_ body: (Int, Entry) -> Void) {
         spare.drain(to: store.shared.pointee.reclaimer) { databaseIndex, entry in
-            if isThere(entry.cell) { body(databaseIndex, entry) }
+            if !isAbandoned, instant.isLive(entry.cell) { body(databaseIndex, entry) }
         }
-    }
-
-    /// Whether an entry was there at the instant, not due.
-    private func isThere(_ cell: Cell) -> Bool {
-        guard !isAbandoned else { return false }
-        let header = cell.header
-        guard header.hasAnyDeadline else { return true }
-        let deadline = cell.deadlineMilliseconds
-        if deadline != noDeadline, deadline <= nowMilliseconds { return false }
-        return !header.hasMemberDeadlines || cell.collection?.hasLiveMember(nowMilliseconds) ?? true
     }
 
     /// A slice of the databases, stripe by stripe.
@@ -267,8 +260,11 @@ package final class StoreSnapshot: @unchecked Sendable {
                 budget.keyCount -= 1
                 if cell.header.isPreserved {
                     cell.header.isPreserved = false
-                } else if isNeeded, !take(cell, databaseIndex) {
-                    incomplete.store(true, ordering: .releasing)
+                } else if isNeeded {
+                    let isTaken = withCopiedCollection(of: cell) {
+                        spare.append(cell, databaseIndex: databaseIndex, collection: $0)
+                    }
+                    if !isTaken { incomplete.store(true, ordering: .releasing) }
                 }
             }
             budget.homeCount -= 16 - home.homeCount
@@ -284,21 +280,10 @@ package final class StoreSnapshot: @unchecked Sendable {
         return false
     }
 
-    /// Copies an entry whose stripe is locked; false when memory is exhausted.
-    private func take(_ cell: Cell, _ databaseIndex: Int) -> Bool {
-        guard let original = cell.collection else {
-            return spare.append(cell, databaseIndex: databaseIndex, collection: nil)
-        }
-        guard let copy = original.copy() else { return false }
-        if spare.append(cell, databaseIndex: databaseIndex, collection: copy) { return true }
-        copy.release()
-        return false
-    }
-
     private func firstOfDetached() -> DetachedTable? {
         lock.lock()
         defer { lock.unlock() }
-        return firstDetached?.pointee.waiting?.item
+        return detachedTables.first
     }
 
     /// A slice of a table that was flushed; its cells may lie among those of others in its stripe.
@@ -310,8 +295,7 @@ package final class StoreSnapshot: @unchecked Sendable {
         stripe.pointee.lock.unlock()
         guard isDone else { return }
         lock.lock()
-        firstDetached = table.pointee.waiting?.next
-        if firstDetached == nil { lastDetached = nil }
+        _ = detachedTables.takeFirst()
         if item.ownedArena == nil { sharingCounts[item.stripeIndex] -= 1 }
         lock.unlock()
         store.shared.pointee.reclaimer.add(.table(item))
@@ -321,7 +305,7 @@ package final class StoreSnapshot: @unchecked Sendable {
     private func end() -> Bool {
         store.lock(.all)
         defer { store.unlock(.all) }
-        guard firstDetached == nil, waiting.isEmpty else { return false }
+        guard detachedTables.first == nil, waiting.isEmpty else { return false }
         store.shared.pointee.snapshot = nil
         isEnded = true
         return true
@@ -386,16 +370,17 @@ extension Table {
     /// O(bytes) once.
     @inline(__always)
     func preserve(_ cell: Cell, hash: UInt64) {
-        if hash >= unsavedFrom { preserveSlowly(cell) }
+        if hash >= unsavedFrom { _ = preserveSlowly(cell, handsOverCollection: false) }
     }
 
+    /// True when the snapshot has taken it now.
     @inline(never)
-    private func preserveSlowly(_ cell: Cell) {
-        guard let snapshot, !cell.header.isPreserved else { return }
-        _ = snapshot._withUnsafeGuaranteedRef {
-            $0.preserve(cell, databaseIndex: snapshotDatabaseIndex, handsOverCollection: false)
-        }
+    private func preserveSlowly(_ cell: Cell, handsOverCollection: Bool) -> Bool {
+        guard let snapshot, !cell.header.isPreserved else { return false }
         cell.header.isPreserved = true
+        return snapshot._withUnsafeGuaranteedRef {
+            $0.preserve(cell, databaseIndex: snapshotDatabaseIndex, handsOverCollection: handsOverCollection)
+        }
     }
 
     /// The same of an entry that goes at once: a collection outside of its cell is handed over. O(1).
@@ -406,13 +391,7 @@ extension Table {
 
     @inline(never)
     private mutating func preserveRemovedSlowly(_ cell: Cell) {
-        guard let snapshot, !cell.header.isPreserved else { return }
-        let databaseIndex = snapshotDatabaseIndex
-        let isTaken = snapshot._withUnsafeGuaranteedRef {
-            $0.preserve(cell, databaseIndex: databaseIndex, handsOverCollection: true)
-        }
-        cell.header.isPreserved = true
-        guard isTaken, let collection = cell.collection else { return }
+        guard preserveSlowly(cell, handsOverCollection: true), let collection = cell.collection else { return }
         noteOutside(-1, byteCount: -collection.allocatedByteCount)
         cell.header.isValueOutside = false
     }

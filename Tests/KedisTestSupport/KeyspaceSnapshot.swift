@@ -194,7 +194,6 @@ package struct KeyspaceSnapshot: Equatable {
         return restarted
     }
 
-    /// Without the keys that are due before `milliseconds`: where real time passes between two snapshots.
     /// With other values of strings.
     package func mappingStrings(_ change: ([UInt8]) -> [UInt8]) -> KeyspaceSnapshot {
         var mapped = self
@@ -209,6 +208,7 @@ package struct KeyspaceSnapshot: Equatable {
         return mapped
     }
 
+    /// Without the keys that are due before `milliseconds`: where real time passes between two snapshots.
     package func droppingKeysDue(before milliseconds: Int64) -> KeyspaceSnapshot {
         var kept = self
         kept.entries = entries.filter {

@@ -43,7 +43,7 @@ package struct AppendOnlyReader {
     ) throws(AppendOnlyError) -> AppendOnlyCut? {
         var cut: AppendOnlyCut?
         do throws(SystemError) {
-            for path in files.paths { totalByteCount += try byteCount(of: path) }
+            for path in files.paths { totalByteCount += try fileSystem.byteCount(of: path) }
         } catch {
             throw AppendOnlyError(error.description)
         }
@@ -58,12 +58,6 @@ package struct AppendOnlyReader {
             }
         }
         return cut
-    }
-
-    private func byteCount(of path: String) throws(SystemError) -> Int {
-        let file = try fileSystem.retrying { () throws(SystemError) in try fileSystem.open(path, .read) }
-        defer { try? fileSystem.close(file) }
-        return try fileSystem.size(file)
     }
 
     private mutating func read(

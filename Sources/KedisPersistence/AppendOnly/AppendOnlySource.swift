@@ -42,14 +42,7 @@ struct AppendOnlySource {
     init(_ path: String, _ fileSystem: FileSystem) throws(SystemError) {
         self.path = path
         self.fileSystem = fileSystem
-        let opened = try fileSystem.retrying { () throws(SystemError) in try fileSystem.open(path, .read) }
-        file = opened
-        do {
-            byteCount = try fileSystem.size(opened)
-        } catch {
-            try? fileSystem.close(opened)
-            throw error
-        }
+        (file, byteCount) = try fileSystem.openForReading(path)
     }
 
     func close() { try? fileSystem.close(file) }

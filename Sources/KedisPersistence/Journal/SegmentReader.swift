@@ -31,21 +31,12 @@ struct SegmentReader: ~Copyable {
         self.path = path
         self.fileSystem = fileSystem
         guard let window = allocateBuffer(byteCount: Self.windowByteCount) else { throw .outOfMemory(path: path) }
-        let file: FileHandle
         do {
-            file = try fileSystem.retrying { () throws(SystemError) in try fileSystem.open(path, .read) }
+            (file, byteCount) = try fileSystem.openForReading(path)
         } catch {
             deallocateBuffer(window)
             throw .system(error)
         }
-        do {
-            byteCount = try fileSystem.retrying { () throws(SystemError) in try fileSystem.size(file) }
-        } catch {
-            deallocateBuffer(window)
-            try? fileSystem.close(file)
-            throw .system(error)
-        }
-        self.file = file
         self.window = window
     }
 

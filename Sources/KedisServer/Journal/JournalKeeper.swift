@@ -131,7 +131,7 @@ final class JournalKeeper: Sendable {
                 onDurable(sequence)
             }
             let journal = try Journal.open(after: known, options: options)
-            if let path = known.basePath { noteBase(byteCount: fileByteCount(path)) }
+            if let path = known.basePath { noteBase(byteCount: (try? FileSystem.system.byteCount(of: path)) ?? 0) }
             opened.withLock { $0 = journal }
             gate.connect(journal)
             connect(journal, engine, gate)
@@ -450,12 +450,4 @@ private struct ProgressLine {
         lastNanoseconds = now
         log(.notice, "Loading the journal: \(done / 1_048_576) of \(total / 1_048_576) MiB")
     }
-}
-
-/// The length of a file; 0 when it cannot be told.
-private func fileByteCount(_ path: String) -> Int {
-    let files = FileSystem.system
-    guard let file = try? files.open(path, .read) else { return 0 }
-    defer { try? files.close(file) }
-    return (try? files.size(file)) ?? 0
 }

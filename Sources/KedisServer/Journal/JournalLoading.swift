@@ -25,17 +25,13 @@ func loadJournal(
         directory: directory, until: bound, removesLeftovers: removesLeftovers, progress: progress,
         base: { (path, _) throws(JournalRefusal) in
             // Nothing is due yet: what was when the records were made, they say.
-            do {
+            try refusing {
                 base = try loadSnapshot(into: store, from: path, nowMilliseconds: 0, limits: configuration.loadLimits)
-            } catch {
-                throw JournalRefusal(reason: "\(error)")
             }
         },
         record: { (record) throws(JournalRefusal) in
-            do {
+            try refusing {
                 try replay.add(record.payload, databaseIndex: record.databaseIndex, milliseconds: record.milliseconds)
-            } catch {
-                throw JournalRefusal(reason: "\(error)")
             }
         })
     try replay.flush()
@@ -62,22 +58,25 @@ func loadAppendOnlyFiles(
     var reader = AppendOnlyReader(files, progress: progress)
     let cut = try reader.run(
         snapshot: { (path) throws(JournalRefusal) in
-            do {
-                let summary = try loadSnapshot(
+            let summary = try refusing {
+                try loadSnapshot(
                     into: store, from: path, nowMilliseconds: 0, limits: configuration.loadLimits, allowsTail: true)
-                if base == nil { base = summary }
-                return summary?.byteCount ?? 0
-            } catch {
-                throw JournalRefusal(reason: "\(error)")
             }
+            if base == nil { base = summary }
+            return summary?.byteCount ?? 0
         },
         requests: { (bytes, databaseIndex) throws(JournalRefusal) in
-            do {
-                try replay.add(bytes, databaseIndex: databaseIndex, milliseconds: 0)
-            } catch {
-                throw JournalRefusal(reason: "\(error)")
-            }
+            try refusing { try replay.add(bytes, databaseIndex: databaseIndex, milliseconds: 0) }
         })
     try replay.flush()
     return LoadedAppendOnlyFiles(base: base, requestCount: reader.requestCount, cut: cut)
+}
+
+/// What `body` gives; its error as the reason why whoever reads the files is to stop.
+private func refusing<Result>(_ body: () throws -> Result) throws(JournalRefusal) -> Result {
+    do {
+        return try body()
+    } catch {
+        throw JournalRefusal(reason: "\(error)")
+    }
 }
