@@ -5,7 +5,9 @@
 //
 // Ownership: the cell that holds the address, or the reclaimer that frees it in slices; never shared. Guarded by the
 // stripe's lock. Memory is counted by the `MemorySource`.
-// To add a structure: a form, and its line in each `switch` here.
+// While a snapshot is taken a large one may be read by another thread: who changes a piece of it says so before
+// (`willChange`), so that a copy can be kept (CollectionPieces.swift).
+// To add a structure: a form, and its line in each `switch` here and in Collection+Freezing.swift.
 
 import KedisUtilities
 
@@ -26,7 +28,11 @@ struct CollectionHeader {
     var source: UnsafeMutablePointer<MemorySource>
     /// The one that is freed after it, while it waits for that.
     var nextWaiting: UnsafeMutableRawPointer?
+    /// What a snapshot reads of it, or of the one that this stands for; the reference is owned.
+    var pieces: Unmanaged<CollectionPieces>?
     let form: CollectionForm
+    /// It stands for another one at an instant: it has that one's figures and walks over all of it, and nothing else.
+    var isFrozen = false
 
     init(source: UnsafeMutablePointer<MemorySource>, form: CollectionForm) {
         self.source = source
@@ -40,7 +46,7 @@ struct Collection {
 
     init(_ address: UnsafeMutableRawPointer) { self.address = address }
 
-    private var header: UnsafeMutablePointer<CollectionHeader> {
+    var header: UnsafeMutablePointer<CollectionHeader> {
         address.assumingMemoryBound(to: CollectionHeader.self)
     }
 
@@ -63,7 +69,8 @@ struct Collection {
 
     /// Frees about `byteLimit` bytes; true when the collection itself is gone.
     func releaseSome(byteLimit: Int) -> Bool {
-        switch form {
+        if hasPieces, leavePieces() { return true }
+        return switch form {
         case .deque: PackedDeque(address).releaseSome(byteLimit: byteLimit)
         case .members: MemberTable(address).releaseSome(byteLimit: byteLimit)
         case .sortedTree: SortedTree(address).releaseSome(byteLimit: byteLimit)

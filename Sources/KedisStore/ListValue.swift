@@ -138,6 +138,14 @@ package struct ListValue {
         switch form {
         case .packed(let chunk): body(chunk.run, Int(chunk.count))
         case .deque(let deque):
+            if let pieces = Collection(deque.address).frozenPieces {
+                return pieces.forEach { bytes, detail in
+                    body(
+                        ByteView(base: bytes.assumingMemoryBound(to: UInt8.self), count: Int(detail.byteCount)),
+                        Int(detail.entryCount))
+                    return true
+                }
+            }
             for index in 0..<deque.chunkCount {
                 let chunk = deque.chunk(index)
                 body(chunk.run, Int(chunk.count))
@@ -149,7 +157,7 @@ package struct ListValue {
     package var runCount: Int {
         switch form {
         case .packed: 1
-        case .deque(let deque): deque.chunkCount
+        case .deque(let deque): Collection(deque.address).frozenPieces?.count ?? deque.chunkCount
         }
     }
 }

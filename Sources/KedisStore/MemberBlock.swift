@@ -105,6 +105,15 @@ struct MemberBlock {
         return address + (capacity &- Int(offsets[index]))
     }
 
+    /// Calls `body` with every blob that an element refers to.
+    func forEachBlob(isValued: Bool, _ body: (Blob) -> Void) {
+        for index in 0..<count {
+            let element = MemberElement(at: elementAddress(index), isValued: isValued)
+            if let blob = element.memberBlob { body(blob) }
+            if let blob = element.valueBlob { body(blob) }
+        }
+    }
+
     /// The first index whose tag is at least `tag`.
     @inline(__always)
     func lowerBound(_ tag: UInt16) -> Int { kedis_find_tag(tags, count, tag) }

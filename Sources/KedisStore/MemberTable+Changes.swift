@@ -59,6 +59,7 @@ extension MemberTable {
     /// Writes an element into a block that has room for it, before the one at `index`.
     @inline(__always)
     private func put(_ draft: MemberDraft, _ byteCount: Int, _ hash: UInt64, in block: MemberBlock, at index: Int) {
+        willChange(block)
         let tag = MemberBlock.tag(of: hash, depth: block.depth)
         draft.write(at: block.insert(at: index, tag: tag, byteCount: byteCount))
         header.pointee.count &+= 1
@@ -107,6 +108,7 @@ extension MemberTable {
             place = locate(draft.member, hash)
             old = element(place)
         }
+        willChange(place.block)
         let (oldByteCount, blob, hadDeadline) = (old.byteCount, old.valueBlob, old.hasDeadline)
         if byteCount > oldByteCount {
             draft.write(
@@ -159,6 +161,7 @@ extension MemberTable {
     /// Removes an element from its block, which stays as it is.
     @inline(__always)
     func dropElement(at place: MemberPlace) {
+        willChange(place.block)
         let element = element(place)
         if element.isAnyOutside {
             if let blob = element.memberBlob { drop(blob) }

@@ -156,6 +156,7 @@ extension MemberTable {
             hash = place.hash
             dropElement(at: place)
         }
+        willChange(block)
         block.header.pointee.earliestDeadline = earliest
         if let hash { shrinkIfThin(block, hash) }
         return max(1, elementCount)

@@ -52,14 +52,10 @@ extension MemberTable {
     }
 
     private func retainBlobs(of block: MemberBlock) {
-        for index in 0..<block.count {
-            let element = MemberElement(at: block.elementAddress(index), isValued: isValued)
-            for blob in [element.memberBlob, element.valueBlob] {
-                guard let blob else { continue }
-                blob.retain()
-                header.pointee.outsideCount += 1
-                header.pointee.outsideByteCount += blob.allocatedByteCount
-            }
+        block.forEachBlob(isValued: isValued) { blob in
+            blob.retain()
+            header.pointee.outsideCount += 1
+            header.pointee.outsideByteCount += blob.allocatedByteCount
         }
     }
 

@@ -144,10 +144,15 @@ struct MemberTable {
     }
 
     func freeBlock(_ block: MemberBlock) {
+        willChange(block)
         let capacity = block.capacity
         header.pointee.blockByteCount -= capacity
         MemberTable.freeBytes(block.address, capacity, to: source)
     }
+
+    /// To be called before the bytes of a block are changed: see CollectionPieces.swift.
+    @inline(__always)
+    func willChange(_ block: MemberBlock) { Collection(address).willChange(block.address) }
 
     // MARK: Figures
 

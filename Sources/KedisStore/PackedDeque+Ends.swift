@@ -18,11 +18,11 @@ extension PackedDeque {
             return false
         }
         let change = UInt32(truncatingIfNeeded: byteCount)
+        guard Int(atHead ? chunk.start : chunk.capacity &- chunk.end) >= byteCount else { return false }
+        willChange(chunk)
         if atHead {
-            guard Int(chunk.start) >= byteCount else { return false }
             slot.pointee.start = chunk.start &- change
         } else {
-            guard Int(chunk.capacity &- chunk.end) >= byteCount else { return false }
             slot.pointee.end = chunk.end &+ change
         }
         let offset = Int(atHead ? chunk.start &- change : chunk.end)

@@ -50,7 +50,10 @@ extension PackedDeque {
         var removedCount = 0
         var (lowest, highest) = (chunkCount, -1)
         var index = fromTail ? chunkCount - 1 : 0
+        let isFrozenMeanwhile = Collection(address).hasPieces
         while removedCount < limit, index >= 0, index < chunkCount {
+            // A chunk without a match stays as it is.
+            if isFrozenMeanwhile, chunk(index).matchCount(matches) > 0 { willChange(chunk(index)) }
             let count = slot(index).pointee.removeAll(
                 limit: limit - removedCount, fromTail: fromTail, where: matches)
             if count > 0 { (lowest, highest) = (min(lowest, index), max(highest, index)) }
@@ -92,6 +95,7 @@ extension PackedDeque {
         let slot = slot(index)
         let low = slot.pointee
         guard low.byteCount + high.byteCount <= Int(low.capacity) / 2 else { return false }
+        willChange(low)
         if Int(low.capacity - low.end) < high.byteCount {
             memmove(low.base, low.first, low.byteCount)
             slot.pointee.start = 0
@@ -140,7 +144,7 @@ extension PackedChunk {
         return target + (end - source)
     }
 
-    private func matchCount(_ matches: (StringValue) -> Bool) -> Int {
+    fileprivate func matchCount(_ matches: (StringValue) -> Bool) -> Int {
         var matchCount = 0
         var address = UnsafeRawPointer(first)
         for _ in 0..<count {

@@ -157,7 +157,12 @@ struct PackedDeque {
         return base
     }
 
+    /// To be called before the bytes of a chunk are changed: see CollectionPieces.swift.
+    @inline(__always)
+    func willChange(_ chunk: PackedChunk) { Collection(address).willChange(chunk.base) }
+
     func freeChunk(_ chunk: PackedChunk) {
+        willChange(chunk)
         header.pointee.capacity -= Int(chunk.capacity)
         source.pointee.release(Int(chunk.capacity))
         free(chunk.base)
@@ -191,6 +196,7 @@ struct PackedDeque {
     ) -> UnsafeMutableRawPointer? {
         let slot = slot(index)
         let old = slot.pointee
+        willChange(old)
         let isNearStart = offset < old.byteCount / 2
         if isNearStart || offset == 0, Int(old.start) >= byteCount {
             slot.pointee.start -= UInt32(byteCount)
@@ -238,6 +244,7 @@ struct PackedDeque {
     func closeGap(inChunk index: Int, at offset: Int, _ byteCount: Int) {
         let slot = slot(index)
         let old = slot.pointee
+        willChange(old)
         let behind = old.byteCount - offset - byteCount
         if offset < behind {
             slot.pointee.start += UInt32(byteCount)
@@ -348,6 +355,7 @@ struct PackedDeque {
             remove(position + 1..<position + 2)
             return true
         }
+        willChange(chunk)
         let offset = address - chunk.first
         if after > before {
             guard openGap(inChunk: place.chunk, at: offset, after - before, limit: limit) != nil else { return false }
@@ -403,6 +411,7 @@ struct PackedDeque {
             guard left > 0 else { return false }
             let chunk = slot(chunkCount - 1)
             let capacity = Int(chunk.pointee.capacity)
+            willChange(chunk.pointee)
             // Freeing a small one is work too.
             left -= max(min(capacity, byteLimit), 1024)
             if capacity > byteLimit, let base = realloc(chunk.pointee.base, capacity - byteLimit) {

@@ -44,6 +44,7 @@ extension SortedTree {
         let index = leaf.lowerBound(score, member)
         let byteCount = TreeLeaf.byteCount(ofMember: member.count)
         if leaf.hasRoom(byteCount) {
+            willChange(leaf)
             leaf.insert(score, member, outside: outside, at: index)
         } else if leaf.liveByteCount + byteCount <= TreeLeaf.liveByteCountMax {
             guard let made = makeLeaf(liveByteCount: leaf.liveByteCount + byteCount) else { return false }
@@ -233,8 +234,10 @@ extension SortedTree {
         let target = isOutside ? (score < old ? 0 : leaf.count) : leaf.lowerBound(score, member)
         let stays = score > old ? target == index + 1 && index + 1 < leaf.count : target == index && index > 0
         if stays {
+            willChange(leaf)
             leaf.setScore(index, score)
         } else if target > 0, target < leaf.count {
+            willChange(leaf)
             leaf.move(index, to: target, score)
         } else {
             // The element is put anew before the old one goes.

@@ -208,6 +208,7 @@ extension SortedTree {
     @inline(__always)
     func forEachReversed(in range: Range<Int>, _ body: (ByteView, Double) -> Bool) {
         guard !range.isEmpty else { return }
+        if let pieces = Collection(address).frozenPieces { return SortedTree.forEachReversed(in: pieces, body) }
         var place = place(ofRank: range.upperBound &- 1)
         var left = range.count
         while true {
@@ -219,6 +220,17 @@ extension SortedTree {
             }
             guard left > 0, let previous = place.leaf.previous else { return }
             place = Place(leaf: previous, index: previous.count &- 1)
+        }
+    }
+
+    /// The elements of a frozen tree, last to first in each piece.
+    private static func forEachReversed(in pieces: CollectionPieces, _ body: (ByteView, Double) -> Bool) {
+        pieces.forEach { address, _ in
+            let leaf = TreeLeaf(address)
+            for index in stride(from: leaf.count - 1, through: 0, by: -1) {
+                guard body(leaf.member(index), leaf.score(index)) else { return false }
+            }
+            return true
         }
     }
 }

@@ -146,13 +146,21 @@ struct SortedTree {
         return memory.allocate(capacity).map { TreeLeaf.make($0, capacity: capacity) }
     }
 
-    func freeLeaf(_ leaf: TreeLeaf) { memory.deallocate(leaf.base, leaf.capacity) }
+    func freeLeaf(_ leaf: TreeLeaf) {
+        willChange(leaf)
+        memory.deallocate(leaf.base, leaf.capacity)
+    }
+
+    /// To be called before the elements of a leaf are changed: see CollectionPieces.swift.
+    @inline(__always)
+    func willChange(_ leaf: TreeLeaf) { Collection(address).willChange(leaf.base) }
 
     func makeNode() -> TreeNode? { memory.allocate(TreeNode.byteCount).map { TreeNode.make($0) } }
 
     func freeNode(_ node: TreeNode) { memory.deallocate(node.base, TreeNode.byteCount) }
 
     func freeOutside(_ leaf: TreeLeaf, _ range: Range<Int>) {
+        willChange(leaf)
         for index in range {
             if let block = leaf.outsideBlock(index) { memory.deallocate(block.address, block.byteCount) }
         }

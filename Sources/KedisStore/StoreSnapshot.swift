@@ -20,7 +20,6 @@
 
 import CKedis
 import KedisUtilities
-import Synchronization
 
 #if canImport(Glibc)
 import Glibc
@@ -49,12 +48,8 @@ package final class StoreSnapshot: @unchecked Sendable {
 
     /// Copies that wait are taken at once from here on, before the walk goes on.
     private static let waitingByteCountSoftMax = 4 << 20
-    /// Who adds more waits a millisecond first.
-    private static let waitingByteCountSlow = 32 << 20
-    /// Who would add more waits until some were taken, but not for ever.
-    private let waitingByteCountMax: Int
     package static let waitingByteCountMax = 256 << 20
-    private static let waitNanosecondsMax: UInt64 = 1_000_000_000
+    package static let copiedByteCountMax = Collection.copiedByteCountMax
     /// A slice ends behind the home that exceeds one of these: it is copied under a lock, in about 2 microseconds
     /// unless there are large collections.
     private static let sliceKeyCount = 32
@@ -66,15 +61,13 @@ package final class StoreSnapshot: @unchecked Sendable {
     private let lock = StripeLock()
     /// Guarded by the lock: what was copied before it was changed.
     private var waiting = CellBatch()
-    /// What `waiting` takes, for those who look without the lock.
-    private let waitingByteCount = Atomic<Int>(0)
+    /// What `waiting` takes, and pieces of large collections.
+    private let backlog: SnapshotBacklog
+    private let copiedByteCountMax: Int
     /// Guarded by the lock: tables that left their databases.
     private var detachedTables = DetachedTableQueue()
     /// Of each stripe, how many of these share their arena with tables that are still there, or were then.
     private var sharingCounts = [Int](repeating: 0, count: Store.stripeCount)
-    private let abandoned = Atomic<Bool>(false)
-    private let incomplete = Atomic<Bool>(false)
-    private let overrun = Atomic<Bool>(false)
 
     // The walker's.
     private var spare = CellBatch()
@@ -83,10 +76,12 @@ package final class StoreSnapshot: @unchecked Sendable {
     private var isEnded = false
 
     fileprivate init(
-        store: Store, databases: [DatabaseCounts], nowMilliseconds: Int64, waitingByteCountMax: Int
+        store: Store, databases: [DatabaseCounts], nowMilliseconds: Int64, waitingByteCountMax: Int,
+        copiedByteCountMax: Int
     ) {
         self.store = store
-        self.waitingByteCountMax = waitingByteCountMax
+        self.copiedByteCountMax = copiedByteCountMax
+        backlog = SnapshotBacklog(byteCountMax: waitingByteCountMax)
         self.databases = databases
         instant = store.keyspace(0, nowMilliseconds: nowMilliseconds)
         changes = store.statistics(held: .all).changes
@@ -95,30 +90,30 @@ package final class StoreSnapshot: @unchecked Sendable {
     deinit { assert(isEnded, "a snapshot is walked to its end") }
 
     /// There was no memory for a copy: a key is missing.
-    package var isIncomplete: Bool { incomplete.load(ordering: .acquiring) }
+    package var isIncomplete: Bool { backlog.isIncomplete }
 
     /// It was given up, as what was changed meanwhile was not taken in time: the disk is too slow for it.
-    package var isOverrun: Bool { overrun.load(ordering: .acquiring) }
+    package var isOverrun: Bool { backlog.isOverrun }
 
     /// Nobody wants the rest: nothing is copied any more. ``next(_:)`` is called on to the end nevertheless, which
     /// takes the marks away.
-    package func abandon() { abandoned.store(true, ordering: .releasing) }
+    package func abandon() { backlog.abandon() }
 
-    private var isAbandoned: Bool { abandoned.load(ordering: .acquiring) }
+    private var isAbandoned: Bool { backlog.isAbandoned }
 
     // MARK: Those who change keys
 
     /// Copies an entry that is about to be changed and was not taken yet, but for a collection that is handed over as
     /// the entry goes. Its stripe is locked. False when the snapshot did not take it.
     fileprivate func preserve(_ cell: Cell, databaseIndex: Int, handsOverCollection: Bool) -> Bool {
-        waitForRoom()
+        backlog.waitForRoom()
         guard !isAbandoned else { return false }
         // A copy is made before the lock is taken.
         let isTaken =
             handsOverCollection
             ? wait(cell, databaseIndex, cell.collection)
             : withCopiedCollection(of: cell) { wait(cell, databaseIndex, $0) }
-        if !isTaken { incomplete.store(true, ordering: .releasing) }
+        if !isTaken { backlog.noteIncomplete() }
         return isTaken
     }
 
@@ -126,38 +121,19 @@ package final class StoreSnapshot: @unchecked Sendable {
         lock.lock()
         defer { lock.unlock() }
         let isTaken = waiting.append(cell, databaseIndex: databaseIndex, collection: collection)
-        waitingByteCount.store(waiting.byteCount, ordering: .relaxed)
+        backlog.setCells(byteCount: waiting.byteCount)
         return isTaken
     }
 
-    /// Gives a copy of the collection of a cell, nil when it has none, to `append`, which takes it over unless it
-    /// answers false. False when memory is exhausted.
+    /// Gives a copy of the collection of a cell, or what stands for it, nil when it has none, to `append`, which takes it
+    /// over unless it answers false. False when memory is exhausted.
     private func withCopiedCollection(of cell: Cell, _ append: (Collection?) -> Bool) -> Bool {
         guard let original = cell.collection else { return append(nil) }
-        guard let copy = original.copy() else { return false }
+        let made = original.frozen(copiedByteCountMax: copiedByteCountMax, backlog: backlog)
+        guard let copy = made else { return false }
         if append(copy) { return true }
         copy.release()
         return false
-    }
-
-    /// Slows down those who change more than is taken: the walk never waits for a stripe then, but perhaps for the
-    /// disk. A snapshot that takes nothing for a second while as much waits as may is given up, for nobody is to stand
-    /// still behind it.
-    private func waitForRoom() {
-        let byteCount = waitingByteCount.load(ordering: .relaxed)
-        guard byteCount > min(Self.waitingByteCountSlow, waitingByteCountMax), !isAbandoned else { return }
-        guard byteCount > waitingByteCountMax else {
-            usleep(1000)
-            return
-        }
-        let start = monotonicNanoseconds()
-        while waitingByteCount.load(ordering: .relaxed) > waitingByteCountMax, !isAbandoned {
-            guard monotonicNanoseconds() &- start < Self.waitNanosecondsMax else {
-                overrun.store(true, ordering: .releasing)
-                return abandon()
-            }
-            usleep(50)
-        }
     }
 
     /// Takes over a table that has left its database, if the snapshot has yet to take keys of it, or one that must go
@@ -198,7 +174,7 @@ package final class StoreSnapshot: @unchecked Sendable {
     private func takeWaiting() {
         lock.lock()
         swap(&waiting, &spare)
-        waitingByteCount.store(0, ordering: .relaxed)
+        backlog.setCells(byteCount: 0)
         lock.unlock()
     }
 
@@ -227,7 +203,7 @@ package final class StoreSnapshot: @unchecked Sendable {
     private func lockUnlessMuchWaits(_ stripe: UnsafeMutablePointer<Stripe>) -> Bool {
         var count = 0
         while !stripe.pointee.lock.tryLock() {
-            guard waitingByteCount.load(ordering: .relaxed) < Self.waitingByteCountSoftMax else { return false }
+            guard backlog.byteCount < Self.waitingByteCountSoftMax else { return false }
             count += 1
             // Who holds it for longer may need the processor.
             if count < 200 { kedis_spin_hint() } else { usleep(20) }
@@ -264,7 +240,7 @@ package final class StoreSnapshot: @unchecked Sendable {
                     let isTaken = withCopiedCollection(of: cell) {
                         spare.append(cell, databaseIndex: databaseIndex, collection: $0)
                     }
-                    if !isTaken { incomplete.store(true, ordering: .releasing) }
+                    if !isTaken { backlog.noteIncomplete() }
                 }
             }
             budget.homeCount -= 16 - home.homeCount
@@ -326,8 +302,10 @@ extension Store {
     /// - Parameters:
     ///   - nowMilliseconds: what is due then is not in the snapshot.
     ///   - waitingByteCountMax: how much that was changed meanwhile may wait to be taken.
+    ///   - copiedByteCountMax: collections that are larger are read piece by piece.
     package func beginSnapshot(
-        nowMilliseconds: Int64, waitingByteCountMax: Int = StoreSnapshot.waitingByteCountMax
+        nowMilliseconds: Int64, waitingByteCountMax: Int = StoreSnapshot.waitingByteCountMax,
+        copiedByteCountMax: Int = StoreSnapshot.copiedByteCountMax
     ) -> StoreSnapshot? {
         guard shared.pointee.snapshot == nil else { return nil }
         var databases: [StoreSnapshot.DatabaseCounts] = []
@@ -341,7 +319,7 @@ extension Store {
         }
         let snapshot = StoreSnapshot(
             store: self, databases: databases, nowMilliseconds: nowMilliseconds,
-            waitingByteCountMax: waitingByteCountMax)
+            waitingByteCountMax: waitingByteCountMax, copiedByteCountMax: copiedByteCountMax)
         for index in 0..<Store.stripeCount {
             // What comes to an empty one is not of this instant.
             stripes[index].forEachTable { databaseIndex, table in

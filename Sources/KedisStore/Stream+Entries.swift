@@ -49,6 +49,7 @@ extension Stream {
                 Int(old.byteCount) &+ StreamNode.frameByteCount &+ contentByteCount >= limit.byteCountMax
                 || (limit.entryCountMax > 0
                     && old.master.liveCount &+ old.master.deletedCount >= limit.entryCountMax)
+            willChange(old)
             if !isFull, roomByteCount < Int(UInt32.max) &- Int(old.byteCount) {
                 guard var node = reserve(roomByteCount, in: old, limit: limit) else { throw .outOfMemory }
                 StreamNode.append(to: &node, id, fieldCount: fieldCount, piece: piece)
@@ -125,21 +126,36 @@ extension Stream {
     @inline(__always)
     package func forEach(from first: StreamID = .zero, through last: StreamID = .last, _ body: (StreamEntry) -> Bool) {
         guard count > 0, first <= last else { return }
+        if let pieces = Collection(address).frozenPieces {
+            return pieces.forEach { bytes, detail in
+                let node = StreamNode(
+                    id: detail.id, base: bytes, byteCount: detail.byteCount, capacity: detail.byteCount)
+                return Stream.forEach(in: node, from: first, through: last, body)
+            }
+        }
         var position = header.pointee.nodes.floor(first)
         if position.chunk < 0 { position = header.pointee.nodes.start }
         while header.pointee.nodes.isValid(position) {
             let node = node(at: position)
-            guard node.id <= last else { return }
-            let master = node.master
-            var address = master.firstEntry
-            while address < node.end {
-                let entry = StreamEntry(at: address, nodeID: node.id, master: master)
-                if entry.id > last { return }
-                if !entry.isDeleted, entry.id >= first, !body(entry) { return }
-                address = entry.endAddress
-            }
+            guard node.id <= last, Stream.forEach(in: node, from: first, through: last, body) else { return }
             position = header.pointee.nodes.position(after: position)
         }
+    }
+
+    /// The entries of a node; false when there is no more to do.
+    @inline(__always)
+    private static func forEach(
+        in node: StreamNode, from first: StreamID, through last: StreamID, _ body: (StreamEntry) -> Bool
+    ) -> Bool {
+        let master = node.master
+        var address = master.firstEntry
+        while address < node.end {
+            let entry = StreamEntry(at: address, nodeID: node.id, master: master)
+            if entry.id > last { return false }
+            if !entry.isDeleted, entry.id >= first, !body(entry) { return false }
+            address = entry.endAddress
+        }
+        return true
     }
 
     /// The same from `last` to `first`.
@@ -194,6 +210,7 @@ extension Stream {
         if node(at: position).master.liveCount == 1 {
             _ = removeNode(at: position)
         } else {
+            willChange(node(at: position))
             guard reserveCounts(at: position) else { throw .outOfMemory }
             var node = node(at: position)
             // The node may have moved.
@@ -262,6 +279,7 @@ extension Stream {
     }
 
     private func trimNode(at position: StreamIndex.Position, to trim: StreamTrim) -> Int {
+        willChange(node(at: position))
         guard reserveCounts(at: position) else { return 0 }
         var node = node(at: position)
         let master = node.master

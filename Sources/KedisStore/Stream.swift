@@ -60,7 +60,7 @@ package struct Stream {
     /// Entries that are not deleted.
     package var count: Int { header.pointee.count }
 
-    package var nodeCount: Int { header.pointee.nodes.count }
+    package var nodeCount: Int { Collection(address).frozenPieces?.count ?? header.pointee.nodes.count }
 
     /// The greatest ID that was ever given, or set by XSETID.
     package var lastID: StreamID {
@@ -93,9 +93,14 @@ package struct Stream {
         header.pointee.nodes.record(at: position).storeBytes(of: node, as: StreamNode.self)
     }
 
+    /// To be called before the bytes of a node are changed: see CollectionPieces.swift.
+    @inline(__always)
+    func willChange(_ node: StreamNode) { Collection(address).willChange(node.base) }
+
     /// Frees a node; the position then is that of the next.
     func removeNode(at position: StreamIndex.Position) -> StreamIndex.Position {
         let node = node(at: position)
+        willChange(node)
         memory.deallocate(node.base, Int(node.capacity))
         return header.pointee.nodes.remove(at: position, memory)
     }
@@ -109,6 +114,13 @@ package struct Stream {
 
     /// Calls `body` with the ID and the run of each node, as files have them, until it answers false.
     package func forEachNode(_ body: (StreamID, ByteView) -> Bool) {
+        if let pieces = Collection(address).frozenPieces {
+            return pieces.forEach { bytes, detail in
+                body(
+                    detail.id,
+                    ByteView(base: bytes.assumingMemoryBound(to: UInt8.self), count: Int(detail.byteCount)))
+            }
+        }
         var position = header.pointee.nodes.start
         while header.pointee.nodes.isValid(position) {
             let node = node(at: position)
@@ -121,19 +133,27 @@ package struct Stream {
 
     /// A copy, each node as large as its run; nil when memory is exhausted. O(bytes).
     func copy() -> Stream? {
-        guard let copy = Stream.make(from: header.pointee.collection.source) else { return nil }
+        guard let copy = copyWithoutNodes() else { return nil }
         var isWhole = true
         forEachNode { id, run in
             isWhole = copy.appendRun(id, run)
             return isWhole
         }
+        if isWhole { return copy }
+        copy.release()
+        return nil
+    }
+
+    /// A copy of the figures and groups; nil when memory is exhausted.
+    func copyWithoutNodes() -> Stream? {
+        guard let copy = Stream.make(from: header.pointee.collection.source) else { return nil }
         let own = header.pointee
         copy.header.pointee.count = own.count
         copy.header.pointee.lastID = own.lastID
         copy.header.pointee.firstID = own.firstID
         copy.header.pointee.maxDeletedID = own.maxDeletedID
         copy.header.pointee.addedCount = own.addedCount
-        guard isWhole, copy.copyGroups(of: self) else {
+        guard copy.copyGroups(of: self) else {
             copy.release()
             return nil
         }

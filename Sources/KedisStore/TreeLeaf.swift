@@ -310,6 +310,32 @@ struct TreeLeaf: Equatable {
         element(index).storeBytes(of: address, toByteOffset: 9, as: UnsafeMutableRawPointer.self)
     }
 
+    // MARK: Copies of a whole leaf
+
+    /// Copies the leaf to memory of its capacity, long members to blocks of their own; false when memory is exhausted.
+    /// Its neighbours are not looked at: others may be changing them.
+    func copyWhole(to memory: UnsafeMutableRawPointer) -> Bool {
+        let linksByteCount = 2 * MemoryLayout<UnsafeMutableRawPointer?>.stride
+        memset(memory, 0, linksByteCount)
+        memcpy(memory + linksByteCount, base + linksByteCount, capacity &- linksByteCount)
+        let copy = TreeLeaf(memory)
+        for index in 0..<count {
+            guard let outside = outsideBlock(index) else { continue }
+            guard let block = allocateBuffer(byteCount: outside.byteCount) else {
+                copy.freeOutside(0..<index)
+                return false
+            }
+            memcpy(block, outside.address, outside.byteCount)
+            copy.setOutsideBlock(index, block)
+        }
+        return true
+    }
+
+    /// Frees the blocks of long members of such a copy.
+    func freeOutside(_ range: Range<Int>) {
+        for index in range { if let block = outsideBlock(index) { deallocateBuffer(block.address) } }
+    }
+
     /// Traps when something does not hold.
     func checkInvariants() {
         let header = header.pointee

@@ -52,7 +52,10 @@ private final class SnapshotTaker {
         wanted = KeyspaceSnapshot(of: store, nowMilliseconds: nowMilliseconds)
         (got, twice, isAbandoned) = (KeyspaceSnapshot(), 0, false)
         store.lock(.all)
-        snapshot = store.beginSnapshot(nowMilliseconds: nowMilliseconds)
+        // Mostly collections of any size are read piece by piece.
+        let copiedByteCountMax = random.next(below: 4) > 0 ? 0 : StoreSnapshot.copiedByteCountMax
+        snapshot = store.beginSnapshot(
+            nowMilliseconds: nowMilliseconds, copiedByteCountMax: copiedByteCountMax)
         #expect(store.beginSnapshot(nowMilliseconds: nowMilliseconds) == nil, "one at a time")
         store.unlock(.all)
         #expect(snapshot != nil)

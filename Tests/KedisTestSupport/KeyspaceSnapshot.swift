@@ -109,18 +109,21 @@ package struct KeyspaceSnapshot: Equatable {
         case .string: value = .bulk(entry.string.withBytes { $0.bytes })
         case .list:
             var elements: [Reply] = []
-            entry.list.forEach(in: 0..<entry.list.count) {
-                elements.append(.bulk($0.withBytes { $0.bytes }))
-                return true
+            // As files are written: in one walk, which is all that a snapshot's entry can do.
+            entry.list.forEachRun { run, _ in
+                forEachPackedEntry(run) { elements.append(.bulk($0.withBytes { $0.bytes })) }
             }
             value = .array(elements)
         case .sortedSet:
-            var elements: [Reply] = []
-            entry.sortedSet.forEach(in: 0..<entry.sortedSet.count) { member, score in
-                elements += [.bulk(member.withBytes { $0.bytes }), .bulk(formatDouble(score))]
+            var elements: [(member: [UInt8], score: Double)] = []
+            entry.sortedSet.forEachReversed(in: 0..<entry.sortedSet.count) { member, score in
+                elements.append((member.withBytes { $0.bytes }, score))
                 return true
             }
-            value = .array(elements)
+            elements.sort {
+                $0.score == $1.score ? $0.member.lexicographicallyPrecedes($1.member) : $0.score < $1.score
+            }
+            value = .array(elements.flatMap { [.bulk($0.member), .bulk(formatDouble($0.score))] })
         case .set:
             var members: [Reply] = []
             entry.set(nowMilliseconds: nowMilliseconds).forEach {

@@ -1,0 +1,122 @@
+// Goal: a snapshot has a large collection as it was at its instant, whatever is done to it while it is read. Method: one
+// thread reads snapshots, another sends random commands that add, change, remove, move and delete what is in one of each
+// type; what the snapshot gave is compared with what there was. The thread sanitizer looks at the same.
+
+import KedisCommands
+import KedisStore
+import KedisTestSupport
+import KedisUtilities
+import Synchronization
+import Testing
+
+@Suite("Snapshots of large collections")
+struct LargeCollectionSnapshotTests {
+    private static let elementCount = 4000
+
+    /// A command that changes one of the collections.
+    private static func request(_ random: inout RandomGenerator) -> [String] {
+        // Some lie outside of their block or leaf.
+        let isLong = random.next(below: 20) == 0
+        let number = random.next(below: elementCount + elementCount / 4)
+        let element = isLong ? "long \(number) " + String(repeating: "x", count: 700) : "element \(number)"
+        let other = "element \(random.next(below: elementCount))"
+        switch random.next(below: 32) {
+        case 0, 1, 2: return ["HSET", "hash", element, isLong ? element : "\(random.next(below: 1 << 40))"]
+        case 3: return ["HDEL", "hash", element]
+        case 4: return ["HINCRBY", "hash", "number \(number % 50)", "7"]
+        case 5: return ["HPEXPIRE", "hash", "1", "FIELDS", "1", element]
+        case 6, 7, 8: return ["SADD", "set", element]
+        case 9: return ["SREM", "set", element, other]
+        case 10: return ["SPOP", "set", "\(random.next(below: 20))"]
+        case 11, 12, 13: return ["ZADD", "zset", "\(random.next(below: 3000))", element]
+        case 14: return ["ZINCRBY", "zset", "\(random.next(below: 9))", element]
+        case 15: return ["ZREM", "zset", element, other]
+        case 16:
+            let rank = random.next(below: elementCount)
+            return ["ZREMRANGEBYRANK", "zset", "\(rank)", "\(rank + random.next(below: 100))"]
+        case 17, 18: return [random.next(below: 2) == 0 ? "LPUSH" : "RPUSH", "list", element, other]
+        case 19: return [random.next(below: 2) == 0 ? "LPOP" : "RPOP", "list", "\(random.next(below: 200))"]
+        case 20: return ["LSET", "list", "\(number)", element]
+        case 21: return ["LREM", "list", "\(random.next(below: 5) - 2)", element]
+        case 22: return ["LINSERT", "list", "BEFORE", other, element]
+        case 23: return ["LTRIM", "list", "\(random.next(below: 9))", "-\(1 + random.next(below: 9))"]
+        case 24, 25: return ["XADD", "stream", "*", "field", element]
+        case 26: return ["XDEL", "stream", "\(1 + number)-1", "\(2 + number)-1"]
+        case 27: return ["XTRIM", "stream", "MAXLEN", "\(elementCount - random.next(below: 1000))"]
+        case 28: return ["XREADGROUP", "GROUP", "group", "me", "COUNT", "3", "STREAMS", "stream", ">"]
+        case 29: return ["COPY", names.randomElement(&random), "copy", "REPLACE"]
+        case 30: return ["RENAME", names.randomElement(&random), "moved"]
+        default: return ["DEL", random.next(below: 10) == 0 ? names.randomElement(&random) : "copy"]
+        }
+    }
+
+    private static let names = ["hash", "set", "zset", "list", "stream"]
+
+    /// Makes the collections that are not there.
+    private static func fill(_ session: TestSession) {
+        func ask(_ requests: [[String]]) {
+            _ = session.send(requests.flatMap { RespRunner.encode($0.map { Array($0.utf8) }) })
+        }
+        ask([["DEL"] + names + ["copy", "moved"]])
+        for first in stride(from: 0, to: elementCount, by: 100) {
+            let elements = (first..<first + 100).map {
+                $0 % 20 == 0 ? "long \($0) " + String(repeating: "x", count: 700) : "element \($0)"
+            }
+            ask([
+                ["HSET", "hash"] + elements.flatMap { [$0, $0] }, ["SADD", "set"] + elements,
+                ["ZADD", "zset"] + elements.enumerated().flatMap { ["\(first + $0)", $1] },
+                ["RPUSH", "list"] + elements,
+            ])
+            ask(elements.enumerated().map { ["XADD", "stream", "\(first + $0 + 1)-1", "field", $1] })
+        }
+        ask([["XGROUP", "CREATE", "stream", "group", "0"]])
+    }
+
+    @Test("What is done to a large collection while a snapshot reads it does not show; seconds from KEDIS_FUZZ_SECONDS")
+    func beside() throws {
+        var random = RandomGenerator.forTest("snapshots of large collections")
+        let start = monotonicNanoseconds()
+        var count = 0
+        repeat {
+            let test = TestEngine()
+            let setup = TestSession(test.engine)
+            Self.fill(setup)
+            let engine = test.engine
+            let store = engine.store
+            let wanted = KeyspaceSnapshot(of: store, nowMilliseconds: 0)
+            #expect(wanted.entries.count == Self.names.count)
+            store.lock(.all)
+            let begun = store.beginSnapshot(nowMilliseconds: 0)
+            store.unlock(.all)
+            let snapshot = try #require(begun)
+            let seed = random.next()
+            let isDone = Atomic<Bool>(false)
+            let got = Locked(KeyspaceSnapshot())
+            onThreads(2) { thread in
+                if thread == 0 {
+                    while snapshot.next({ database, entry in
+                        got.withLock { _ = $0.add(database, entry, nowMilliseconds: 0) }
+                    }) {}
+                    return isDone.store(true, ordering: .releasing)
+                }
+                var random = RandomGenerator(seed: seed)
+                let session = TestSession(engine)
+                for index in 0..<100_000 where !isDone.load(ordering: .acquiring) {
+                    _ = session.send(RespRunner.encode(Self.request(&random).map { Array($0.utf8) }))
+                    if index % 50 == 0 { _ = store.maintain(nowMilliseconds: 0) }
+                }
+            }
+            for difference in got.withLock({ $0.differences(from: wanted) }) {
+                Issue.record("\(difference.prefix(400))")
+            }
+            #expect(!snapshot.isIncomplete)
+            store.checkInvariants()
+            count += 1
+        } while fuzzGoesOn(since: start)
+        print("large collections: \(count) snapshots")
+    }
+}
+
+extension [String] {
+    fileprivate func randomElement(_ random: inout RandomGenerator) -> String { self[random.next(below: count)] }
+}
