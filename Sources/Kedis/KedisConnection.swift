@@ -6,8 +6,17 @@
 
 import KedisCommands
 public import KedisProtocol
+import KedisStore
 import KedisUtilities
 import Synchronization
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
 
 /// A connection of one thread to a ``KedisDatabase``, with a selected database and a protocol version of its own.
 public final class KedisConnection {
@@ -99,6 +108,15 @@ public final class KedisConnection {
             bytes.withUnsafeBytes { session.execute(ByteView($0), ranges) }
         }
         if session.isBlocked { waitForOutcome() }
+        if session.hasLeftCopies, session.takePressure() { waitForSnapshot() }
+    }
+
+    /// Sleeps while a snapshot has too much to take of what was changed, a second at most.
+    private func waitForSnapshot() {
+        let start = monotonicNanoseconds()
+        while session.engine.store.handle.isPressedBySnapshot, monotonicNanoseconds() &- start < 1_000_000_000 {
+            usleep(500)
+        }
     }
 
     private func fail(_ text: String) {

@@ -6,6 +6,7 @@
 // elsewhere.
 
 import KedisCommands
+import KedisStore
 import KedisUtilities
 import NIOCore
 import Synchronization
@@ -21,6 +22,7 @@ final class LoopClients: @unchecked Sendable {
     let stages: LoopStages
     let roundEnd: RoundEnd
     let held: HeldReplies
+    let pressed: PressedClients
     /// Mail for the clients of this loop. It is delivered when the loop comes to it, or a client is heard.
     let postbox: Postbox
     private let server: ServerContext
@@ -51,6 +53,7 @@ final class LoopClients: @unchecked Sendable {
         stages = LoopStages(loop: loop, engine: server.engine)
         roundEnd = RoundEnd(loop: loop, gate: server.gate)
         held = HeldReplies(loop: loop, gate: server.gate)
+        pressed = PressedClients(loop: loop, store: server.engine.store.handle)
         self.server = server
         let bell = Bell()
         postbox = Postbox(isShared: true) { loop.execute { bell.clients?.deliverMail() } }
@@ -163,6 +166,7 @@ final class LoopClients: @unchecked Sendable {
             task?.cancel()
             task = nil
             deadlines.removeAll()
+            pressed.removeAll()
             roundEnd.sendAll()
             for handler in handlers { handler.context.map { handler.close($0) } }
         }

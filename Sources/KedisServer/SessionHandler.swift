@@ -67,6 +67,8 @@ final class SessionHandler: ChannelInboundHandler {
     /// What the first bytes of the output wait for, and how many those are: Journal/HeldReplies.swift.
     private(set) var heldSequence: UInt64 = 0
     private var heldByteCount = 0
+    /// What the client changes a snapshot cannot take as fast: nothing is read.
+    private var isPressed = false
     /// The client waits in a blocking command, and the deadline has been entered.
     private var isWaiting = false
 
@@ -172,7 +174,23 @@ final class SessionHandler: ChannelInboundHandler {
     @inline(__always)
     private func sendAndGoOn(_ context: ChannelHandlerContext) {
         send(context)
+        if session.pointee.hasLeftCopies { press(context) }
         if isPaused || isReadingOff || waitingByteCount > 0 { pump(context) }
+    }
+
+    @inline(never)
+    private func press(_ context: ChannelHandlerContext) {
+        guard session.pointee.takePressure(), !isPressed, !isFinishing else { return }
+        isPressed = true
+        stopReading(context)
+        loop.pressed.add(self)
+    }
+
+    /// A snapshot has taken enough of what was changed.
+    func pressureIsOver() {
+        isPressed = false
+        guard let context, !isFinishing else { return }
+        pump(context)
     }
 
     /// Sends what the session has written, unless that has to wait for the journal.
@@ -381,7 +399,7 @@ final class SessionHandler: ChannelInboundHandler {
     }
 
     private func startReading(_ context: ChannelHandlerContext) {
-        guard isReadingOff else { return }
+        guard isReadingOff, !isPressed else { return }
         isReadingOff = false
         try? context.channel.syncOptions?.setOption(.autoRead, value: true)
     }

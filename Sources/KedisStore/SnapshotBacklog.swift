@@ -1,8 +1,11 @@
 // How much a snapshot has yet to take of what was changed meanwhile, and what those who add to it do.
 //
+// Who adds a copy never waits for the snapshot, unless as much waits as may. From `pressingByteCount` on the store says
+// that it is pressed (`SnapshotPressure`): whoever has sent a command that left a copy is then given no more time until
+// some were taken, and nobody else notices.
+//
 // Ownership: the snapshot (StoreSnapshot.swift) and the pieces of large collections that it is to take
-// (CollectionPieces.swift), which may live longer. Threads: any.
-// Limits: from `slowByteCount` on who adds a copy is slowed down, beyond the maximum nobody adds one.
+// (CollectionPieces.swift), which may live longer but do not use it then. Threads: any.
 
 import KedisUtilities
 import Synchronization
@@ -15,27 +18,55 @@ import Musl
 import Darwin
 #endif
 
-final class SnapshotBacklog: Sendable {
-    /// Who adds more waits a millisecond first.
-    private static let slowByteCount = 32 << 20
+/// What sessions look at, in cache lines of its own.
+struct SnapshotPressure: ~Copyable {
+    private let padding: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0, 0)
+    /// Copies that were ever made for snapshots.
+    let copyCount = Atomic<UInt64>(0)
+    let isOn = Atomic<Bool>(false)
+    private let morePadding: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0, 0)
+}
+
+final class SnapshotBacklog: @unchecked Sendable {
+    // Sendable: what is pointed at is atomic, and there as long as the snapshot is taken.
+
+    /// From here on who adds more is to be slowed down.
+    private static let pressingByteCount = 32 << 20
     private static let waitNanosecondsMax: UInt64 = 1_000_000_000
     /// Who would add more waits until some were taken, but not for ever.
     private let byteCountMax: Int
+    private let shared: UnsafeMutablePointer<StoreShared>
     private let cellByteCount = Atomic<Int>(0)
     private let pieceByteCount = Atomic<Int>(0)
     private let abandoned = Atomic<Bool>(false)
     private let incomplete = Atomic<Bool>(false)
     private let overrun = Atomic<Bool>(false)
 
-    init(byteCountMax: Int) { self.byteCountMax = byteCountMax }
+    init(byteCountMax: Int, shared: UnsafeMutablePointer<StoreShared>) {
+        self.byteCountMax = byteCountMax
+        self.shared = shared
+    }
 
     /// Copies that wait, in bytes.
     var byteCount: Int { cellByteCount.load(ordering: .relaxed) &+ pieceByteCount.load(ordering: .relaxed) }
 
     /// The copies of cells that wait take so much now.
-    func setCells(byteCount: Int) { cellByteCount.store(byteCount, ordering: .relaxed) }
+    func setCells(byteCount: Int) {
+        cellByteCount.store(byteCount, ordering: .relaxed)
+        followPressure()
+    }
 
-    func notePieces(byteCount change: Int) { pieceByteCount.wrappingAdd(change, ordering: .relaxed) }
+    func notePieces(byteCount change: Int) {
+        pieceByteCount.wrappingAdd(change, ordering: .relaxed)
+        followPressure()
+    }
+
+    private func followPressure() {
+        let isPressing = byteCount > Self.pressingByteCount
+        if shared.pointee.snapshotPressure.isOn.load(ordering: .relaxed) != isPressing {
+            shared.pointee.snapshotPressure.isOn.store(isPressing, ordering: .relaxed)
+        }
+    }
 
     // MARK: Its end
 
@@ -54,16 +85,11 @@ final class SnapshotBacklog: Sendable {
 
     // MARK: Room
 
-    /// Slows down those who change more than is taken: the walk never waits for a stripe then, but perhaps for the
-    /// disk. A snapshot that takes nothing for a second while as much waits as may is given up, for nobody is to stand
-    /// still behind it.
+    /// Before a copy is made: waits while as much waits as may. The walk never waits for a stripe then, but perhaps for
+    /// the disk: a snapshot that takes nothing for a second is given up, for nobody is to stand still behind it.
     func waitForRoom() {
-        let before = byteCount
-        guard before > min(Self.slowByteCount, byteCountMax), !isAbandoned else { return }
-        guard before > byteCountMax else {
-            usleep(1000)
-            return
-        }
+        shared.pointee.snapshotPressure.copyCount.wrappingAdd(1, ordering: .relaxed)
+        guard byteCount > byteCountMax else { return }
         let start = monotonicNanoseconds()
         while byteCount > byteCountMax, !isAbandoned {
             guard monotonicNanoseconds() &- start < Self.waitNanosecondsMax else {
@@ -73,4 +99,14 @@ final class SnapshotBacklog: Sendable {
             usleep(50)
         }
     }
+}
+
+extension StoreHandle {
+    /// Copies that were ever made for snapshots: a caller whose changes made some finds another number behind them.
+    @inline(__always)
+    package var snapshotCopyCount: UInt64 { shared.pointee.snapshotPressure.copyCount.load(ordering: .relaxed) }
+
+    /// Whether a snapshot has much to take that was changed meanwhile: who goes on changing what makes copies had
+    /// better wait until this is over, holding nothing.
+    package var isPressedBySnapshot: Bool { shared.pointee.snapshotPressure.isOn.load(ordering: .relaxed) }
 }

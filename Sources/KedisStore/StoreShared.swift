@@ -13,6 +13,7 @@ struct StoreShared: ~Copyable {
     private let reports = Atomic<UInt8>(0)
     /// The snapshot that is being taken. Changed under all locks.
     var snapshot: Unmanaged<StoreSnapshot>?
+    let snapshotPressure = SnapshotPressure()
     /// Held by the one thread that frees what waits.
     let isReclaiming = Atomic<Bool>(false)
     /// Cells are moved together in the background.

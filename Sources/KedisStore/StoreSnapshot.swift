@@ -15,8 +15,8 @@
 //
 // Ownership: who began it, until `next` has answered false; the store knows it meanwhile. Threads: `next` is called by
 // one; `preserve` and `adopt` by any that holds the stripe. One snapshot at a time.
-// Memory: a slice, and copies that wait: from `waitingByteCountSlow` on who adds one is slowed down, beyond
-// `waitingByteCountMax` nobody adds one.
+// Memory: a slice, and copies that wait, which SnapshotBacklog.swift keeps few. Large collections are read piece by
+// piece (CollectionPieces.swift).
 
 import CKedis
 import KedisUtilities
@@ -81,7 +81,7 @@ package final class StoreSnapshot: @unchecked Sendable {
     ) {
         self.store = store
         self.copiedByteCountMax = copiedByteCountMax
-        backlog = SnapshotBacklog(byteCountMax: waitingByteCountMax)
+        backlog = SnapshotBacklog(byteCountMax: waitingByteCountMax, shared: store.shared)
         self.databases = databases
         instant = store.keyspace(0, nowMilliseconds: nowMilliseconds)
         changes = store.statistics(held: .all).changes

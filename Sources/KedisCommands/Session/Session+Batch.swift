@@ -221,6 +221,7 @@ extension Session {
         }
         let began = ticks
         let commandCount = batch.count
+        let copyCount = store.snapshotCopyCount
         let ended = executeItems(held: stripes, began: began)
         if keySampler.takesAny(
             of: keys.count, interval: observabilitySwitches.pointee.keyInterval.load(ordering: .relaxed))
@@ -230,6 +231,7 @@ extension Session {
         if batch.hasLongCommand, observabilitySwitches.pointee.seeksBigKeys.load(ordering: .relaxed) {
             measureKeysSlowly(held: stripes)
         }
+        if copyCount != store.snapshotCopyCount { hasLeftCopies = true }
         if batch.isJournalled { commitSlowly(held: stripes) }
         if batch.holdsReplies {
             noteNeededSlowly(concernsAll: (stripes == .all || batch.locksByItself) && batch.isAboutData)

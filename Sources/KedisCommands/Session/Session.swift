@@ -51,6 +51,8 @@ package struct Session: ~Copyable {
     /// The client waits for the end of a pause with a request that begins here: see Session+Pause.swift.
     package internal(set) var isPostponed = false
     var postponedStart: UnsafePointer<UInt8>?
+    /// What was executed has left copies for a snapshot: see ``takePressure()``.
+    package internal(set) var hasLeftCopies = false
     /// Made when somebody wants to know what commands do for the first time.
     var observer: EffectObserver?
     /// Made when a journal is to have what commands do.
@@ -220,6 +222,14 @@ package struct Session: ~Copyable {
         if isPostponed { position = takeBackSlowly(input, position: position) }
         if output.hasOverflowed { closeForOutputSlowly(isLimited: output.overflow == .limit) }
         return isClosing ? input.count : position
+    }
+
+    /// What was executed since the last call has left copies for a snapshot that has too much to take: the client is to
+    /// be given no time until `Store.isPressedBySnapshot` is false, or a second has passed.
+    package mutating func takePressure() -> Bool {
+        guard hasLeftCopies else { return false }
+        hasLeftCopies = false
+        return store.isPressedBySnapshot
     }
 
     private mutating func limitOutput() {
