@@ -10,8 +10,8 @@ extension Collection {
 
     // MARK: The collection, while it is read
 
-    /// To be called before the bytes of a piece are changed or freed. Its stripe is locked. O(1), or O(piece) once while
-    /// a snapshot is taken.
+    /// To be called before the bytes of a piece are changed or freed. Its stripe is locked. O(1), or O(piece) once
+    /// while a snapshot is taken.
     @inline(__always)
     func willChange(_ piece: UnsafeMutableRawPointer) {
         if hasPieces { preserveSlowly(piece) }

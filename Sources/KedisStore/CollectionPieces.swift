@@ -14,8 +14,8 @@
 // tell pieces: one that is freed was copied before, so a new one at its address counts as taken.
 //
 // What the snapshot holds is an empty structure of the same form with the figures of that instant (`isFrozen` in its
-// header), whose walks as a whole go here; it has no other use. Pieces of hashes, sets and sorted sets come in any order,
-// copies first, so that these are gone soon; those of lists and streams in theirs.
+// header), whose walks as a whole go here; it has no other use. Pieces of hashes, sets and sorted sets come in any
+// order, copies first, so that these are gone soon; those of lists and streams in theirs.
 //
 // Ownership: the collection and the frozen one have a reference each. A collection that is removed meanwhile is handed
 // over. Threads: any; the lock is taken under a stripe's and never the other way round. Memory of copies is not counted
@@ -146,8 +146,8 @@ final class CollectionPieces: @unchecked Sendable {
 
     // MARK: Those who change the collection
 
-    /// Copies a piece that is about to be changed or freed, unless it was taken. The collection's stripe is locked. False
-    /// when nobody wants pieces any more.
+    /// Copies a piece that is about to be changed or freed, unless it was taken. The collection's stripe is locked.
+    /// False when nobody wants pieces any more.
     func preserve(_ address: UnsafeMutableRawPointer) -> Bool {
         lock.lock()
         guard !isEnded else {
@@ -208,7 +208,8 @@ final class CollectionPieces: @unchecked Sendable {
     }
 
     private func free(_ copy: UnsafeMutableRawPointer) {
-        backlog.notePieces(byteCount: -Self.headByteCount - copy.assumingMemoryBound(to: CopyHead.self).pointee.byteCount)
+        let byteCount = copy.assumingMemoryBound(to: CopyHead.self).pointee.byteCount
+        backlog.notePieces(byteCount: -Self.headByteCount - byteCount)
         deallocateBuffer(copy)
     }
 

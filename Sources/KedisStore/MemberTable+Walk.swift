@@ -6,7 +6,9 @@ extension MemberTable {
     /// Calls `body` with every block, in order.
     @inline(__always)
     func forEachBlock(_ body: (MemberBlock) -> Bool) {
-        if let pieces = Collection(address).frozenPieces { return pieces.forEach { block, _ in body(MemberBlock(block)) } }
+        if let pieces = Collection(address).frozenPieces {
+            return pieces.forEach { block, _ in body(MemberBlock(block)) }
+        }
         header.pointee.directory.forEach { body(MemberBlock($0)) }
     }
 

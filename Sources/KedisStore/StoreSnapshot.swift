@@ -125,8 +125,8 @@ package final class StoreSnapshot: @unchecked Sendable {
         return isTaken
     }
 
-    /// Gives a copy of the collection of a cell, or what stands for it, nil when it has none, to `append`, which takes it
-    /// over unless it answers false. False when memory is exhausted.
+    /// Gives a copy of the collection of a cell, or what stands for it, nil when it has none, to `append`, which takes
+    /// it over unless it answers false. False when memory is exhausted.
     private func withCopiedCollection(of cell: Cell, _ append: (Collection?) -> Bool) -> Bool {
         guard let original = cell.collection else { return append(nil) }
         let made = original.frozen(copiedByteCountMax: copiedByteCountMax, backlog: backlog)
