@@ -7,7 +7,8 @@
 // Copies may overlap their own output. Neither count is in the stream: whoever stores it stores both.
 //
 // Ownership: inputs are borrowed, the compressed bytes are a new array. Damaged input gives false, never a trap or an
-// access outside the two buffers. Cost: one pass; compressing takes a table of up to 64 KiB for the call.
+// access outside the two buffers. Cost: one pass; compressing takes a table for the call, of 8 KiB, from inputs
+// of 64 KiB on of 64.
 
 package import KedisUtilities
 
@@ -21,14 +22,14 @@ package func lzfCompress(_ input: ByteView) -> [UInt8]? {
     // Positions are kept in 32 bits; values are at most 512 MiB.
     guard input.count > 4 && input.count < Int(UInt32.max) else { return nil }
     let capacity = input.count - 4
-    let tableBits = min(14, max(8, Int.bitWidth - input.count.leadingZeroBitCount))
     let result = [UInt8](unsafeUninitializedCapacity: capacity) { buffer, count in
         guard let base = buffer.baseAddress else { return }
-        count = withUnsafeTemporaryAllocation(of: UInt32.self, capacity: 1 << tableBits) { table in
-            table.initialize(repeating: 0)
-            var encoder = LZFEncoder(input: input, output: base, capacity: capacity)
-            return encoder.run(table: table, tableBits: tableBits) ? encoder.outputCount : 0
-        }
+        var encoder = LZFEncoder(input: input, output: base, capacity: capacity)
+        // Clearing a table takes as long as compressing some hundred bytes.
+        let isDone =
+            input.count < Int(UInt16.max) ? encoder.run(UInt16.self, bitCountMax: 12)
+            : encoder.run(UInt32.self, bitCountMax: 14)
+        count = isDone ? encoder.outputCount : 0
     }
     return result.isEmpty ? nil : result
 }
@@ -45,45 +46,76 @@ private struct LZFEncoder {
         self.capacity = capacity
     }
 
-    /// Encodes the input; false when it does not fit. `table` maps hashes of three bytes to positions + 1, all 0 now.
-    mutating func run(table: UnsafeMutableBufferPointer<UInt32>, tableBits: Int) -> Bool {
+    /// Encodes the input with a table of up to 2^`bitCountMax` positions; false when it does not fit.
+    @inline(__always)
+    mutating func run<Position: FixedWidthInteger>(_ type: Position.Type, bitCountMax: Int) -> Bool {
+        let bitCount = min(bitCountMax, max(8, Int.bitWidth - input.count.leadingZeroBitCount))
+        return withUnsafeTemporaryAllocation(of: Position.self, capacity: 1 << bitCount) { table in
+            guard let base = table.baseAddress else { return false }
+            base.initialize(repeating: 0, count: 1 << bitCount)
+            return encode(table: base, shift: UInt32(truncatingIfNeeded: 32 - bitCount))
+        }
+    }
+
+    /// `table` maps hashes of three bytes to positions + 1, all 0 now.
+    @inline(__always)
+    private mutating func encode<Position: FixedWidthInteger>(
+        table: UnsafeMutablePointer<Position>, shift: UInt32
+    ) -> Bool {
         var position = 0
         var literalStart = 0
-        while position + minimumMatchCount <= input.count {
-            let slot = slot(at: position, bits: tableBits)
-            let candidate = Int(table[slot]) - 1
-            table[slot] = UInt32(truncatingIfNeeded: position + 1)
-            let matchCount = candidate < 0 ? 0 : countMatch(candidate, position)
-            guard matchCount >= minimumMatchCount else {
+        // The last three bytes are literals, so that four can be read everywhere.
+        while position &+ 4 <= input.count {
+            let word = word(at: position)
+            let slot = slot(of: word, shift)
+            let candidate = Int(truncatingIfNeeded: table[slot]) &- 1
+            table[slot] = Position(truncatingIfNeeded: position &+ 1)
+            guard candidate >= 0, position &- candidate <= maximumDistance,
+                (word ^ self.word(at: candidate)) & 0xFF_FFFF == 0
+            else {
                 // The longer nothing repeats, the larger the steps: incompressible data passes quickly.
-                position += 1 + (position - literalStart) >> 6
+                position &+= 1 &+ (position &- literalStart) >> 6
                 continue
             }
-            guard writeLiterals(literalStart..<position), writeMatch(matchCount, distance: position - candidate)
+            let matchCount = countMatch(candidate, position)
+            guard writeLiterals(literalStart..<position), writeMatch(matchCount, distance: position &- candidate)
             else { return false }
-            position += matchCount
+            position &+= matchCount
             literalStart = position
             // The last bytes of a match are likely to start the next one.
-            if position + 1 <= input.count {
-                table[self.slot(at: position - 2, bits: tableBits)] = UInt32(truncatingIfNeeded: position - 1)
+            if position &+ 2 <= input.count {
+                table[self.slot(of: self.word(at: position &- 2), shift)] = Position(truncatingIfNeeded: position &- 1)
             }
         }
         return writeLiterals(literalStart..<input.count)
     }
 
-    /// The slot for the three bytes at `position`, which lie in the input.
-    private func slot(at position: Int, bits: Int) -> Int {
-        let word =
-            UInt32(input[position]) << 16 | UInt32(input[position + 1]) << 8 | UInt32(input[position + 2])
-        return Int(truncatingIfNeeded: (word &* 0x9e37_79b1) >> UInt32(truncatingIfNeeded: 32 - bits))
+    /// Four bytes, the first the lowest.
+    @inline(__always)
+    private func word(at position: Int) -> UInt32 {
+        UInt32(littleEndian: UnsafeRawPointer(input.base + position).loadUnaligned(as: UInt32.self))
     }
 
-    /// How many bytes at `position` repeat those at `candidate`, which comes before; 0 when that is too far back.
+    /// The slot of the first three bytes of a word.
+    @inline(__always)
+    private func slot(of word: UInt32, _ shift: UInt32) -> Int {
+        Int(truncatingIfNeeded: ((word & 0xFF_FFFF) &* 0x9e37_79b1) &>> shift)
+    }
+
+    /// How many bytes at `position` repeat those at `candidate`, which comes before: three at least.
+    @inline(__always)
     private func countMatch(_ candidate: Int, _ position: Int) -> Int {
-        guard position - candidate <= maximumDistance else { return 0 }
-        let limit = min(input.count - position, maximumMatchCount)
-        var count = 0
-        while count < limit && input[candidate + count] == input[position + count] { count += 1 }
+        let limit = min(input.count &- position, maximumMatchCount)
+        let (left, right) = (UnsafeRawPointer(input.base + candidate), UnsafeRawPointer(input.base + position))
+        var count = minimumMatchCount
+        while count &+ 8 <= limit {
+            let difference =
+                left.loadUnaligned(fromByteOffset: count, as: UInt64.self)
+                ^ right.loadUnaligned(fromByteOffset: count, as: UInt64.self)
+            if difference != 0 { return count &+ UInt64(littleEndian: difference).trailingZeroBitCount >> 3 }
+            count &+= 8
+        }
+        while count < limit, input[candidate &+ count] == input[position &+ count] { count &+= 1 }
         return count
     }
 
