@@ -30,11 +30,11 @@ struct SnapshotPressure: ~Copyable {
 final class SnapshotBacklog: @unchecked Sendable {
     // Sendable: what is pointed at is atomic, and there as long as the snapshot is taken.
 
-    /// From here on who adds more is to be slowed down.
-    private static let pressingByteCount = 32 << 20
     private static let waitNanosecondsMax: UInt64 = 1_000_000_000
     /// Who would add more waits until some were taken, but not for ever.
     private let byteCountMax: Int
+    /// From here on who adds more is to be slowed down.
+    private let pressingByteCount: Int
     private let shared: UnsafeMutablePointer<StoreShared>
     private let cellByteCount = Atomic<Int>(0)
     private let pieceByteCount = Atomic<Int>(0)
@@ -44,6 +44,7 @@ final class SnapshotBacklog: @unchecked Sendable {
 
     init(byteCountMax: Int, shared: UnsafeMutablePointer<StoreShared>) {
         self.byteCountMax = byteCountMax
+        pressingByteCount = byteCountMax / 8
         self.shared = shared
     }
 
@@ -62,7 +63,7 @@ final class SnapshotBacklog: @unchecked Sendable {
     }
 
     private func followPressure() {
-        let isPressing = byteCount > Self.pressingByteCount
+        let isPressing = byteCount > pressingByteCount
         if shared.pointee.snapshotPressure.isOn.load(ordering: .relaxed) != isPressing {
             shared.pointee.snapshotPressure.isOn.store(isPressing, ordering: .relaxed)
         }
