@@ -411,7 +411,6 @@ struct PackedDeque {
             guard left > 0 else { return false }
             let chunk = slot(chunkCount - 1)
             let capacity = Int(chunk.pointee.capacity)
-            willChange(chunk.pointee)
             // Freeing a small one is work too.
             left -= max(min(capacity, byteLimit), 1024)
             if capacity > byteLimit, let base = realloc(chunk.pointee.base, capacity - byteLimit) {
