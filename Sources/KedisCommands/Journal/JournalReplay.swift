@@ -29,8 +29,10 @@ package struct JournalReplay: ~Copyable {
         let milliseconds = Atomic<Int64>(0)
     }
 
-    /// - Parameter configuration: of the engine that the store is for; what is about encodings is taken from it.
-    package init(store: Store, configuration: Configuration) {
+    /// - Parameters:
+    ///   - configuration: of the engine that the store is for; what is about encodings is taken from it.
+    ///   - table: all commands, under their own names; made when it is not given.
+    package init(store: Store, configuration: Configuration, table: CommandTable? = nil) {
         let time = ReplayTime()
         self.time = time
         let clock = EngineClock(
@@ -45,7 +47,7 @@ package struct JournalReplay: ~Copyable {
         own.settle("client-query-buffer-limit", String(Int64.max))
         own.settle("client-output-buffer-limit", "normal 0 0 0 slave 0 0 0 pubsub 0 0 0")
         own.settle("enable-debug-command", "yes")
-        engine = Engine(store: store, configuration: own, clock: clock, seed: 0, isForReplay: true)
+        engine = Engine(store: store, configuration: own, clock: clock, seed: 0, table: table, isForReplay: true)
         session = Session(engine: engine)
         session.client.pointee.deniesBlocking = true
     }
