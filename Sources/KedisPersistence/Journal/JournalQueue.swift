@@ -369,9 +369,6 @@ struct JournalQueue: ~Copyable, @unchecked Sendable {
         let header = RecordHeader(
             payloadByteCount: 0, sequence: sequence, milliseconds: milliseconds, durable: durable, database: 0,
             flags: flags, mark: mark)
-        return [UInt8](unsafeUninitializedCapacity: RecordHeader.byteCount) { buffer, count in
-            if let base = buffer.baseAddress { header.encode(to: base, continuing: seed) }
-            count = RecordHeader.byteCount
-        }
+        return header.markBytes(continuing: seed)
     }
 }
