@@ -70,9 +70,12 @@ func loadAppendOnlyFiles(
             return summary?.byteCount ?? 0
         },
         requests: { (bytes, databaseIndex) throws(JournalRefusal) in
-            try refusing { try replay.add(bytes, databaseIndex: databaseIndex, milliseconds: 0) }
+            // Executed at once, so that an error is about one of these.
+            try refusing {
+                try replay.add(bytes, databaseIndex: databaseIndex, milliseconds: 0)
+                try replay.flush()
+            }
         })
-    try replay.flush()
     return LoadedAppendOnlyFiles(base: base, requestCount: reader.requestCount, cut: cut)
 }
 
@@ -81,6 +84,6 @@ private func refusing<Result>(_ body: () throws -> Result) throws(JournalRefusal
     do {
         return try body()
     } catch {
-        throw JournalRefusal(reason: "\(error)")
+        throw JournalRefusal(reason: "\(error)", requestIndex: (error as? ReplayError)?.requestIndex)
     }
 }
