@@ -51,8 +51,8 @@ final class StoreCrashModel {
     private var life: Life?
     /// Of each key of each database, oldest first.
     private var versions: [[Version]]
-    /// Records that a transaction is only a part of are none, but a deletion of what was due may come before: what is
-    /// known of a record is what was asked for behind it.
+    /// Records behind which the keys were asked for. A request may make two, as what was due is deleted by a record of
+    /// its own: what was there between them is not known.
     private var knownSequences: Set<UInt64> = [0]
     private var appended: UInt64 = 0
     private var promised: UInt64 = 0
