@@ -1,4 +1,5 @@
-// `kedis check` and `kedis restore`: whether journal and snapshot can be read, and the state of an earlier moment.
+// `kedis check`, `kedis restore` and `kedis backup`: whether journal and snapshot can be read, the state of an earlier
+// moment, and a copy of what there is.
 
 import ArgumentParser
 import KedisPersistence
@@ -120,16 +121,73 @@ struct RestoreCommand: ParsableCommand {
             }
             let journal = journalFolder(dir)
             guard access(journal, F_OK) == 0 else { throw missing(journal) }
-            let summary = try restoreJournal(journal, until: bound, into: into, progress: showProgress)
+            let summary = try restoreJournal(
+                journal, until: bound, into: withoutSlash(into), progress: showProgress)
             let last = summary.lastMilliseconds > 0 ? " of \(moment(summary.lastMilliseconds))" : ""
             print("\(summary.path): \(summary.keyCount) keys, the state after record \(summary.lastSequence)\(last)")
+            if summary.endsBeforeBound {
+                complain("the journal ends before that: record \(summary.lastSequence) is its last one")
+            }
+            if summary.databaseCount > 16 {
+                print("a server needs --databases \(summary.databaseCount) to load it")
+            }
         }
     }
 }
 
+struct BackupCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "backup", abstract: "Copies what a server would start with, verified, while it may run.",
+        discussion: """
+            With a journal: its newest base snapshot and all records behind it, into NEW/appendonlydir; kedis server \
+            --dir NEW --appendonly yes starts with it, kedis check reads it, kedis restore goes back to any record \
+            behind the base. Without: the snapshot. All that was on disk when the command began is in the copy. The \
+            folder is only read. Exits with 0 when the copy is whole and on disk, else with 1, and there is none.
+            """)
+
+    @Option(help: "The folder of the server (its dir), or of the journal itself.") var dir: String
+    @Option(help: "The folder to make, or an empty one.") var into: String
+    @Option(help: "The name of the snapshot, if it is not dump.rdb.") var dbfilename = "dump.rdb"
+    @Flag(help: "Copy the snapshot, though there is a journal.") var snapshot = false
+
+    func run() throws {
+        try explaining {
+            guard !dbfilename.isEmpty, !dbfilename.contains("/") else {
+                complain("--dbfilename is a name without a folder")
+                throw ExitCode.validationFailure
+            }
+            let summary = try backUp(
+                withoutSlash(dir), into: withoutSlash(into), snapshotName: dbfilename, prefersSnapshot: snapshot,
+                progress: showProgress)
+            guard let journal = summary.journal else {
+                return print("\(summary.path): \(summary.keyCount) keys, \(summary.byteCount) bytes: verified")
+            }
+            show(journal, summary)
+        }
+    }
+
+    private func show(_ journal: JournalCopy, _ summary: BackupSummary) {
+        if journal.basePath != nil {
+            print("a base of \(summary.keyCount) keys, the state after record \(journal.baseSequence)")
+        }
+        let last = journal.lastMilliseconds > 0 ? " of \(moment(journal.lastMilliseconds))" : ""
+        let records = "\(journal.recordCount) records in \(journal.segmentCount) files"
+        print("\(records), to record \(journal.lastSequence)\(last)")
+        if journal.retryCount > 0 { print("begun anew \(journal.retryCount) times, as the journal was") }
+        print("\(summary.path): \(summary.byteCount) bytes: verified")
+        if summary.ignoresSnapshot {
+            print("\(dbfilename) was not copied: with a journal that counts, but for a server without appendonly yes")
+        }
+    }
+}
+
+private func withoutSlash(_ path: String) -> String {
+    path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
+}
+
 /// The journal's folder, when `path` is that or the server's.
 private func journalFolder(_ path: String) -> String {
-    let path = path.hasSuffix("/") ? String(path.dropLast()) : path
+    let path = withoutSlash(path)
     let inner = "\(path)/appendonlydir"
     return access(inner, F_OK) == 0 ? inner : path
 }

@@ -21,7 +21,7 @@ struct KedisMain: AsyncParsableCommand {
         version: "kedis \(kedisVersion)",
         subcommands: [
             ShellCommand.self, ServerCommand.self, ClientCommand.self, ExplainCommand.self, CheckCommand.self,
-            RestoreCommand.self,
+            RestoreCommand.self, BackupCommand.self,
         ],
         defaultSubcommand: ShellCommand.self
     )

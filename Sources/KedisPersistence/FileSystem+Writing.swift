@@ -172,3 +172,60 @@ package final class ReplacementFile {
         try? fileSystem.unlink(file.path)
     }
 }
+
+/// Why a file was not copied.
+package enum FileCopyError: Error, Equatable, Sendable {
+    case system(SystemError)
+    /// The copy is not what it should be.
+    case refused(JournalRefusal)
+}
+
+/// Copies the file at `source`, as it is when it is opened, to `target`, where it appears whole and on disk or not at
+/// all. `verify` reads the copy before that. Returns its length.
+package func copyFile(
+    from source: String, to target: String, fileSystem: FileSystem,
+    progress: (_ bytesDone: Int, _ byteCount: Int) -> Void = { _, _ in },
+    verify: (_ path: String) throws(JournalRefusal) -> Void
+) throws(FileCopyError) -> Int {
+    let copy: ReplacementFile
+    do throws(SystemError) {
+        copy = try ReplacementFile(replacing: target, fileSystem: fileSystem, syncsWhileWriting: true)
+        try fill(copy, from: source, fileSystem, progress)
+    } catch {
+        throw .system(error)
+    }
+    do {
+        try verify(copy.temporaryPath)
+    } catch {
+        copy.discard()
+        throw .refused(error)
+    }
+    do {
+        try copy.commit()
+        return copy.byteCount
+    } catch {
+        throw .system(error)
+    }
+}
+
+/// Writes what a file has to `copy`, which is discarded on failure.
+private func fill(
+    _ copy: ReplacementFile, from source: String, _ fileSystem: FileSystem, _ progress: (Int, Int) -> Void
+) throws(SystemError) {
+    do throws(SystemError) {
+        let (file, byteCount) = try fileSystem.openForReading(source)
+        defer { try? fileSystem.close(file) }
+        let room = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 1)
+        defer { room.deallocate() }
+        while true {
+            let count = try fileSystem.retrying { () throws(SystemError) in try fileSystem.read(file, room) }
+            guard count > 0 else { return }
+            let bytes = UnsafeRawBufferPointer(rebasing: room[0..<min(count, room.count)])
+            if !copy.write(ByteView(bytes)), let failure = copy.failure { throw failure }
+            progress(copy.byteCount, byteCount)
+        }
+    } catch {
+        copy.discard()
+        throw error
+    }
+}

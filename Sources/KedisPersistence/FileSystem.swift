@@ -82,7 +82,7 @@ package struct FileSystem: Sendable {
     package var synchronize: @Sendable (_ file: FileHandle) throws(SystemError) -> Void
     /// The same for what is needed to read the bytes again: the length too, but no times.
     package var synchronizeData: @Sendable (_ file: FileHandle) throws(SystemError) -> Void
-    /// Replaces `target` by `source` in one step.
+    /// Replaces `target` by `source` in one step; a directory takes a name that is free.
     package var rename: @Sendable (_ source: String, _ target: String) throws(SystemError) -> Void
     package var unlink: @Sendable (_ path: String) throws(SystemError) -> Void
     /// Returns when the directory's names are on disk.
@@ -91,6 +91,8 @@ package struct FileSystem: Sendable {
     package var names: @Sendable (_ path: String) throws(SystemError) -> [String]
     /// Makes a directory that must not exist; the one that holds it must.
     package var makeDirectory: @Sendable (_ path: String) throws(SystemError) -> Void
+    /// Removes a directory that is empty.
+    package var removeDirectory: @Sendable (_ path: String) throws(SystemError) -> Void
 
     package init(
         open: @escaping @Sendable (String, OpenMode) throws(SystemError) -> FileHandle,
@@ -105,7 +107,8 @@ package struct FileSystem: Sendable {
         unlink: @escaping @Sendable (String) throws(SystemError) -> Void,
         synchronizeDirectory: @escaping @Sendable (String) throws(SystemError) -> Void,
         names: @escaping @Sendable (String) throws(SystemError) -> [String],
-        makeDirectory: @escaping @Sendable (String) throws(SystemError) -> Void
+        makeDirectory: @escaping @Sendable (String) throws(SystemError) -> Void,
+        removeDirectory: @escaping @Sendable (String) throws(SystemError) -> Void
     ) {
         self.open = open
         self.close = close
@@ -120,6 +123,7 @@ package struct FileSystem: Sendable {
         self.synchronizeDirectory = synchronizeDirectory
         self.names = names
         self.makeDirectory = makeDirectory
+        self.removeDirectory = removeDirectory
     }
 }
 
@@ -129,7 +133,7 @@ extension FileSystem {
         open: systemOpen, close: systemClose, size: systemSize, read: systemRead, readAt: systemReadAt,
         write: systemWrite, synchronize: systemSynchronize, synchronizeData: systemSynchronizeData,
         rename: systemRename, unlink: systemUnlink, synchronizeDirectory: systemSynchronizeDirectory,
-        names: systemNames, makeDirectory: systemMakeDirectory
+        names: systemNames, makeDirectory: systemMakeDirectory, removeDirectory: systemRemoveDirectory
     )
 }
 
@@ -231,6 +235,10 @@ extension FileSystem {
 
 @Sendable private func systemMakeDirectory(_ path: String) throws(SystemError) {
     try check(mkdir(path, 0o755), "mkdir", path)
+}
+
+@Sendable private func systemRemoveDirectory(_ path: String) throws(SystemError) {
+    try check(rmdir(path), "rmdir", path)
 }
 
 private func check(_ result: Int32, _ operation: String, _ path: String) throws(SystemError) {

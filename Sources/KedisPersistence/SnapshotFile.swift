@@ -99,11 +99,12 @@ package final class SnapshotProgress: Sendable {
 /// As ``saveSnapshot(of:held:to:options:nowMilliseconds:fileSystem:)``, while others go on: all stripes are locked for
 /// the instant whose state it is, and then one at a time, for a slice of it (StoreSnapshot). No stripe may be held by
 /// the caller. Waits for its turn while another one is taken. `atInstant` is called at that instant and may give the
-/// file another path in the same directory; `mayCommit` is asked before the file gets that.
+/// file another path in the same directory; `betweenSlices` is called with nothing locked; `mayCommit` is asked before
+/// the file gets its path.
 package func saveSnapshotInBackground(
     of store: Store, to path: String, options: SnapshotOptions = SnapshotOptions(), nowMilliseconds: Int64,
     fileSystem: FileSystem = .system, progress: SnapshotProgress? = nil, atInstant: () -> String? = { nil },
-    mayCommit: () -> SystemError? = { nil }
+    betweenSlices: () -> Void = {}, mayCommit: () -> SystemError? = { nil }
 ) throws(SnapshotError) -> SnapshotSummary {
     let start = monotonicNanoseconds()
     let file: ReplacementFile
@@ -120,7 +121,7 @@ package func saveSnapshotInBackground(
     progress?.begin(totalKeyCount: snapshot.databases.reduce(0) { $0 + $1.keyCount })
     var summary = encode(
         snapshot, usedByteCount: store.usedByteCount, options: options, nowMilliseconds: nowMilliseconds,
-        progress: progress
+        progress: progress, betweenSlices: betweenSlices
     ) { file.write($0) }
     if let problem = problem(of: snapshot, path, file) ?? mayCommit().map({ .system($0) }) {
         file.discard()
@@ -158,7 +159,7 @@ private func beginSnapshot(of store: Store, nowMilliseconds: Int64, atInstant: (
 /// snapshot without memory, end it early.
 private func encode(
     _ snapshot: StoreSnapshot, usedByteCount: Int, options: SnapshotOptions, nowMilliseconds: Int64,
-    progress: SnapshotProgress?, sink: @escaping (ByteView) -> Bool
+    progress: SnapshotProgress?, betweenSlices: () -> Void, sink: @escaping (ByteView) -> Bool
 ) -> SnapshotSummary {
     var writer = RDBWriter(options: options.format, sink: sink)
     var summary = SnapshotSummary()
@@ -179,6 +180,7 @@ private func encode(
         summary.keyCount += 1
     }) {
         progress?.note(processedKeyCount: summary.keyCount)
+        betweenSlices()
         if writer.isFailed || snapshot.isIncomplete { snapshot.abandon() }
     }
     _ = writer.finish()

@@ -220,6 +220,23 @@ struct JournalTests {
         #expect(test.segmentPaths.count == 1)
     }
 
+    @Test("A large record behind a boundary did not leave the queue when the segment before it was full")
+    func largeRecordBehindBoundary() throws {
+        let test = try TestJournal {
+            $0.blockByteCount = 600
+            $0.segmentByteCount = 300
+        }
+        test.append([UInt8](repeating: 1, count: 280))
+        let first = test.journal.rotate()
+        test.append([UInt8](repeating: 2, count: 700))
+        test.append("behind it")
+        for _ in 0..<3 { test.run() }
+        #expect(test.journal.durableSequence == 3)
+        // The boundary is where it was wanted.
+        #expect(test.segmentPaths.contains { $0.hasSuffix("\(first).kjl") })
+        #expect(try readJournal(test.disk.fileSystem).payloads == test.payloads)
+    }
+
     @Test("Retention keeps segments by age, by bytes, or both")
     func retention() throws {
         let test = try TestJournal()

@@ -219,6 +219,28 @@ struct AppendOnlyImportTests {
         #expect(throws: AppendOnlyError.self) { try load(files) }
     }
 
+    @Test("A request that cannot be executed is named by its place, wherever it stands in the file")
+    func places() throws {
+        let folder = try #require(TestFiles.makeTemporaryFolder())
+        defer { TestFiles.removeTemporaryFolder(folder) }
+        let path = "\(folder)/appendonly.aof"
+        func request(_ words: String...) -> [UInt8] { RespRunner.encode(words.map { Array($0.utf8) }) }
+        let good = (0..<3000).flatMap { request("SET", "key \($0)", "value") }
+        let transaction = request("MULTI") + request("SET", "a", "1") + request("RPUSH", "list", "x")
+        for (before, bad) in [
+            ([], request("INCR", "key")), (good, request("NONE")), (good + request("SELECT", "1"), request("HSET", "a")),
+            (good + request("SET", "a", "b") + transaction, request("EXEC") + request("INCR", "list")),
+        ] {
+            let isTransaction = bad.starts(with: request("EXEC"))
+            let start = request("SET", "key", "no number")
+            try write(start + before + bad + good, path)
+            var message = ""
+            do { _ = try load(AppendOnlyFiles(path: path, paths: [path])) } catch { message = "\(error)" }
+            let offset = start.count + before.count + (isTransaction ? request("EXEC").count : 0)
+            #expect(message.contains("byte \(offset):"), "\(offset): \(message)")
+        }
+    }
+
     @Test("What a manifest says: the base, then the rest in order", arguments: [
         ("file a.1.base.rdb seq 1 type b\nfile a.1.incr.aof seq 1 type i\nfile a.2.incr.aof seq 2 type i\n",
             ["a.1.base.rdb", "a.1.incr.aof", "a.2.incr.aof"]),

@@ -8,8 +8,8 @@
 // step. A sync that fails may have written any part and may have forgotten the rest: the next one then succeeds and
 // writes nothing of it, though it can still be read until the power fails.
 //
-// Deterministic for a seed and a sequence of calls. Threads: any, one lock. Files are found by path; one level of
-// directories is enough for the journal, but any depth works.
+// Deterministic for a seed and a sequence of calls. Threads: any, one lock. Directories form a tree below one that is
+// always there.
 
 package import KedisPersistence
 import KedisStore
@@ -44,27 +44,33 @@ package final class SimulatedDisk: @unchecked Sendable {
 
     private enum Change {
         case link(String, SimulatedFile)
-        case makeDirectory(String)
+        case makeDirectory(String, Directory)
+        case removeDirectory(String)
         case unlink(String)
         case rename(String, String, SimulatedFile)
+        case renameDirectory(String, String, Directory)
     }
 
     private final class Directory {
         var files: [String: SimulatedFile] = [:]
-        var directories: Set<String> = []
+        var directories: [String: Directory] = [:]
         var durableFiles: [String: SimulatedFile] = [:]
-        var durableDirectories: Set<String> = []
+        var durableDirectories: [String: Directory] = [:]
         /// Since the last sync.
         var changes: [Change] = []
 
         func apply(_ change: Change) {
             switch change {
             case .link(let name, let file): durableFiles[name] = file
-            case .makeDirectory(let name): durableDirectories.insert(name)
+            case .makeDirectory(let name, let directory): durableDirectories[name] = directory
+            case .removeDirectory(let name): durableDirectories[name] = nil
             case .unlink(let name): durableFiles[name] = nil
             case .rename(let source, let target, let file):
                 durableFiles[source] = nil
                 durableFiles[target] = file
+            case .renameDirectory(let source, let target, let directory):
+                durableDirectories[source] = nil
+                durableDirectories[target] = directory
             }
         }
     }
@@ -77,19 +83,22 @@ package final class SimulatedDisk: @unchecked Sendable {
 
     private let lock = StripeLock()
     private var generator: RandomGenerator
-    private var directories: [String: Directory]
+    private let rootPath: String
+    private let root = Directory()
     private var openFiles: [Int32: OpenFile] = [:]
     private var lastDescriptor: Int32 = 1000
     private var lastFileNumber = 0
     private var currentFaults = DiskFaults()
     private var crashCall: Int?
+    private var failingCall: Int?
+    private var failingCode: Int32 = EIO
     private var crashed = false
     private var calls = 0
 
     /// A disk with one directory.
     package init(seed: UInt64, directory: String) {
         generator = RandomGenerator(seed: seed)
-        directories = [directory: Directory()]
+        rootPath = directory
     }
 
     // MARK: What a test controls
@@ -106,6 +115,14 @@ package final class SimulatedDisk: @unchecked Sendable {
     /// takes that back.
     package func crash(afterCalls count: Int?) { locked { crashCall = count.map { calls + $0 } } }
 
+    /// Has the call fail that comes so many calls from now (1: the next), with this code; nil takes that back.
+    package func fail(afterCalls count: Int?, code: Int32 = EIO) {
+        locked {
+            failingCall = count.map { calls + $0 }
+            failingCode = code
+        }
+    }
+
     /// Whether the crash has come: all calls fail until ``restart(losesPower:)``.
     package var isCrashed: Bool { locked { crashed } }
 
@@ -116,7 +133,8 @@ package final class SimulatedDisk: @unchecked Sendable {
             openFiles = [:]
             crashed = false
             crashCall = nil
-            if losesPower { losePower() }
+            failingCall = nil
+            if losesPower { losePower(root) }
         }
     }
 
@@ -126,51 +144,49 @@ package final class SimulatedDisk: @unchecked Sendable {
     /// Puts a file there that is on disk, for tests of damage.
     package func put(_ bytes: [UInt8], at path: String) {
         locked {
-            let (directory, name) = split(path)
+            let (directory, name) = (find(directoryPath(of: path)), name(of: path))
             let file = makeFile()
             file.write(bytes)
             file.synchronize()
-            directories[directory]?.files[name] = file
-            directories[directory]?.durableFiles[name] = file
+            directory?.files[name] = file
+            directory?.durableFiles[name] = file
         }
     }
 
     package func remove(_ path: String) {
         locked {
-            let (directory, name) = split(path)
-            directories[directory]?.files[name] = nil
-            directories[directory]?.durableFiles[name] = nil
+            let (directory, name) = (find(directoryPath(of: path)), name(of: path))
+            directory?.files[name] = nil
+            directory?.durableFiles[name] = nil
         }
     }
 
     /// The paths of all files, sorted.
     package var paths: [String] {
-        locked { directories.flatMap { path, directory in directory.files.keys.map { "\(path)/\($0)" } }.sorted() }
+        locked { paths(below: root, rootPath).sorted() }
+    }
+
+    private func paths(below directory: Directory, _ path: String) -> [String] {
+        directory.files.keys.map { "\(path)/\($0)" }
+            + directory.directories.flatMap { paths(below: $1, "\(path)/\($0)") }
     }
 
     // MARK: The power fails
 
-    private func losePower() {
-        // In a fixed order, so that a seed gives the same disk.
-        for path in directories.keys.sorted() {
-            guard let directory = directories[path] else { continue }
-            let isOrdered = generator.next(below: 2) == 0
-            let count = generator.next(below: directory.changes.count + 1)
-            for (index, change) in directory.changes.enumerated() where isOrdered ? index < count : coin() {
-                directory.apply(change)
-            }
-            directory.changes = []
-            directory.files = directory.durableFiles
-            directory.directories = directory.durableDirectories
-            // Temporary names hold a number of the process, which the seed does not know.
-            let files = directory.files.values.sorted { $0.number < $1.number }
-            for file in files { file.losePower(&generator) }
+    /// In a fixed order, so that a seed gives the same disk.
+    private func losePower(_ directory: Directory) {
+        let isOrdered = generator.next(below: 2) == 0
+        let count = generator.next(below: directory.changes.count + 1)
+        for (index, change) in directory.changes.enumerated() where isOrdered ? index < count : coin() {
+            directory.apply(change)
         }
-        // A directory that has no name is gone with what it held.
-        for path in directories.keys.sorted(by: { $0.utf8.count < $1.utf8.count }) {
-            let (parent, name) = split(path)
-            if let holder = directories[parent], !holder.directories.contains(name) { directories[path] = nil }
-        }
+        directory.changes = []
+        directory.files = directory.durableFiles
+        // One that has no name is gone with what it held.
+        directory.directories = directory.durableDirectories
+        // Temporary names hold a number of the process, which the seed does not know.
+        for file in directory.files.values.sorted(by: { $0.number < $1.number }) { file.losePower(&generator) }
+        for (_, inner) in directory.directories.sorted(by: { $0.key < $1.key }) { losePower(inner) }
     }
 
     private func coin() -> Bool { generator.next(below: 2) == 0 }
@@ -198,10 +214,11 @@ package final class SimulatedDisk: @unchecked Sendable {
             names: { [self] (path) throws(SystemError) in
                 try call("open", path) { () throws(SystemError) in
                     let directory = try directory(path)
-                    return Array(directory.files.keys) + Array(directory.directories)
+                    return Array(directory.files.keys) + Array(directory.directories.keys)
                 }
             },
-            makeDirectory: { [self] (path) throws(SystemError) in try makeDirectory(path) }
+            makeDirectory: { [self] (path) throws(SystemError) in try makeDirectory(path) },
+            removeDirectory: { [self] (path) throws(SystemError) in try removeDirectory(path) }
         )
     }
 
@@ -221,16 +238,26 @@ package final class SimulatedDisk: @unchecked Sendable {
         }
         if happens(currentFaults.interruptions) { throw SystemError(operation: operation, path: path, code: EINTR) }
         // A close that fails has closed nevertheless, and a sync that fails has effects of its own.
-        if operation != "close", operation != "fsync", happens(currentFaults.errors) { throw isStopped }
+        if operation == "fsync" { return try body() }
+        if let failure = takeFailure(operation, path) {
+            if operation == "close" { _ = try body() }
+            throw failure
+        }
+        if operation != "close", happens(currentFaults.errors) { throw isStopped }
         return try body()
+    }
+
+    /// The failure that a test wants of this call.
+    private func takeFailure(_ operation: String, _ path: String) -> SystemError? {
+        guard calls == failingCall else { return nil }
+        return SystemError(operation: operation, path: path, code: failingCode)
     }
 
     private func happens(_ thousandths: Int) -> Bool { thousandths > 0 && generator.next(below: 1000) < thousandths }
 
     private func open(_ path: String, _ mode: OpenMode) throws(SystemError) -> FileHandle {
         try call("open", path) { () throws(SystemError) in
-            let (directoryPath, name) = split(path)
-            let directory = try directory(directoryPath)
+            let (directory, name) = (try directory(directoryPath(of: path)), name(of: path))
             let file: SimulatedFile
             switch (mode, directory.files[name]) {
             case (.create, let old?), (.createPrivate, let old?):
@@ -283,18 +310,20 @@ package final class SimulatedDisk: @unchecked Sendable {
         }
     }
 
-    private var usedByteCount: Int {
-        directories.values.reduce(0) { sum, directory in
-            directory.files.values.reduce(sum) { $0 + $1.bytes.count }
-        }
+    private var usedByteCount: Int { byteCount(of: root) }
+
+    private func byteCount(of directory: Directory) -> Int {
+        directory.files.values.reduce(0) { $0 + $1.bytes.count }
+            + directory.directories.values.reduce(0) { $0 + byteCount(of: $1) }
     }
 
     private func synchronize(_ handle: FileHandle) throws(SystemError) {
         try call("fsync", handle.path) { () throws(SystemError) in
             let open = try openFile(handle)
-            guard !happens(currentFaults.errors) else {
+            let failure = takeFailure("fsync", handle.path)
+            guard failure == nil, !happens(currentFaults.errors) else {
                 open.file.failToSynchronize(&generator)
-                throw SystemError(operation: "fsync", path: handle.path, code: EIO)
+                throw failure ?? SystemError(operation: "fsync", path: handle.path, code: EIO)
             }
             open.file.synchronize()
         }
@@ -302,22 +331,31 @@ package final class SimulatedDisk: @unchecked Sendable {
 
     private func rename(_ source: String, _ target: String) throws(SystemError) {
         try call("rename", target) { () throws(SystemError) in
-            let (sourceDirectory, sourceName) = split(source)
-            let (targetDirectory, targetName) = split(target)
-            let directory = try directory(sourceDirectory)
-            guard sourceDirectory == targetDirectory, let file = directory.files[sourceName] else {
+            let directory = try directory(directoryPath(of: source))
+            let (sourceName, targetName) = (name(of: source), name(of: target))
+            guard directoryPath(of: source) == directoryPath(of: target) else {
+                throw SystemError(operation: "rename", path: target, code: EXDEV)
+            }
+            if let file = directory.files[sourceName] {
+                directory.files[sourceName] = nil
+                directory.files[targetName] = file
+                directory.changes.append(.rename(sourceName, targetName, file))
+            } else if let inner = directory.directories[sourceName] {
+                guard directory.directories[targetName] == nil, directory.files[targetName] == nil else {
+                    throw SystemError(operation: "rename", path: target, code: ENOTEMPTY)
+                }
+                directory.directories[sourceName] = nil
+                directory.directories[targetName] = inner
+                directory.changes.append(.renameDirectory(sourceName, targetName, inner))
+            } else {
                 throw SystemError(operation: "rename", path: target, code: ENOENT)
             }
-            directory.files[sourceName] = nil
-            directory.files[targetName] = file
-            directory.changes.append(.rename(sourceName, targetName, file))
         }
     }
 
     private func unlink(_ path: String) throws(SystemError) {
         try call("unlink", path) { () throws(SystemError) in
-            let (directoryPath, name) = split(path)
-            let directory = try directory(directoryPath)
+            let (directory, name) = (try directory(directoryPath(of: path)), name(of: path))
             guard directory.files[name] != nil else { throw SystemError(operation: "unlink", path: path, code: ENOENT) }
             directory.files[name] = nil
             directory.changes.append(.unlink(name))
@@ -327,23 +365,36 @@ package final class SimulatedDisk: @unchecked Sendable {
     private func synchronizeDirectory(_ path: String) throws(SystemError) {
         try call("fsync", path) { () throws(SystemError) in
             let directory = try directory(path)
-            let isFailing = happens(currentFaults.errors)
+            let failure = takeFailure("fsync", path)
+            let isFailing = failure != nil || happens(currentFaults.errors)
             // What a sync that fails has done already stays done.
             let count = isFailing ? generator.next(below: directory.changes.count + 1) : directory.changes.count
             for change in directory.changes.prefix(count) { directory.apply(change) }
             directory.changes.removeFirst(count)
-            if isFailing { throw SystemError(operation: "fsync", path: path, code: EIO) }
+            if isFailing { throw failure ?? SystemError(operation: "fsync", path: path, code: EIO) }
         }
     }
 
     private func makeDirectory(_ path: String) throws(SystemError) {
         try call("mkdir", path) { () throws(SystemError) in
-            let (parent, name) = split(path)
-            let holder = try directory(parent)
-            guard directories[path] == nil else { throw SystemError(operation: "mkdir", path: path, code: EEXIST) }
-            directories[path] = Directory()
-            holder.directories.insert(name)
-            holder.changes.append(.makeDirectory(name))
+            let (holder, name) = (try directory(directoryPath(of: path)), name(of: path))
+            guard holder.directories[name] == nil, holder.files[name] == nil else {
+                throw SystemError(operation: "mkdir", path: path, code: EEXIST)
+            }
+            let new = Directory()
+            holder.directories[name] = new
+            holder.changes.append(.makeDirectory(name, new))
+        }
+    }
+
+    private func removeDirectory(_ path: String) throws(SystemError) {
+        try call("rmdir", path) { () throws(SystemError) in
+            let (old, name) = (try directory(path), name(of: path))
+            guard old.files.isEmpty, old.directories.isEmpty, let holder = find(directoryPath(of: path)) else {
+                throw SystemError(operation: "rmdir", path: path, code: ENOTEMPTY)
+            }
+            holder.directories[name] = nil
+            holder.changes.append(.removeDirectory(name))
         }
     }
 
@@ -355,12 +406,16 @@ package final class SimulatedDisk: @unchecked Sendable {
         return body()
     }
 
-    private func split(_ path: String) -> (directory: String, name: String) {
-        (directoryPath(of: path), path.split(separator: "/").last.map(String.init) ?? "")
+    private func name(of path: String) -> String { path.split(separator: "/").last.map(String.init) ?? "" }
+
+    private func find(_ path: String) -> Directory? {
+        if path == rootPath { return root }
+        guard path.utf8.count > rootPath.utf8.count, path.hasPrefix("\(rootPath)/") else { return nil }
+        return find(directoryPath(of: path))?.directories[name(of: path)]
     }
 
     private func directory(_ path: String) throws(SystemError) -> Directory {
-        guard let directory = directories[path] else { throw SystemError(operation: "open", path: path, code: ENOENT) }
+        guard let directory = find(path) else { throw SystemError(operation: "open", path: path, code: ENOENT) }
         return directory
     }
 
@@ -370,8 +425,7 @@ package final class SimulatedDisk: @unchecked Sendable {
     }
 
     private func file(_ path: String) -> SimulatedFile? {
-        let (directory, name) = split(path)
-        return directories[directory]?.files[name]
+        find(directoryPath(of: path))?.files[name(of: path)]
     }
 
     private func openFile(_ handle: FileHandle) throws(SystemError) -> OpenFile {

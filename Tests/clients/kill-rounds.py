@@ -2,8 +2,8 @@
 """Kills `kedis server` at random moments, starts it again, and looks for what it had confirmed.
 
 Writers with numbered values: lists that grow by one element at a time, counters, transactions that set two keys; a
-reader notes the highest counters that it was shown. Meanwhile the journal begins new files and new base snapshots.
-After each SIGKILL and restart:
+reader notes the highest counters that it was shown. Meanwhile the journal begins new files and new base snapshots, and
+snapshots are saved. After each SIGKILL `kedis check` must find journal and snapshot good, and after the restart:
 
     always    every confirmed write is there, every value that was read, nothing out of order, no transaction half done
     everysec  the same, but for what was confirmed within the last second before the kill
@@ -27,6 +27,8 @@ import time
 import redis
 
 WRITERS = 6
+# What the log says of a snapshot.
+SAVED = "DB saved on disk"
 
 
 def free_port():
@@ -41,6 +43,9 @@ class Server:
             binary, "server", "--dir", folder, "--save", "", "--appendonly", "yes", "--appendfsync", policy,
             "--journal-segment-size", "1mb", "--auto-aof-rewrite-min-size", "3mb", "--threads", "2",
         ]
+        self.binary, self.folder = binary, folder
+        # The files of the journal that were seen when it was killed.
+        self.segments = set()
         self.log = open(os.path.join(folder, "log"), "ab")
         self.process = None
         self.port = 0
@@ -66,6 +71,20 @@ class Server:
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+
+    def check_files(self):
+        """What `kedis check` has against what the kill has left: nothing, it must be."""
+        journal = os.path.join(self.folder, "appendonlydir")
+        self.segments.update(name for name in os.listdir(journal) if name.endswith(".kjl"))
+        problems = []
+        for path in [journal, os.path.join(self.folder, "dump.rdb")]:
+            if not os.path.exists(path):
+                continue
+            result = subprocess.run(
+                [self.binary, "check", path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+            if result.returncode != 0:
+                problems.append(f"kedis check {path}: {result.stdout.decode(errors='replace')[-500:]}")
+        return problems
 
 
 class Writer(threading.Thread):
@@ -134,11 +153,12 @@ class Round:
         end = time.monotonic() + randomness.uniform(0.1, 2.0)
         with self.server.connect() as client:
             while time.monotonic() < end:
-                if randomness.random() < 0.2:
-                    try:
-                        client.bgrewriteaof()
-                    except redis.ResponseError:
-                        pass
+                for chance, work in (0.2, client.bgrewriteaof), (0.15, client.bgsave):
+                    if randomness.random() < chance:
+                        try:
+                            work()
+                        except redis.ResponseError:
+                            pass
                 time.sleep(0.05)
         killed = time.monotonic()
         self.server.kill()
@@ -146,6 +166,7 @@ class Round:
             thread.join(30)
             if thread.failure:
                 self.problems.append(f"{type(thread).__name__}: {thread.failure!r}")
+        self.problems += self.server.check_files()
         self.server.start()
         with self.server.connect() as client:
             for writer in writers:
@@ -214,8 +235,9 @@ def main():
         with server.connect() as client:
             information = client.info("persistence")
         server.kill()
-        bases = open(server.log.name, errors="replace").read().count("has a new base")
-        print(f"{policy}: {options.rounds} kills, {3 * confirmed} confirmed writes, {bases} new bases, nothing is missing "
+        log = open(server.log.name, errors="replace").read()
+        print(f"{policy}: {options.rounds} kills, {3 * confirmed} confirmed writes, {log.count('has a new base')} new bases, "
+              f"{log.count(SAVED)} snapshots, {len(server.segments)} files of records, nothing is missing "
               f"(last record {information['journal_appended_sequence']})", flush=True)
         shutil.rmtree(folder)
 

@@ -12,6 +12,8 @@ import Synchronization
 /// Why a record cannot be executed.
 package struct ReplayError: Error, Equatable, CustomStringConvertible {
     package let description: String
+    /// Which of the requests that were executed together, from 0; nil where that is not known.
+    package var requestIndex: Int?
 }
 
 package struct JournalReplay: ~Copyable {
@@ -29,8 +31,10 @@ package struct JournalReplay: ~Copyable {
         let milliseconds = Atomic<Int64>(0)
     }
 
-    /// - Parameter configuration: of the engine that the store is for; what is about encodings is taken from it.
-    package init(store: Store, configuration: Configuration) {
+    /// - Parameters:
+    ///   - configuration: of the engine that the store is for; what is about encodings is taken from it.
+    ///   - table: all commands, under their own names; made when it is not given.
+    package init(store: Store, configuration: Configuration, table: CommandTable? = nil) {
         let time = ReplayTime()
         self.time = time
         let clock = EngineClock(
@@ -45,7 +49,7 @@ package struct JournalReplay: ~Copyable {
         own.settle("client-query-buffer-limit", String(Int64.max))
         own.settle("client-output-buffer-limit", "normal 0 0 0 slave 0 0 0 pubsub 0 0 0")
         own.settle("enable-debug-command", "yes")
-        engine = Engine(store: store, configuration: own, clock: clock, seed: 0, isForReplay: true)
+        engine = Engine(store: store, configuration: own, clock: clock, seed: 0, table: table, isForReplay: true)
         session = Session(engine: engine)
         session.client.pointee.deniesBlocking = true
     }
@@ -87,11 +91,11 @@ package struct JournalReplay: ~Copyable {
         time.milliseconds.store(pendingMilliseconds, ordering: .relaxed)
         session.client.pointee.databaseIndex = pendingDatabase
         session.receive(effects.raw)
-        try check()
+        try check(isFirst: true)
         while session.isPaused {
             session.output.removeAll()
             session.resume()
-            try check()
+            try check(isFirst: false)
         }
         session.output.removeAll()
         guard !session.isClosing, !session.hasPendingInput else {
@@ -99,14 +103,31 @@ package struct JournalReplay: ~Copyable {
         }
     }
 
-    /// Replies are errors only when the data is not what it was.
-    private mutating func check() throws(ReplayError) {
+    /// Replies are errors only when the data is not what it was. `isFirst` says that no replies were taken before.
+    private mutating func check(isFirst: Bool) throws(ReplayError) {
         let count = engine.statistics.errorReplies.load(ordering: .relaxed)
         guard count == errorCount else {
             errorCount = count
             let text = session.output.bytes.buffer.split(separator: 0x0A).first { $0.first == 0x2D } ?? []
             throw ReplayError(
-                description: "a command of a record was answered with \(String(decoding: text, as: UTF8.self))")
+                description: "a command of a record was answered with \(String(decoding: text, as: UTF8.self))",
+                requestIndex: isFirst ? indexOfError : nil)
         }
+    }
+
+    /// Of the replies, the first that is an error or has one.
+    private var indexOfError: Int? {
+        var decoder = ReplyDecoder()
+        decoder.append(Array(session.output.bytes.buffer))
+        var index = 0
+        while let reply = (try? decoder.next()) ?? nil {
+            switch reply {
+            case .error: return index
+            case .array(let parts) where parts.contains(where: { if case .error = $0 { true } else { false } }):
+                return index
+            default: index += 1
+            }
+        }
+        return nil
     }
 }

@@ -86,7 +86,8 @@ package struct AppendOnlyReader {
                         try requests(bytes, self.databaseIndex)
                     }
                 } catch {
-                    throw AppendOnlyError(path: path, offset: source.offset(of: range), error.reason)
+                    let offset = source.offset(ofRequest: error.requestIndex ?? 0, in: range)
+                    throw AppendOnlyError(path: path, offset: offset, error.reason)
                 }
                 requestCount += UInt64(count)
                 if let databaseIndex { self.databaseIndex = databaseIndex }

@@ -49,6 +49,14 @@ struct AppendOnlySource {
 
     func offset(of range: Range<Int>) -> Int { bufferOffset + range.lowerBound }
 
+    /// Where one of the requests begins that were given out last.
+    func offset(ofRequest index: Int, in range: Range<Int>) -> Int {
+        var source = self
+        source.scanned = range.lowerBound
+        for _ in 0..<index where source.scanned < range.upperBound { _ = try? source.scanOnce() }
+        return bufferOffset + source.scanned
+    }
+
     func withBytes<Failure: Error>(_ range: Range<Int>, _ body: (ByteView) throws(Failure) -> Void) throws(Failure) {
         var failure: Failure?
         buffer.withUnsafeBytes { bytes in

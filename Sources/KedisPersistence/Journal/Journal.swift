@@ -192,6 +192,14 @@ package final class Journal: Sendable {
             } catch {
                 if !error.isMissingFile { throw .system(error) }
             }
+            // One after the other, or a loss of power may bring an older one back and leave a gap behind it.
+            do {
+                try core.fileSystem.retrying { () throws(SystemError) in
+                    try core.fileSystem.synchronizeDirectory(directoryPath(of: segment.path))
+                }
+            } catch {
+                throw .system(error)
+            }
             core.segments.remove(segment)
         }
         return removable.count

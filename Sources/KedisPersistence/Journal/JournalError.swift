@@ -77,6 +77,11 @@ package enum JournalError: Error, Equatable, Sendable, CustomStringConvertible {
 /// What the receiver of records throws to end a recovery: why it cannot go on.
 package struct JournalRefusal: Error, Equatable, Sendable {
     package let reason: String
+    /// Which of the requests that it was given, from 0, where that is known.
+    package let requestIndex: Int?
 
-    package init(reason: String) { self.reason = reason }
+    package init(reason: String, requestIndex: Int? = nil) {
+        self.reason = reason
+        self.requestIndex = requestIndex
+    }
 }

@@ -117,6 +117,15 @@ struct RecordHeader: Equatable {
         target.storeBytes(of: checksum.littleEndian, toByteOffset: 4, as: UInt32.self)
     }
 
+    /// The bytes of a record without a payload: a mark.
+    func markBytes(continuing crc: CRC32C) -> [UInt8] {
+        assert(payloadByteCount == 0)
+        return [UInt8](unsafeUninitializedCapacity: Self.byteCount) { buffer, count in
+            if let base = buffer.baseAddress { encode(to: base, continuing: crc) }
+            count = Self.byteCount
+        }
+    }
+
     /// The checksum of a record whose header lies at `header`: identifier, payload, then the header's other fields. The
     /// payload comes before the fields so that it can be summed up before the sequence is known.
     static func checksum(of header: UnsafeRawPointer, continuing crc: CRC32C) -> UInt32 {

@@ -273,20 +273,22 @@ struct JournalQueue: ~Copyable, @unchecked Sendable {
         case nothing
     }
 
-    /// The records that follow `position` in its block, or in the next one. `passesMark` takes the place of a mark as
-    /// the beginning that it asks for.
+    /// The records that follow `position` in its block, or in the next one that has any: one that was to begin a
+    /// segment stays empty when a large record follows, in a block of its own. `passesMark` takes the place of a mark
+    /// as the beginning that it asks for.
     func take(from position: JournalPosition, passesMark: Bool = false) -> Taken {
         withState { _ in
             var place = position
-            if place.offset == place.block.pointee.byteCount, let next = place.block.pointee.next {
+            while true {
+                if place.offset == 0, place.block.pointee.beginsSegment {
+                    guard passesMark else { return .segment(place) }
+                    place.block.pointee.beginsSegment = false
+                }
+                if place.block.pointee.byteCount > place.offset { break }
+                guard let next = place.block.pointee.next else { return .nothing }
                 place = JournalPosition(block: next, offset: 0, sequence: place.sequence)
             }
-            if place.offset == 0, place.block.pointee.beginsSegment {
-                guard passesMark else { return .segment(place) }
-                place.block.pointee.beginsSegment = false
-            }
             let end = place.block.pointee.byteCount
-            guard end > place.offset else { return .nothing }
             let bytes = UnsafeRawBufferPointer(start: place.block.bytes + place.offset, count: end - place.offset)
             return .slice(
                 JournalSlice(
@@ -369,9 +371,6 @@ struct JournalQueue: ~Copyable, @unchecked Sendable {
         let header = RecordHeader(
             payloadByteCount: 0, sequence: sequence, milliseconds: milliseconds, durable: durable, database: 0,
             flags: flags, mark: mark)
-        return [UInt8](unsafeUninitializedCapacity: RecordHeader.byteCount) { buffer, count in
-            if let base = buffer.baseAddress { header.encode(to: base, continuing: seed) }
-            count = RecordHeader.byteCount
-        }
+        return header.markBytes(continuing: seed)
     }
 }

@@ -35,6 +35,8 @@ package struct RecoveredJournal: Sendable {
     package internal(set) var wasClosed = true
     /// The journal was read to its end, not up to a moment only.
     package internal(set) var isComplete = true
+    /// The journal ends before the moment or the record that was asked for.
+    package internal(set) var endsBeforeBound = false
 
     /// All segments in the directory.
     var segments: [JournalSegment] = []
@@ -91,6 +93,7 @@ package func recoverJournal(
         return true
     }
     recovered.take(walk, last: needed.last, isBounded: bound != .end)
+    recovered.endsBeforeBound = bound.isBehind(walk)
     return recovered
 }
 
@@ -117,6 +120,15 @@ extension JournalBound {
         case .milliseconds(let last): record.milliseconds <= last
         }
     }
+
+    /// Whether the end was met before this.
+    func isBehind(_ walk: JournalWalk) -> Bool {
+        switch self {
+        case .end: false
+        case .sequence(let last): walk.lastSequence < last
+        case .milliseconds: !walk.isStopped
+        }
+    }
 }
 
 /// The newest base that is not younger than the bound; nil for none where the journal is there from its beginning.
@@ -124,12 +136,15 @@ private func chooseBase(
     _ directory: JournalDirectory, _ segments: [JournalSegment], _ bound: JournalBound
 ) throws(JournalError) -> JournalDirectory.File? {
     let chosen: JournalDirectory.File?
+    // One that no segment goes on from was to go with the segments before them.
+    let first = directory.segments.first?.sequence ?? 0
+    let bases = directory.bases.filter { $0.sequence &+ 1 >= first }
     switch bound {
     case .end: return directory.bases.last
-    case .sequence(let last): chosen = directory.bases.last { $0.sequence <= last }
+    case .sequence(let last): chosen = bases.last { $0.sequence <= last }
     case .milliseconds(let last):
         // A base has no time in its name; the segment that begins behind it was made when it was, or a little later.
-        chosen = directory.bases.last { base in
+        chosen = bases.last { base in
             segments.contains { $0.firstSequence == base.sequence &+ 1 && $0.createdMilliseconds <= last }
         }
     }

@@ -17,6 +17,8 @@ package struct JournalRecord {
     package let milliseconds: Int64
     package let databaseIndex: Int
     package let payload: ByteView
+    /// All of it, as it lies in the file.
+    let encoded: ByteView
 }
 
 /// What was left out at the end of a journal because a crash had torn it: never acknowledged as being on disk.
@@ -122,7 +124,7 @@ struct JournalWalk {
         var offset = SegmentHeader.byteCount
         var shown = 0
         while next == nil || expected < next?.sequence ?? 0 {
-            guard case .record(let header, let payload) = try reader.record(at: offset), header.sequence == expected
+            guard case .record(let header, let bytes) = try reader.record(at: offset), header.sequence == expected
             else {
                 try end(&reader, at: offset, expected, next)
                 break
@@ -136,7 +138,7 @@ struct JournalWalk {
             noteRead(header)
             durable = max(durable, header.durable)
             let place = Place(path: segment.path, offset: offset - header.byteCount)
-            guard try give(header, payload, place, visit) else { break }
+            guard try give(header, bytes, place, visit) else { break }
             if offset - shown >= SegmentReader.windowByteCount {
                 shown = offset
                 progress(byteCountRead + offset, byteCount)
@@ -155,12 +157,12 @@ struct JournalWalk {
 
     /// Gives a record to the visitor, if the base does not have it; false when the visitor wants no more.
     private mutating func give(
-        _ header: RecordHeader, _ payload: ByteView, _ place: Place, _ visit: Visitor
+        _ header: RecordHeader, _ bytes: ByteView, _ place: Place, _ visit: Visitor
     ) throws(JournalError) -> Bool {
         guard header.sequence > baseSequence else { return true }
         let record = JournalRecord(
             sequence: header.sequence, milliseconds: header.milliseconds, databaseIndex: Int(header.database),
-            payload: payload)
+            payload: bytes[RecordHeader.byteCount..<bytes.count], encoded: bytes)
         guard try visit(record, place) else {
             isStopped = true
             return false

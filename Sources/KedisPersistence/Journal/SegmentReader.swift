@@ -9,8 +9,8 @@ struct SegmentReader: ~Copyable {
     static let windowByteCount = 256 << 10
 
     enum Read {
-        /// An intact record of any sequence. The view is valid until the reader is used again.
-        case record(RecordHeader, payload: ByteView)
+        /// An intact record of any sequence, and all its bytes. The view is valid until the reader is used again.
+        case record(RecordHeader, bytes: ByteView)
         /// The file ends here.
         case end
         case unreadable
@@ -116,12 +116,11 @@ struct SegmentReader: ~Copyable {
         let header = RecordHeader(try view(offset, RecordHeader.byteCount))
         guard header.isPlausible(mark: mark, room: room) else { return .unreadable }
         let bytes = try view(offset, header.byteCount)
-        let payload = bytes[RecordHeader.byteCount..<bytes.count]
         var crc = seed
-        crc.update(payload)
+        crc.update(bytes[RecordHeader.byteCount..<bytes.count])
         let checksum = RecordHeader.checksum(of: UnsafeRawPointer(bytes.base), continuing: crc)
         guard checksum == header.checksum else { return .unreadable }
-        return .record(header, payload: payload)
+        return .record(header, bytes: bytes)
     }
 
     /// Where the record `sequence` begins, all records before it having been read already.

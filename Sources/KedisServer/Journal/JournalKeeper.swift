@@ -117,10 +117,12 @@ final class JournalKeeper: Sendable {
             if let recovered {
                 known = recovered
             } else {
-                try writeFirstBase()
-                known = try recoverJournal(
-                    directory: directory, base: { (_, _) throws(JournalRefusal) in },
-                    record: { (_) throws(JournalRefusal) in })
+                let begun = try beginJournal(
+                    of: store, directory: directory, options: snapshotOptions,
+                    nowMilliseconds: wallClockMilliseconds())
+                noteBase(byteCount: begun.summary.byteCount)
+                log(.notice, "The journal begins in \(directory) with a base of \(begun.summary.keyCount) keys")
+                known = begun.recovered
             }
             var options = JournalOptions()
             options.policy = policy
@@ -154,19 +156,6 @@ final class JournalKeeper: Sendable {
                 noteLoss: { [self] in lossCount.wrappingAdd(1, ordering: .relaxed) }))
         store.unlock(.all)
         applyPolicy(engine, gate)
-    }
-
-    private func writeFirstBase() throws {
-        do {
-            try FileSystem.system.makeDirectory(directory)
-        } catch {
-            if !error.isExistingFile { throw error }
-        }
-        let summary = try saveSnapshot(
-            of: store, to: journalBasePath(directory: directory, sequence: 0), options: snapshotOptions,
-            nowMilliseconds: wallClockMilliseconds())
-        noteBase(byteCount: summary.byteCount)
-        log(.notice, "The journal begins in \(directory) with a base of \(summary.keyCount) keys")
     }
 
     private var snapshotOptions: SnapshotOptions {
@@ -334,27 +323,11 @@ final class JournalKeeper: Sendable {
     /// A new base, and what it makes needless goes.
     private func attempt(_ journal: Journal) -> Result<SnapshotSummary, SnapshotError> {
         do {
-            let sequence = Atomic<UInt64>(0)
-            let mended = Atomic<Int>(0)
-            let summary = try saveSnapshotInBackground(
-                of: store, to: journalBasePath(directory: directory, sequence: 0), options: snapshotOptions,
-                nowMilliseconds: 0,
-                atInstant: { [self] in
-                    mended.store(lossCount.load(ordering: .relaxed), ordering: .relaxed)
-                    sequence.store(journal.rotate() &- 1, ordering: .relaxed)
-                    return journalBasePath(directory: directory, sequence: sequence.load(ordering: .relaxed))
-                },
-                mayCommit: { [directory] in
-                    // A base is never ahead of the journal: a start goes on behind it.
-                    while !journal.isFailed, journal.durableSequence < sequence.load(ordering: .relaxed) {
-                        sleepBriefly()
-                    }
-                    guard journal.isFailed else { return nil }
-                    return SystemError(operation: "sync", path: directory, code: EIO)
-                })
-            let base = sequence.load(ordering: .relaxed)
-            journal.noteBase(base)
-            mendedLossCount.store(mended.load(ordering: .relaxed), ordering: .relaxed)
+            var mended = 0
+            let (summary, base) = try saveJournalBase(
+                of: store, behind: journal, directory: directory, options: snapshotOptions,
+                atInstant: { mended = lossCount.load(ordering: .relaxed) })
+            mendedLossCount.store(mended, ordering: .relaxed)
             removeOld(journal, base: base)
             return .success(summary)
         } catch {
@@ -364,11 +337,10 @@ final class JournalKeeper: Sendable {
 
     private func removeOld(_ journal: Journal, base: UInt64) {
         do {
-            _ = try journal.removeSegments(before: base &+ 1)
+            try removeJournalFiles(before: base, of: journal, directory: directory)
         } catch {
             log(.warning, "Files of the journal that are needless stay: \(error)")
         }
-        removeJournalBases(directory: directory, before: base, neededFrom: journal.firstSequence)
     }
 
     private func end(_ result: Result<SnapshotSummary, SnapshotError>) {

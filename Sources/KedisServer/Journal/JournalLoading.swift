@@ -17,16 +17,20 @@ struct LoadedJournal {
 /// ReplayError of its last records.
 func loadJournal(
     _ directory: String, until bound: JournalBound = .end, into store: Store, configuration: Configuration,
-    removesLeftovers: Bool, progress: @escaping (_ done: Int, _ total: Int) -> Void
+    table: CommandTable? = nil, removesLeftovers: Bool, fileSystem: FileSystem = .system,
+    progress: @escaping (_ done: Int, _ total: Int) -> Void = { _, _ in }
 ) throws -> LoadedJournal {
     var base: LoadSummary?
-    var replay = JournalReplay(store: store, configuration: configuration)
+    var replay = JournalReplay(store: store, configuration: configuration, table: table)
     let recovered = try recoverJournal(
-        directory: directory, until: bound, removesLeftovers: removesLeftovers, progress: progress,
+        directory: directory, until: bound, fileSystem: fileSystem, removesLeftovers: removesLeftovers,
+        progress: progress,
         base: { (path, _) throws(JournalRefusal) in
             // Nothing is due yet: what was when the records were made, they say.
             try refusing {
-                base = try loadSnapshot(into: store, from: path, nowMilliseconds: 0, limits: configuration.loadLimits)
+                base = try loadSnapshot(
+                    into: store, from: path, nowMilliseconds: 0, limits: configuration.loadLimits,
+                    fileSystem: fileSystem)
             }
         },
         record: { (record) throws(JournalRefusal) in
@@ -66,9 +70,12 @@ func loadAppendOnlyFiles(
             return summary?.byteCount ?? 0
         },
         requests: { (bytes, databaseIndex) throws(JournalRefusal) in
-            try refusing { try replay.add(bytes, databaseIndex: databaseIndex, milliseconds: 0) }
+            // Executed at once, so that an error is about one of these.
+            try refusing {
+                try replay.add(bytes, databaseIndex: databaseIndex, milliseconds: 0)
+                try replay.flush()
+            }
         })
-    try replay.flush()
     return LoadedAppendOnlyFiles(base: base, requestCount: reader.requestCount, cut: cut)
 }
 
@@ -77,6 +84,6 @@ private func refusing<Result>(_ body: () throws -> Result) throws(JournalRefusal
     do {
         return try body()
     } catch {
-        throw JournalRefusal(reason: "\(error)")
+        throw JournalRefusal(reason: "\(error)", requestIndex: (error as? ReplayError)?.requestIndex)
     }
 }

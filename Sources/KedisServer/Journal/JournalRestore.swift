@@ -13,8 +13,15 @@ package struct RestoreSummary: Sendable {
     package var lastSequence: UInt64
     /// The time of the last record; 0 when there was none.
     package var lastMilliseconds: Int64
+    /// The journal ends before what was asked for.
+    package var endsBeforeBound: Bool
+    /// Of the databases that have keys, the last one and those before it.
+    package var databaseCount: Int
     package var path: String
 }
+
+/// As many databases as a server can have: whoever wrote a file may have had them.
+package let databaseCountMax = 16_384
 
 /// Why something of the journal's tools was not done: a sentence for people.
 package struct JournalToolError: Error, CustomStringConvertible {
@@ -24,50 +31,50 @@ package struct JournalToolError: Error, CustomStringConvertible {
 }
 
 /// Writes the state that the journal in `journal` had at `bound` into the folder `target`, as `dump.rdb`, which a
-/// server started there loads. The folder is made when it is not there; one that has data already is refused.
+/// server started there loads. The folder is made when it is not there; one that has data already is refused. On return
+/// it is on disk; on failure it is as it was before.
 package func restoreJournal(
     _ journal: String, until bound: JournalBound, into target: String, configuration: Configuration = Configuration(),
+    databaseCount: Int = databaseCountMax, fileSystem: FileSystem = .system,
     progress: @escaping (_ done: Int, _ total: Int) -> Void = { _, _ in }
 ) throws(JournalToolError) -> RestoreSummary {
+    let folder = try TargetFolder(target, fileSystem)
     do {
-        let files = FileSystem.system
-        let path = "\(target)/dump.rdb"
-        do {
-            try files.makeDirectory(target)
-        } catch {
-            if !error.isExistingFile { throw error }
-            let taken = try files.names(target).filter { !$0.hasPrefix(".") }
-            guard taken.isEmpty else {
-                throw JournalToolError(description: "\(target) is not empty (\(taken.sorted()[0]))")
-            }
-        }
-        let store = Store(
-            databaseCount: configuration.integer("databases"), seed: HashSeed(systemEntropy(), systemEntropy()))
+        let store = Store(databaseCount: databaseCount, seed: HashSeed(systemEntropy(), systemEntropy()))
         let loaded = try loadJournal(
             journal, until: bound, into: store, configuration: configuration, removesLeftovers: false,
-            progress: progress)
+            fileSystem: fileSystem, progress: progress)
         let recovered = loaded.recovered
         // What was due at that moment is gone; the rest has its deadline, whenever that was.
         let saved = try saveSnapshot(
-            of: store, to: path, options: SnapshotOptions(functions: loaded.base?.functions ?? []),
-            nowMilliseconds: recovered.lastMilliseconds)
+            of: store, to: "\(target)/dump.rdb", options: SnapshotOptions(functions: loaded.base?.functions ?? []),
+            nowMilliseconds: recovered.lastMilliseconds, fileSystem: fileSystem)
+        try folder.commit()
         return RestoreSummary(
             keyCount: saved.keyCount, recordCount: recovered.recordCount, lastSequence: recovered.lastSequence,
-            lastMilliseconds: recovered.lastMilliseconds, path: path)
-    } catch let error as JournalToolError {
-        throw error
+            lastMilliseconds: recovered.lastMilliseconds, endsBeforeBound: recovered.endsBeforeBound,
+            databaseCount: neededDatabaseCount(store, nowMilliseconds: recovered.lastMilliseconds),
+            path: "\(target)/dump.rdb")
     } catch {
+        folder.discard(["dump.rdb"])
         throw JournalToolError(description: "\(error)")
     }
 }
 
+private func neededDatabaseCount(_ store: Store, nowMilliseconds: Int64) -> Int {
+    let last = (0..<store.databaseCount).last { store.keyspace($0, nowMilliseconds: nowMilliseconds).count > 0 }
+    return (last ?? 0) + 1
+}
+
 /// Loads the snapshot at `path` into nothing, and says what is in it.
 package func checkSnapshot(
-    _ path: String, progress: @escaping (_ done: Int, _ total: Int) -> Void = { _, _ in }
+    _ path: String, databaseCount: Int = databaseCountMax, fileSystem: FileSystem = .system,
+    progress: @escaping (_ done: Int, _ total: Int) -> Void = { _, _ in }
 ) throws(JournalToolError) -> LoadSummary {
     do {
-        let store = Store(seed: HashSeed(systemEntropy(), systemEntropy()))
-        let summary = try loadSnapshot(into: store, from: path, nowMilliseconds: 0, progress: progress)
+        let store = Store(databaseCount: databaseCount, seed: HashSeed(systemEntropy(), systemEntropy()))
+        let summary = try loadSnapshot(
+            into: store, from: path, nowMilliseconds: 0, fileSystem: fileSystem, progress: progress)
         guard let summary else { throw JournalToolError(description: "\(path) is not there") }
         return summary
     } catch let error as JournalToolError {
@@ -108,7 +115,7 @@ package func checkAppendOnlyFiles(
                 snapshot: { (_) throws(JournalRefusal) in 0 }, requests: { (_, _) throws(JournalRefusal) in })
             return AppendOnlyCheck(paths: files.paths, requestCount: reader.requestCount, cut: cut)
         }
-        let store = Store(seed: HashSeed(systemEntropy(), systemEntropy()))
+        let store = Store(databaseCount: databaseCountMax, seed: HashSeed(systemEntropy(), systemEntropy()))
         let loaded = try loadAppendOnlyFiles(
             files, into: store, configuration: Configuration(), progress: progress)
         return AppendOnlyCheck(

@@ -1,0 +1,132 @@
+// `kedis backup`: a copy of what a server would start with, made while it may run.
+//
+//      D/appendonlydir ─▶ E/incomplete-backup ─▶ (all on disk) ─▶ E/appendonlydir       one step, the last one
+//      D/dump.rdb      ─▶ E/temp-….rdb        ─▶ (all on disk) ─▶ E/dump.rdb
+//
+// So whatever ends a backup early, E has nothing that a server, or `kedis check`, takes for data. What is read is
+// verified: every record's checksum while it is copied, a snapshot by loading its copy into nothing. D is only read.
+// Memory: the data of the snapshot, once.
+
+package import KedisPersistence
+import KedisStore
+import KedisUtilities
+
+/// What a backup has.
+package struct BackupSummary: Sendable {
+    package var path: String
+    /// Nil when the snapshot was copied.
+    package var journal: JournalCopy?
+    /// Of the snapshot: the journal's base, or all there is.
+    package var keyCount = 0
+    package var byteCount = 0
+    /// There is a snapshot beside the journal, which was not copied.
+    package var ignoresSnapshot = false
+}
+
+private let incompleteName = "incomplete-backup"
+private let journalName = "appendonlydir"
+
+/// Copies the journal of the server's folder `directory`, or the one that `directory` is itself, or else the snapshot
+/// there, into the folder `target`, which is made, or empty. On return it is on disk.
+///
+/// - Parameters:
+///   - snapshotName: `dbfilename`.
+///   - prefersSnapshot: the snapshot is copied though there is a journal.
+package func backUp(
+    _ directory: String, into target: String, snapshotName: String = "dump.rdb", prefersSnapshot: Bool = false,
+    databaseCount: Int = databaseCountMax, fileSystem: FileSystem = .system,
+    progress: @escaping (_ done: Int, _ total: Int) -> Void = { _, _ in }
+) throws(JournalToolError) -> BackupSummary {
+    let source = try BackupSource(directory, snapshotName, prefersSnapshot: prefersSnapshot, fileSystem)
+    let folder = try TargetFolder(target, fileSystem)
+    let verify: SnapshotVerification = { (path) throws(JournalRefusal) in
+        do throws(JournalToolError) {
+            return try checkSnapshot(path, databaseCount: databaseCount, fileSystem: fileSystem).keyCount
+        } catch {
+            throw JournalRefusal(reason: error.description)
+        }
+    }
+    do {
+        var summary: BackupSummary
+        if let journal = source.journalPath {
+            summary = try copyJournal(journal, to: folder, fileSystem, progress, verify)
+            summary.ignoresSnapshot = source.hasSnapshot
+        } else {
+            summary = try copySnapshot("\(directory)/\(snapshotName)", to: folder, fileSystem, progress, verify)
+        }
+        try folder.commit()
+        return summary
+    } catch {
+        // What looks whole goes first by its name: a crash in between leaves nothing that does.
+        let (whole, incomplete) = ("\(target)/\(journalName)", "\(target)/\(incompleteName)")
+        try? fileSystem.retrying { () throws(SystemError) in try fileSystem.rename(whole, incomplete) }
+        folder.discard([incompleteName, snapshotName])
+        throw JournalToolError(description: "\(error)")
+    }
+}
+
+/// Loads a snapshot into nothing, and says how many keys it has.
+private typealias SnapshotVerification = (_ path: String) throws(JournalRefusal) -> Int
+
+/// What there is to be copied.
+private struct BackupSource {
+    /// Nil when it is the snapshot.
+    private(set) var journalPath: String?
+    private(set) var hasSnapshot = false
+
+    init(
+        _ directory: String, _ snapshotName: String, prefersSnapshot: Bool, _ fileSystem: FileSystem
+    ) throws(JournalToolError) {
+        do {
+            let names = try fileSystem.retrying { () throws(SystemError) in try fileSystem.names(directory) }
+            hasSnapshot = names.contains(snapshotName)
+            if prefersSnapshot, hasSnapshot { return }
+            let inner = "\(directory)/\(journalName)"
+            if names.contains(journalName), try isJournal(inner, fileSystem) {
+                journalPath = inner
+            } else if !prefersSnapshot, try isJournal(directory, fileSystem) {
+                journalPath = directory
+            }
+            guard prefersSnapshot || journalPath == nil && !hasSnapshot else { return }
+        } catch {
+            throw JournalToolError(description: "\(error)")
+        }
+        let what = prefersSnapshot ? snapshotName : "journal and no \(snapshotName)"
+        throw JournalToolError(description: "there is no \(what) in \(directory)")
+    }
+}
+
+/// Whether a directory has files of a journal of Kedis.
+private func isJournal(_ path: String, _ fileSystem: FileSystem) throws(SystemError) -> Bool {
+    let names = try fileSystem.retrying { () throws(SystemError) in try fileSystem.names(path) }
+    return names.contains { $0.hasSuffix(".kjl") || $0.hasPrefix("base-") && $0.hasSuffix(".rdb") }
+}
+
+private func copyJournal(
+    _ journal: String, to folder: TargetFolder, _ fileSystem: FileSystem, _ progress: @escaping (Int, Int) -> Void,
+    _ verify: SnapshotVerification
+) throws -> BackupSummary {
+    let incomplete = "\(folder.path)/\(incompleteName)"
+    try fileSystem.retrying { () throws(SystemError) in try fileSystem.makeDirectory(incomplete) }
+    var summary = BackupSummary(path: "\(folder.path)/\(journalName)")
+    let copy = try copyJournal(from: journal, to: incomplete, fileSystem: fileSystem, progress: progress) {
+        (path) throws(JournalRefusal) in summary.keyCount = try verify(path)
+    }
+    let path = summary.path
+    try fileSystem.retrying { () throws(SystemError) in try fileSystem.rename(incomplete, path) }
+    summary.journal = copy
+    summary.byteCount = copy.byteCount
+    return summary
+}
+
+private func copySnapshot(
+    _ source: String, to folder: TargetFolder, _ fileSystem: FileSystem, _ progress: @escaping (Int, Int) -> Void,
+    _ verify: SnapshotVerification
+) throws -> BackupSummary {
+    let name = source.split(separator: "/").last.map(String.init) ?? ""
+    var summary = BackupSummary(path: "\(folder.path)/\(name)")
+    summary.byteCount = try copyFile(
+        from: source, to: summary.path, fileSystem: fileSystem, progress: progress,
+        verify: { (path) throws(JournalRefusal) in summary.keyCount = try verify(path) })
+    return summary
+}
