@@ -1,6 +1,7 @@
 // `kedis check` and `kedis restore`: whether journal and snapshot can be read, and the state of an earlier moment.
 
 import ArgumentParser
+import KedisDurability
 import KedisPersistence
 import KedisServer
 
