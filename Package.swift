@@ -46,10 +46,11 @@ let package = Package(
             "KedisPersistence",
             ["KedisFormats", "KedisStore", "KedisUtilities", .product(name: "Crypto", package: "swift-crypto")]
         ),
+        layer("KedisDurability", ["KedisCommands", "KedisPersistence", "KedisStore", "KedisUtilities"]),
         layer(
             "KedisServer",
             [
-                "KedisCommands", "KedisPersistence", "KedisFormats", "KedisStore", "KedisProtocol", "KedisUtilities",
+                "KedisCommands", "KedisPersistence", "KedisDurability", "KedisFormats", "KedisStore", "KedisProtocol", "KedisUtilities",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -60,12 +61,15 @@ let package = Package(
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ]
         ),
-        layer("Kedis", ["KedisCommands", "KedisPersistence", "KedisStore", "KedisProtocol", "KedisUtilities"]),
+        layer(
+            "Kedis",
+            ["KedisCommands", "KedisPersistence", "KedisDurability", "KedisStore", "KedisProtocol", "KedisUtilities"]
+        ),
         layer("KedisShell", ["KedisProtocol", "KedisUtilities"]),
         .executableTarget(
             name: "KedisCLI",
             dependencies: [
-                "KedisServer", "Kedis", "KedisPersistence", "KedisShell", "KedisProtocol", "KedisUtilities",
+                "KedisServer", "Kedis", "KedisPersistence", "KedisDurability", "KedisShell", "KedisProtocol", "KedisUtilities",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOEmbedded", package: "swift-nio"),
@@ -102,7 +106,7 @@ let package = Package(
         tests(
             "KedisServerTests",
             [
-                "KedisCLI", "KedisServer", "KedisCommands", "KedisPersistence", "KedisStore", "KedisProtocol",
+                "KedisCLI", "KedisServer", "KedisDurability", "KedisCommands", "KedisPersistence", "KedisStore", "KedisProtocol",
                 "KedisUtilities", "KedisTestSupport",
                 .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOEmbedded", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"), .product(name: "NIOTLS", package: "swift-nio"),

@@ -114,6 +114,7 @@ real_clients() {
 # SIGKILL at random moments, and a full disk: what was confirmed is there.
 durability() {
     "${KEDIS_PYTHON:-python3}" Tests/clients/kill-rounds.py --server-binary .build/release/kedis --rounds "$1"
+    "${KEDIS_PYTHON:-python3}" Tests/clients/kill-rounds.py --server-binary .build/release/kedis --rounds "$1" --switch
     "${KEDIS_PYTHON:-python3}" Tests/clients/disk-full.py --server-binary .build/release/kedis
 }
 

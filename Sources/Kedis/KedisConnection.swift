@@ -26,13 +26,16 @@ public final class KedisConnection {
     /// Keeps the database alive; nil in its own pool.
     private let owner: KedisDatabase?
     private let lifecycle: KedisDatabase.Lifecycle
+    private let gate: DurabilityGate
     /// Given when there is an outcome for the blocking command that the thread waits in.
     private let signal: WakeSignal
 
     /// - Parameter bell: where there is somebody who takes messages, how to tell that there are some.
     init(
-        engine: Engine, lifecycle: KedisDatabase.Lifecycle, owner: KedisDatabase?, bell: (@Sendable () -> Void)? = nil
+        engine: Engine, lifecycle: KedisDatabase.Lifecycle, gate: DurabilityGate, owner: KedisDatabase?,
+        bell: (@Sendable () -> Void)? = nil
     ) {
+        self.gate = gate
         self.owner = owner
         self.lifecycle = lifecycle
         let signal = WakeSignal()
@@ -77,6 +80,7 @@ public final class KedisConnection {
         guard !lifecycle.isClosed.load(ordering: .acquiring) else { return .error(Array(KedisError.closedText.utf8)) }
         perform(arguments)
         defer { session.output.removeAll() }
+        if gate.isOn.load(ordering: .relaxed), !gate.isDurable(session.neededSequence) { waitForDisk() }
         var decoder = ReplyDecoder()
         decoder.append(session.output.bytes.raw)
         // The engine writes whole replies only, so this decodes or there is none.
@@ -121,6 +125,14 @@ public final class KedisConnection {
 
     private func fail(_ text: String) {
         Array(text.utf8).withUnsafeBytes { session.output.error(ByteView($0)) }
+    }
+
+    /// With `always`: returns when the reply may be told. Where the disk takes nothing, the reply says so: what it is
+    /// about is in memory only.
+    private func waitForDisk() {
+        guard let problem = gate.wait(for: session.neededSequence, signal) else { return }
+        session.output.removeAll()
+        fail("MISCONF What this is about is not on disk: \(problem)")
     }
 
     /// Sleeps until the command may go on that CLIENT PAUSE made wait; false when the database was closed.

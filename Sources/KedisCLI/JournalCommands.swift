@@ -2,6 +2,7 @@
 // moment, and a copy of what there is.
 
 import ArgumentParser
+import KedisDurability
 import KedisPersistence
 import KedisServer
 

@@ -16,13 +16,34 @@ import Darwin
 
 /// Where the store of the shell lives.
 struct StoreOptions: ParsableArguments {
-    @Option(help: "Keep the data in this directory: load its snapshot at start, save on exit and on SAVE.")
+    @Option(help: "Keep the data in this directory: every change goes to a journal there, and a snapshot on exit.")
     var dir: String?
 
     @Option(help: "The name of the snapshot in the directory.")
     var dbfilename = "dump.rdb"
 
+    @Option(help: ArgumentHelp("Whether there is a journal, yes or no.", valueName: "yes|no"))
+    var appendonly = "yes"
+
+    @Option(help: ArgumentHelp("When the journal goes to disk.", valueName: "always|everysec|no"))
+    var appendfsync = "everysec"
+
+    @Option(help: "The name of the journal's folder in the directory.")
+    var appenddirname = "appendonlydir"
+
+    /// Nil for words that are none.
+    private var journal: KedisDatabase.Options.Journal? {
+        guard ["yes", "no"].contains(appendonly), appendfsync != "off" else { return nil }
+        return KedisDatabase.Options.Journal(rawValue: appendfsync).map { appendonly == "yes" ? $0 : .off }
+    }
+
     func validate() throws {
+        guard journal != nil else {
+            throw ValidationError("appendonly is yes or no, appendfsync is always, everysec or no.")
+        }
+        if appenddirname.isEmpty || appenddirname.contains("/") {
+            throw ValidationError("appenddirname can't be a path, just a dirname.")
+        }
         if dbfilename.isEmpty || dbfilename.contains("/") {
             throw ValidationError("dbfilename can't be a path, just a filename.")
         }
@@ -34,6 +55,9 @@ struct StoreOptions: ParsableArguments {
         options.allowsDebug = true
         guard let dir else { return KedisDatabase(options: options) }
         options.snapshotName = dbfilename
+        options.journal = journal ?? .everySecond
+        options.journalName = appenddirname
+        options.warn = { complain($0) }
         do {
             return try KedisDatabase.open(directory: dir, options: options)
         } catch {

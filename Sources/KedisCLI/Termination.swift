@@ -1,4 +1,4 @@
-// What happens when the process is asked to end by a signal: a durable store is saved first.
+// What happens when the process is asked to end by a signal: a durable store is saved and closed first.
 //
 // A handler may do next to nothing, so it writes the signal's number into a pipe; a thread that waits at the other end
 // saves and ends the process. Handlers count for all threads, those of the runtime too, which a signal mask would miss.

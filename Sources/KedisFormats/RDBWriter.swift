@@ -63,6 +63,13 @@ package struct RDBWriter: ~Copyable {
         writeAuxiliary("aof-base", .integer(0))
     }
 
+    /// Which journal has what the snapshot has, and up to where it surely has the journal's records. Neither is longer
+    /// than what is never compressed, so that both can be found without a parser.
+    package mutating func writeJournal(_ identifier: ByteView, place: ByteView) {
+        writeAuxiliary("kedis-journal", .bytes(identifier))
+        writeAuxiliary("kedis-journal-at", .bytes(place))
+    }
+
     mutating func writeAuxiliary(_ name: StaticString, _ value: StringValue) {
         append(RDBOpcode.auxiliary)
         writeString(ByteView(name))

@@ -16,6 +16,9 @@ package struct SnapshotOptions: Sendable, Equatable {
     /// The code of function libraries that the loaded snapshot had: they are written back.
     package var functions: [[UInt8]]
 
+    /// The journal that has what the snapshot has.
+    package var journal: JournalMark?
+
     /// The file goes to disk while it is written, instead of all at once at its end (`rdb-save-incremental-fsync`).
     package var syncsWhileWriting: Bool
 
@@ -99,12 +102,13 @@ package final class SnapshotProgress: Sendable {
 /// As ``saveSnapshot(of:held:to:options:nowMilliseconds:fileSystem:)``, while others go on: all stripes are locked for
 /// the instant whose state it is, and then one at a time, for a slice of it (StoreSnapshot). No stripe may be held by
 /// the caller. Waits for its turn while another one is taken. `atInstant` is called at that instant and may give the
-/// file another path in the same directory; `betweenSlices` is called with nothing locked; `mayCommit` is asked before
-/// the file gets its path.
+/// file another path in the same directory; `betweenSlices` is called with nothing locked; once `isWanted` says no the
+/// rest is not written; `mayCommit` is asked before the file gets its name, and has to refuse it then.
 package func saveSnapshotInBackground(
     of store: Store, to path: String, options: SnapshotOptions = SnapshotOptions(), nowMilliseconds: Int64,
     fileSystem: FileSystem = .system, progress: SnapshotProgress? = nil, atInstant: () -> String? = { nil },
-    betweenSlices: () -> Void = {}, mayCommit: () -> SystemError? = { nil }
+    betweenSlices: () -> Void = {}, isWanted: @escaping () -> Bool = { true },
+    mayCommit: () -> SystemError? = { nil }
 ) throws(SnapshotError) -> SnapshotSummary {
     let start = monotonicNanoseconds()
     let file: ReplacementFile
@@ -122,7 +126,7 @@ package func saveSnapshotInBackground(
     var summary = encode(
         snapshot, usedByteCount: store.usedByteCount, options: options, nowMilliseconds: nowMilliseconds,
         progress: progress, betweenSlices: betweenSlices
-    ) { file.write($0) }
+    ) { isWanted() && file.write($0) }
     if let problem = problem(of: snapshot, path, file) ?? mayCommit().map({ .system($0) }) {
         file.discard()
         throw problem
@@ -193,6 +197,13 @@ extension RDBWriter {
         _ options: SnapshotOptions, nowMilliseconds: Int64, usedByteCount: Int
     ) {
         writeHeader(createdSeconds: nowMilliseconds / 1000, usedMemoryByteCount: usedByteCount)
+        if let journal = options.journal {
+            Array(journal.identifierText.utf8).withUnsafeBytes { identifier in
+                Array(journal.placeText.utf8).withUnsafeBytes { place in
+                    writeJournal(ByteView(identifier), place: ByteView(place))
+                }
+            }
+        }
         for code in options.functions {
             code.withUnsafeBytes { writeFunction(code: ByteView($0)) }
         }

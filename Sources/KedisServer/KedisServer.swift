@@ -4,6 +4,7 @@
 // (expiry, save rules) on the first of them. Lifecycle: start loads, then listens; a shutdown saves, then closes.
 
 package import KedisCommands
+import KedisDurability
 import KedisPersistence
 import KedisStore
 import KedisUtilities
@@ -67,10 +68,6 @@ package final class KedisServer: Service {
         state.setHooks(
             ServerState.Hooks(
                 setSaveFailed: { engine.set(.snapshotFailed, to: $0) },
-                applyJournal: { [loops] in
-                    state.journal.applyPolicy(engine, context.gate)
-                    for loop in loops { loop.held.policyHasChanged() }
-                },
                 silence: { context.isStopped.store(true, ordering: .relaxed) },
                 requestStop: { request.yield(.command) },
                 applyNetwork: { names in
@@ -160,7 +157,7 @@ package final class KedisServer: Service {
             try await listen(ephemeralPort: ephemeralPort)
         } catch {
             context.rhythm.stop()
-            state.journal.close()
+            state.closeJournal()
             state.releaseSnapshotLock()
             await metrics?.stop()
             removeProcessFile()
@@ -204,27 +201,40 @@ package final class KedisServer: Service {
     private func loadData() throws(StartError) {
         guard state.journal.isWanted else {
             state.journal.warnIfIgnored()
-            return try load()
-        }
-        try state.journal.acquire()
-        let found = try state.journal.load()
-        if let found {
-            state.journal.warnOfForeign()
-            if let summary = found.base { note(summary) }
-            state.keeper.noteLoaded(nowMilliseconds: wallClockMilliseconds())
-        } else if let imported = try state.journal.importAppendOnlyFiles() {
-            if let summary = imported.base { note(summary) }
-            state.keeper.noteLoaded(nowMilliseconds: wallClockMilliseconds())
-        } else {
             try load()
+            return prepareJournal()
         }
-        let functions = state.functions.withLock { $0 }
-        try state.journal.open(
-            after: found?.recovered, functions: functions, engine: engine, gate: context.gate
-        ) { [loops, engine] sequence in
-            engine.journal.noteDurable(engine)
-            for loop in loops { loop.held.noteDurable(sequence) }
+        do throws(JournalProblem) {
+            try state.journal.acquire()
+            let found = try state.journal.load(beside: state.snapshotPath, takesYounger: false)
+            if let found {
+                if let summary = found.base { note(summary) }
+                state.keeper.noteLoaded(nowMilliseconds: wallClockMilliseconds())
+            } else {
+                do { try load() } catch { throw JournalProblem(error.description) }
+            }
+            prepareJournal()
+            try state.journal.begin(after: found?.recovered)
+        } catch {
+            throw StartError(error.description)
         }
+    }
+
+    /// What is needed for a journal, now or later.
+    private func prepareJournal() {
+        let owner = JournalOwner(
+            engine: { [engine] in engine },
+            hasOpened: { [context] in context.gate.connect($0) },
+            holdsReplies: { [context, loops] holds in
+                context.gate.isOn.store(holds, ordering: .relaxed)
+                if !holds { for loop in loops { loop.held.policyHasChanged() } }
+            },
+            hasAdvanced: { [context, loops, engine] sequence in
+                context.gate.noteDurable(sequence)
+                engine.journal.noteDurable(engine)
+                for loop in loops { loop.held.noteDurable(sequence) }
+            })
+        state.journal.prepare(functions: state.functions.withLock { $0 }, owner: owner)
     }
 
     private func note(_ summary: LoadSummary) {
@@ -303,7 +313,7 @@ package final class KedisServer: Service {
         await sockets.closeAll()
         for loop in loops { try? await loop.stop().get() }
         state.keeper.waitUntilIdle()
-        state.journal.close()
+        state.closeJournal()
         if running.isListening { removeProcessFile() }
         state.releaseSnapshotLock()
         await metrics?.stop()

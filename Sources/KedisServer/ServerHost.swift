@@ -1,6 +1,7 @@
 // The host of a server's engine: files, log and process behind the functions that commands call.
 
 import KedisCommands
+import KedisDurability
 import KedisPersistence
 import KedisStore
 import KedisUtilities
@@ -30,6 +31,7 @@ extension ServerState {
             log: { [self] level, message in log(level, message) },
             information: { [self] section in information(section) },
             applyConfiguration: { [self] names in apply(names) },
+            awaitConfiguration: { [self] in journal.awaitEnd() },
             rewriteConfiguration: { [self] users in rewriteConfiguration(users) },
             releaseMemory: releaseFreeMemory,
             digest: { sha256($0) },
@@ -74,9 +76,9 @@ extension ServerState {
                 name: name, reason: "Failed to apply new \(name) configuration, check server logs.")
         }
         if let problem = applySnapshotPlace(names, beforeMoving: { applyNetwork(names) }) { return problem }
-        if names.contains(where: { $0 == "appendfsync" || $0.hasPrefix("journal-") }) { applyJournal() }
         if names.contains(where: { ["proc-title-template", "bind", "port", "tls-port"].contains($0) }) { showTitle() }
-        return nil
+        // Last: what has begun is not taken back.
+        return applyJournal(names)
     }
 
     /// Loads the snapshot; nil, or what went wrong.

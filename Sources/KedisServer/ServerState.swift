@@ -3,6 +3,7 @@
 // Ownership: KedisServer's. Threads: any. The snapshot keeper sees to it that one save runs at a time.
 
 import KedisCommands
+import KedisDurability
 import KedisPersistence
 import KedisStore
 import KedisUtilities
@@ -29,8 +30,6 @@ final class ServerState: Sendable {
     /// What is only known when the engine exists.
     struct Hooks: Sendable {
         var setSaveFailed: @Sendable (Bool) -> Void = { _ in }
-        /// Lets the journal follow its directives.
-        var applyJournal: @Sendable () -> Void = {}
         /// No reply leaves any more.
         var silence: @Sendable () -> Void = {}
         var requestStop: @Sendable () -> Void = {}
@@ -72,7 +71,15 @@ final class ServerState: Sendable {
 
     func applyNetwork(_ names: [String]) -> ConfigurationProblem? { hooks.withLock { $0 }.applyNetwork(names) }
 
-    func applyJournal() { hooks.withLock { $0 }.applyJournal() }
+    /// Lets the journal follow what CONFIG SET has changed; nil, or what cannot be.
+    func applyJournal(_ names: [String]) -> ConfigurationProblem? {
+        if names.contains(where: { $0 == "appendfsync" || $0.hasPrefix("journal-") }) { journal.applyPolicy() }
+        return names.contains("appendonly") ? journal.followSwitch() : nil
+    }
+
+    func closeJournal() {
+        do { try journal.close() } catch { log(.warning, error.description) }
+    }
 
     /// The TCP ports that are listened on, 0 for none.
     var ports: (plain: Int, encrypted: Int) { hooks.withLock { $0 }.boundPorts() }
@@ -110,10 +117,11 @@ final class ServerState: Sendable {
     var snapshotPath: String { place.withLock { $0.path } }
 
     private var request: SnapshotRequest {
-        let options = SnapshotOptions(
+        var options = SnapshotOptions(
             compress: configuration.boolean("rdbcompression"), checksum: configuration.boolean("rdbchecksum"),
             functions: functions.withLock { $0 }, syncsWhileWriting: configuration.boolean("rdb-save-incremental-fsync")
         )
+        options.journal = journal.mark
         return SnapshotRequest(path: snapshotPath, options: options)
     }
 

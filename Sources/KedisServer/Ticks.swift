@@ -7,6 +7,7 @@
 // `active-defrag-cycle-max` gives it, and looks for work less often when there was none.
 
 import KedisCommands
+import KedisDurability
 import KedisStore
 import KedisUtilities
 import Synchronization

@@ -3,6 +3,7 @@
 // holds; then cut and damaged.
 
 import KedisCommands
+import KedisDurability
 import KedisProtocol
 import KedisStore
 import KedisTestSupport

@@ -3,6 +3,7 @@
 // Method: servers of this process; what is copied is started.
 
 import KedisCommands
+import KedisDurability
 import KedisPersistence
 import KedisTestSupport
 import KedisUtilities

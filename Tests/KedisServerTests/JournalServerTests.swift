@@ -3,6 +3,7 @@
 // folder, one after the other; kills and full disks are tried on the program itself (Tests/clients).
 
 import KedisCommands
+import KedisDurability
 import KedisPersistence
 import KedisTestSupport
 import KedisUtilities

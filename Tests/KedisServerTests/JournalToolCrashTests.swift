@@ -3,6 +3,7 @@
 // simulated disk; each call of the tool in turn crashes with the power lost, or fails.
 
 import KedisCommands
+import KedisDurability
 import KedisPersistence
 import KedisStore
 import KedisTestSupport

@@ -7,6 +7,7 @@
 // each key its digest and deadline behind each record that changed it.
 
 import KedisCommands
+import KedisDurability
 import KedisPersistence
 import KedisProtocol
 import KedisStore

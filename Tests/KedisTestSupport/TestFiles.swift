@@ -91,9 +91,16 @@ package enum TestFiles {
         }
     }
 
-    /// Removes a folder of plain files (as the servers under test leave them), one level deep.
+    /// Removes a folder of plain files and such folders, hidden ones too. Links are removed, not followed.
     package static func removeTemporaryFolder(_ folder: String) {
-        for path in list(below: folder, suffix: "") + ["\(folder)/.dump.rdb.lock"] { unlink(path) }
+        guard let directory = opendir(folder) else { return }
+        var names: [String] = []
+        while let entry = readdir(directory) { names.append(name(of: entry)) }
+        closedir(directory)
+        for name in names where name != "." && name != ".." {
+            let path = "\(folder)/\(name)"
+            if unlink(path) != 0 { removeTemporaryFolder(path) }
+        }
         rmdir(folder)
     }
 

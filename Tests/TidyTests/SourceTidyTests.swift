@@ -194,7 +194,7 @@ struct SourceTidyTests {
     func arrows() throws {
         let layers = [
             "CKedis", "KedisUtilities", "KedisProtocol", "KedisStore", "KedisFormats", "KedisCommands", "KedisPersistence",
-            "KedisServer", "Kedis", "KedisShell", "KedisCLI",
+            "KedisDurability", "KedisServer", "Kedis", "KedisShell", "KedisCLI",
         ]
         let allowed = try Self.declaredDependencies()
         for (index, layer) in layers.enumerated().dropFirst() {

@@ -37,6 +37,32 @@ exec 9>&-
 expect "SIGTERM ends the shell with its status" 143 "$status"
 expect "and what was set is saved" "1" "$(run --dir "$folder/data" GET inflight)"
 
+# A shell that is killed has handed what it was told to the system.
+rm -f "$folder/pipe"; mkfifo "$folder/pipe"
+for policy in everysec always; do
+    "$kedis" --dir "$folder/data" --appendfsync "$policy" <"$folder/pipe" >"$folder/out" 2>&1 &
+    shell=$!
+    exec 9>"$folder/pipe"
+    for number in 1 2 3; do echo "SET killed:$policy:$number $number" >&9; done
+    for _ in $(seq 100); do [ "$(grep -c OK "$folder/out")" = 3 ] && break; sleep 0.1; done
+    [ "$policy" = always ] || sleep 0.5
+    kill -KILL "$shell"
+    wait "$shell" 2>/dev/null
+    exec 9>&-
+    expect "what a killed shell has set is there ($policy)" "3" "$(run --dir "$folder/data" GET "killed:$policy:3")"
+done
+# A server goes on with the shell's journal, and the shell with the server's.
+"$kedis" server --dir "$folder/data" --appendonly yes --save "" --port 0 --unixsocket "$folder/socket" >"$folder/log" 2>&1 &
+server=$!
+for _ in $(seq 100); do [ -S "$folder/socket" ] && break; sleep 0.1; done
+expect "a server has what the shell has journalled" "3" "$(run cli -s "$folder/socket" GET killed:always:3)"
+expect "and writes on" "OK" "$(run cli -s "$folder/socket" SET from:server 1)"
+kill -TERM "$server"
+wait "$server" 2>/dev/null
+expect "which the shell then has" "1" "$(run --dir "$folder/data" GET from:server)"
+expect "a journal that is not wanted is told of" "kedis: There is a journal in $folder/data/appendonlydir, which is not read, as appendonly is no: only the snapshot is loaded
+3" "$(run --dir "$folder/data" --appendonly no GET killed:always:3)"
+
 output=$(run --dir "$KEDIS_SERVER_FOLDER" SET a b); status=$?
 expect "a folder that a server has in use is refused" 1 "$status"
 expect_match "with a message that says so" 'in use by process [0-9]+' "$output"

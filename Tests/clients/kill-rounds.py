@@ -8,7 +8,11 @@ snapshots are saved. After each SIGKILL `kedis check` must find journal and snap
     always    every confirmed write is there, every value that was read, nothing out of order, no transaction half done
     everysec  the same, but for what was confirmed within the last second before the kill
 
-    Tests/clients/kill-rounds.py --server-binary .build/release/kedis [--rounds 20] [--policy always|everysec] [--seed N]
+With --switch the journal is ended and begun again (CONFIG SET appendonly) under the writers, once or more before each
+kill, sometimes with a snapshot between. When it counts again at the kill (aof_rewrite_in_progress is 0), all of the above holds; when it
+does not, it holds for what was confirmed before it was ended: that, or something younger, is what a start finds.
+
+    Tests/clients/kill-rounds.py --server-binary .build/release/kedis [--rounds 20] [--policy always|everysec] [--seed N] [--switch]
 
 It needs Python's redis package. The seed is printed; moments of kills are real time, so a run repeats in kind only.
 """
@@ -29,6 +33,7 @@ import redis
 WRITERS = 6
 # What the log says of a snapshot.
 SAVED = "DB saved on disk"
+FILLER_COUNT = 50_000
 
 
 def free_port():
@@ -42,6 +47,7 @@ class Server:
         self.arguments = [
             binary, "server", "--dir", folder, "--save", "", "--appendonly", "yes", "--appendfsync", policy,
             "--journal-segment-size", "1mb", "--auto-aof-rewrite-min-size", "3mb", "--threads", "2",
+            "--enable-debug-command", "local",
         ]
         self.binary, self.folder = binary, folder
         # The files of the journal that were seen when it was killed.
@@ -141,8 +147,8 @@ class Reader(threading.Thread):
 
 
 class Round:
-    def __init__(self, server, policy, values):
-        self.server, self.policy, self.values = server, policy, values
+    def __init__(self, server, policy, values, switches):
+        self.server, self.policy, self.values, self.switches = server, policy, values, switches
         self.problems = []
 
     def run(self, randomness):
@@ -150,17 +156,22 @@ class Round:
         reader = Reader(self.server)
         for thread in writers + [reader]:
             thread.start()
-        end = time.monotonic() + randomness.uniform(0.1, 2.0)
+        end = time.monotonic() + randomness.uniform(0.1, 4.0 if self.switches else 2.0)
+        # Since when nothing is promised; None while the journal counts.
+        unsafe = None
         with self.server.connect() as client:
             while time.monotonic() < end:
-                for chance, work in (0.2, client.bgrewriteaof), (0.15, client.bgsave):
+                if self.switches:
+                    unsafe = self.throw_switch(client, randomness, unsafe)
+                works = (0.15, client.bgsave), (0 if self.switches else 0.2, client.bgrewriteaof)
+                for chance, work in works:
                     if randomness.random() < chance:
                         try:
                             work()
                         except redis.ResponseError:
                             pass
                 time.sleep(0.05)
-        killed = time.monotonic()
+        killed = min(time.monotonic(), unsafe or float("inf"))
         self.server.kill()
         for thread in writers + [reader]:
             thread.join(30)
@@ -173,6 +184,24 @@ class Round:
                 self.check(client, writer, killed)
             self.check_reader(client, reader, killed)
         return sum(len(writer.confirmed) for writer in writers)
+
+    @staticmethod
+    def throw_switch(client, randomness, unsafe):
+        """One step, and since when nothing is promised."""
+        choice = randomness.random()
+        if unsafe is None:
+            if choice < 0.4:
+                unsafe = time.monotonic()
+                client.config_set("appendonly", "no")
+        elif choice < 0.5:
+            client.config_set("appendonly", "yes")
+        elif choice < 0.6:
+            client.save()
+        if unsafe is not None and randomness.random() < 0.6:
+            state = client.info("persistence")
+            if state["aof_enabled"] and not state["aof_rewrite_in_progress"] and not state["aof_rewrite_scheduled"]:
+                unsafe = None
+        return unsafe
 
     def needed(self, confirmed, killed, first):
         """The highest value that has to be there."""
@@ -215,6 +244,7 @@ def main():
     parser.add_argument("--server-binary", required=True)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--policy", choices=["always", "everysec"], action="append")
+    parser.add_argument("--switch", action="store_true")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     options = parser.parse_args()
     print(f"kill rounds: seed {options.seed}", flush=True)
@@ -223,9 +253,13 @@ def main():
         folder = tempfile.mkdtemp(prefix="kill-rounds-")
         server = Server(options.server_binary, folder, policy)
         server.start()
+        if options.switch:
+            # So that a base takes a while, and kills come before it.
+            with server.connect() as client:
+                client.execute_command("DEBUG", "POPULATE", FILLER_COUNT, "filler", 100)
         values, confirmed = {number: 0 for number in range(WRITERS)}, 0
         for number in range(options.rounds):
-            round = Round(server, policy, values)
+            round = Round(server, policy, values, options.switch)
             confirmed += round.run(randomness)
             if round.problems:
                 print("\n".join(round.problems[:20]))
@@ -236,7 +270,10 @@ def main():
             information = client.info("persistence")
         server.kill()
         log = open(server.log.name, errors="replace").read()
-        print(f"{policy}: {options.rounds} kills, {3 * confirmed} confirmed writes, {log.count('has a new base')} new bases, "
+        bases = log.count("has a new base")
+        begun, lost = log.count("and counts when it has its first base"), log.count("ended before it had its first base")
+        switches = f"{begun} beginnings, {lost} of them killed before their base, " if options.switch else ""
+        print(f"{policy}: {options.rounds} kills, {3 * confirmed} confirmed writes, {switches}{bases} new bases, "
               f"{log.count(SAVED)} snapshots, {len(server.segments)} files of records, nothing is missing "
               f"(last record {information['journal_appended_sequence']})", flush=True)
         shutil.rmtree(folder)

@@ -49,8 +49,6 @@ extension Engine {
         guard !keys.isEmpty else { return }
         let observer = EffectObserver(self, nil)
         observer.interest = interest.current
-        if interest.current.hasJournal { observer.scribe = EffectScribe() }
         observer.services.serveDeferred(self, observer, and: keys)
-        observer.scribe?.release()
     }
 }

@@ -96,9 +96,16 @@ final class ServiceQueue {
                 held = engine.lockForWaitersSlowly(UnsafeBufferPointer(start: planned, count: 1), held: held)
                 note(copy, databaseIndex: key.databaseIndex)
                 let nowMilliseconds = engine.clock.wallMilliseconds
+                // A journal may have begun since the batch that this is left of.
+                let scribe = observer.scribe ?? (engine.interest.current.hasJournal ? EffectScribe() : nil)
+                let isNew = observer.scribe == nil
+                observer.scribe = scribe
                 serve(engine, observer, held: held, nowMilliseconds: nowMilliseconds)
-                observer.scribe?.commit(to: engine.journal, milliseconds: nowMilliseconds, held: held)
+                scribe?.commit(to: engine.journal, milliseconds: nowMilliseconds, held: held)
                 engine.store.unlock(held)
+                guard isNew else { return }
+                scribe?.release()
+                observer.scribe = nil
             }
         }
         observer.ringBells()

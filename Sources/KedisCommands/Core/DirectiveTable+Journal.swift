@@ -3,7 +3,7 @@
 
 let journalDirectives: [DirectiveSpec] = [
     DirectiveSpec(
-        "appendonly", .boolean, default: "no", .atStart,
+        "appendonly", .boolean, default: "no", .atRunTime,
         "Whether changes are written to a journal, which a start replays: docs/DURABILITY.md."),
     DirectiveSpec(
         "appenddirname", .text, default: "appendonlydir", .atStart, "The folder of the journal, in that of `dir`."),

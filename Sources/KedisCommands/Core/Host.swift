@@ -43,7 +43,7 @@ package struct PersistenceStatus: Sendable {
     /// Changes up to the last good save, as the store counts them.
     package var changesAtLastSave: UInt64 = 0
 
-    /// Nil without a journal.
+    /// Nil where there was none since the start.
     package var journal: JournalInformation?
 
     /// What the snapshot had that was loaded at the start.
@@ -55,6 +55,10 @@ package struct PersistenceStatus: Sendable {
 
 /// What INFO says of a journal.
 package struct JournalInformation: Sendable {
+    /// Changes are written to it; else what is known of one that was ended.
+    package var isEnabled = true
+    /// A base is needed, and will be made as soon as it can.
+    package var isRewriteScheduled = false
     package var isRewriting = false
     /// Of the last rewrite, and of the one that goes on; -1 for none.
     package var lastRewriteSeconds: Int64 = -1
@@ -114,6 +118,8 @@ package struct Host: Sendable {
     package var information: @Sendable (_ section: String) -> [(field: String, value: String)]
     /// Told after CONFIG SET changed directives, which are valid; returns nil, or which cannot be applied and why.
     package var applyConfiguration: @Sendable (_ directives: [String]) -> ConfigurationProblem?
+    /// After CONFIG SET, when neither the configuration nor a stripe is locked: waits for what goes on elsewhere.
+    package var awaitConfiguration: @Sendable () -> Void
     /// CONFIG REWRITE: writes the configuration into its file, and the users, unless they are in a file of their own.
     package var rewriteConfiguration: @Sendable (_ users: [UserState]?) -> ConfigurationRewriteOutcome
     /// MEMORY PURGE: gives back what the process keeps for reuse outside the store.
@@ -143,6 +149,7 @@ package struct Host: Sendable {
         log: @escaping @Sendable (LogLevel, String) -> Void = { _, _ in },
         information: @escaping @Sendable (String) -> [(field: String, value: String)] = { _ in [] },
         applyConfiguration: @escaping @Sendable ([String]) -> ConfigurationProblem? = { _ in nil },
+        awaitConfiguration: @escaping @Sendable () -> Void = {},
         rewriteConfiguration: @escaping @Sendable ([UserState]?) -> ConfigurationRewriteOutcome = { _ in .noFile },
         releaseMemory: @escaping @Sendable () -> Void = {},
         digest: @escaping @Sendable (ByteView) -> [UInt8]? = { _ in nil },
@@ -163,6 +170,7 @@ package struct Host: Sendable {
         self.log = log
         self.information = information
         self.applyConfiguration = applyConfiguration
+        self.awaitConfiguration = awaitConfiguration
         self.rewriteConfiguration = rewriteConfiguration
         self.releaseMemory = releaseMemory
         self.digest = digest

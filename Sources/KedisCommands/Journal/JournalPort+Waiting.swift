@@ -31,6 +31,19 @@ extension JournalPort {
         for waiter in served where waiter.serveDurable(engine) { waiter.record.wake() }
     }
 
+    /// The journal has ended: who still waits is told what a new wait would be.
+    package func refuseWaiters(_ engine: Engine) {
+        let waiters = durabilityWaiters.withLock { waiters in
+            defer { waiters = [] }
+            return waiters
+        }
+        for waiter in waiters { engine.unblock(waiter.record, error: Self.noJournal) }
+    }
+
+    static var noJournal: CommandError {
+        .literal("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.")
+    }
+
     /// What the end of a wait without success is answered with.
     func denied(to waiter: Waiter) -> DeniedReply {
         guard let durability = waiter.durability else { return waiter.denied }

@@ -6,7 +6,7 @@
 // appended before the stripes are unlocked, so records have the order in which conflicting changes were made. Each has
 // the time that its commands went by: executing them again at that time gives the same, deadlines included.
 //
-// Threads: the sink is set with all stripes locked and used with at least one.
+// Threads: the sink is set with all stripes locked and used with at least one; who holds none asks a copy under a lock.
 
 import KedisProtocol
 import KedisStore
@@ -46,6 +46,8 @@ package final class JournalPort: @unchecked Sendable {
     // its lock.
 
     private var sink: JournalSink?
+    /// The same, for those who hold no stripe.
+    private let shared = Locked<JournalSink?>(nil)
     private let interest: InterestWord
     /// Of each slot, which the first bits of a key's hash name, the last record that may be about its keys: kept while
     /// replies are held. Those of a stripe lie together.
@@ -75,6 +77,7 @@ package final class JournalPort: @unchecked Sendable {
     /// From now on effects go to `sink`, or nowhere. All stripes are locked.
     package func connect(_ sink: JournalSink?) {
         self.sink = sink
+        shared.withLock { $0 = sink }
         if slots == nil {
             slots = .allocate(capacity: Self.slotCount)
             slots?.initialize(repeating: 0, count: Self.slotCount)
@@ -88,8 +91,10 @@ package final class JournalPort: @unchecked Sendable {
     /// no reply leaves before them. What was begun before the change is held or not, as it comes.
     package func setHoldsReplies(_ isOn: Bool) {
         guard interest.current.holdsReplies != isOn else { return }
-        interest.setHoldsReplies(isOn)
         // Which keys the records until now are about, nobody has kept.
+        if isOn { unknownSequence.store(appendedSequence, ordering: .relaxed) }
+        interest.setHoldsReplies(isOn)
+        // Those of batches that had begun are among them.
         if isOn { unknownSequence.store(appendedSequence, ordering: .relaxed) }
     }
 
@@ -112,11 +117,11 @@ package final class JournalPort: @unchecked Sendable {
         return result
     }
 
-    /// The last record of all. The caller holds a stripe, or the sink does not change any more.
-    var appendedSequence: UInt64 { sink?.appendedSequence() ?? 0 }
+    /// The last record of all.
+    var appendedSequence: UInt64 { shared.withLock { $0 }?.appendedSequence() ?? 0 }
 
-    /// The last record that is on disk; 0 without a journal. The sink does not change any more.
-    var durableSequence: UInt64 { sink?.durableSequence() ?? 0 }
+    /// The last record that is on disk; 0 without a journal.
+    var durableSequence: UInt64 { shared.withLock { $0 }?.durableSequence() ?? 0 }
 
     func noteLoss() { sink?.noteLoss() }
 

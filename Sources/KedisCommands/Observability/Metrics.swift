@@ -117,7 +117,7 @@ private func writePersistence(_ engine: Engine, _ text: inout MetricsText) {
     text.add("save_in_progress", .gauge, "1 while a snapshot is written.", status.isSaving)
     text.add("last_save_timestamp_seconds", .gauge, "When the last snapshot was.", engine.lastSaveSeconds(status))
     text.add("last_save_succeeded", .gauge, "0 when the last attempt failed.", status.lastSaveSucceeded)
-    if let journal = status.journal { writeJournal(journal, &text) }
+    if let journal = status.journal, journal.isEnabled { writeJournal(journal, &text) }
 }
 
 private func writeJournal(_ journal: JournalInformation, _ text: inout MetricsText) {

@@ -44,7 +44,7 @@ enum WaitCommand {
         let engine = call.engine
         guard engine.interest.current.hasJournal else {
             guard localCount == 0 else {
-                throw .literal("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.")
+                throw JournalPort.noJournal
             }
             guard replicaCount > 0 else { return reply.reply(.fileCounts(local: 0)) }
             throw call.block(for: .string, timeoutMilliseconds: timeout, denied: .fileCounts(local: 0))

@@ -78,6 +78,7 @@ enum ConfigCommand {
         } catch {
             throw .text(Array(error.commandText.utf8))
         }
+        if call.keyspace.held.isEmpty { engine.host.awaitConfiguration() }
         reply.ok()
     }
 

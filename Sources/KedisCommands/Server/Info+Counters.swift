@@ -37,9 +37,9 @@ extension InfoCommand {
 
     private static func writeJournal(_ journal: JournalInformation?, _ text: inout InfoText) {
         let shown = journal ?? JournalInformation()
-        text.add("aof_enabled", journal == nil ? 0 : 1)
+        text.add("aof_enabled", journal?.isEnabled == true ? 1 : 0)
         text.add("aof_rewrite_in_progress", shown.isRewriting ? 1 : 0)
-        text.add("aof_rewrite_scheduled", 0)
+        text.add("aof_rewrite_scheduled", shown.isRewriteScheduled ? 1 : 0)
         text.add("aof_last_rewrite_time_sec", shown.lastRewriteSeconds)
         text.add("aof_current_rewrite_time_sec", shown.currentRewriteSeconds)
         text.add("aof_last_bgrewrite_status", shown.lastRewriteSucceeded ? "ok" : "err")
@@ -51,10 +51,10 @@ extension InfoCommand {
 
     /// What INFO shows only with a journal, at the end of the section.
     private static func writeJournalSizes(_ journal: JournalInformation?, _ text: inout InfoText) {
-        guard let journal else { return }
+        guard let journal, journal.isEnabled else { return }
         text.add("aof_current_size", journal.byteCount)
         text.add("aof_base_size", journal.baseByteCount)
-        text.add("aof_pending_rewrite", 0)
+        text.add("aof_pending_rewrite", journal.isRewriteScheduled ? 1 : 0)
         text.add("aof_buffer_length", journal.pendingByteCount)
         text.add("aof_pending_bio_fsync", journal.durableSequence < journal.appendedSequence ? 1 : 0)
         text.add("aof_delayed_fsync", journal.delayedSyncCount)

@@ -63,6 +63,7 @@ package struct JournalStatus: Sendable {
     package var byteCount = 0
     /// Of what a start would replay behind the base.
     package var byteCountSinceBase = 0
+    package var segmentCountSinceBase = 0
     /// What is not known to be on disk.
     package var pendingByteCount = 0
     package var lastWriteSucceeded = true
@@ -144,6 +145,20 @@ package final class Journal: Sendable {
         writer.syncHere()
     }
 
+    /// Has what was appended until now put on disk soon, whatever the policy.
+    package func requestSyncNow() {
+        let wanted = appendedSequence
+        guard durableSequence < wanted else { return }
+        var known = core.wantedSequence.load(ordering: .relaxed)
+        while known < wanted {
+            let (exchanged, original) = core.wantedSequence.compareExchange(
+                expected: known, desired: wanted, ordering: .relaxed)
+            if exchanged { break }
+            known = original
+        }
+        core.wake.signal()
+    }
+
     /// The last record that was appended, 0 for none.
     package var appendedSequence: UInt64 { core.queue.appendedSequence.load(ordering: .acquiring) }
     /// Records up to this one were handed to the system: they outlive the process.
@@ -160,12 +175,18 @@ package final class Journal: Sendable {
     /// Why.
     package var failure: String? { isFailed ? core.failure.withLock { $0 } : nil }
 
+    /// It was closed, and nothing more goes to disk.
+    package var hasEnded: Bool { core.hasEnded.load(ordering: .acquiring) }
+
     package var policy: JournalPolicy { JournalPolicy(rawValue: core.policy.load(ordering: .relaxed)) ?? .everySecond }
 
     package func setPolicy(_ policy: JournalPolicy) {
         core.policy.store(policy.rawValue, ordering: .relaxed)
         core.wake.signal()
     }
+
+    /// What snapshots name it by.
+    package var identifierText: String { core.identifier.text }
 
     // MARK: Segments
 
@@ -214,7 +235,8 @@ package final class Journal: Sendable {
         let base = core.baseSequence.load(ordering: .relaxed)
         return JournalStatus(
             segmentCount: core.segments.count, byteCount: core.segments.byteCount,
-            byteCountSinceBase: core.segments.byteCount(behind: base), pendingByteCount: core.pendingByteCount,
+            byteCountSinceBase: core.segments.byteCount(behind: base),
+            segmentCountSinceBase: core.segments.count(behind: base), pendingByteCount: core.pendingByteCount,
             lastWriteSucceeded: !isFailed, syncCount: core.syncCount.load(ordering: .relaxed),
             delayedSyncCount: core.delayedSyncCount.load(ordering: .relaxed), baseSequence: base,
             appendedSequence: appendedSequence, writtenSequence: writtenSequence, durableSequence: durableSequence)
@@ -260,6 +282,8 @@ final class JournalCore: Sendable {
     let writtenSequence: Atomic<UInt64>
     let durableSequence: Atomic<UInt64>
     let baseSequence: Atomic<UInt64>
+    /// Up to this record somebody wants them on disk now.
+    let wantedSequence = Atomic<UInt64>(0)
     /// Of all bytes appended, those known to be on disk.
     let durableByteCount = Atomic<Int>(0)
     /// Not later than this the oldest record was taken that is not on disk; 0 for none.

@@ -18,23 +18,22 @@ import Musl
 import Darwin
 #endif
 
-/// Makes the directory of a journal, and in it a base that has what `store` holds; returns what a recovery finds then.
+/// Begins a journal with a base that has what `store` holds, and makes its directory; what the directory has beside it
+/// does not count any more. Returns what a recovery finds then.
 package func beginJournal(
     of store: Store, directory: String, options: SnapshotOptions, nowMilliseconds: Int64,
     fileSystem: FileSystem = .system
 ) throws -> (recovered: RecoveredJournal, summary: SnapshotSummary) {
-    do {
-        try fileSystem.retrying { () throws(SystemError) in try fileSystem.makeDirectory(directory) }
-    } catch {
-        if !error.isExistingFile { throw error }
-    }
+    let outline = try outlineJournal(directory: directory, fileSystem: fileSystem)
+    let isFirst = outline.paths.isEmpty && !outline.isIncomplete
+    let generation =
+        isFirst
+        ? try JournalGeneration.first(directory: directory, fileSystem: fileSystem)
+        : try JournalGeneration.begin(directory: directory, fileSystem: fileSystem)
     let summary = try saveSnapshot(
-        of: store, to: journalBasePath(directory: directory, sequence: 0), options: options,
-        nowMilliseconds: nowMilliseconds, fileSystem: fileSystem)
-    let recovered = try recoverJournal(
-        directory: directory, fileSystem: fileSystem, base: { (_, _) throws(JournalRefusal) in },
-        record: { (_) throws(JournalRefusal) in })
-    return (recovered, summary)
+        of: store, to: generation.basePath, options: options, nowMilliseconds: nowMilliseconds, fileSystem: fileSystem)
+    if !isFirst { try generation.finish(fileSystem: fileSystem) }
+    return (generation.recovered, summary)
 }
 
 /// Writes a base of this moment, and returns the last record that it has. On failure everything is as it was. No stripe
@@ -43,11 +42,13 @@ package func beginJournal(
 /// - Parameters:
 ///   - atInstant: called at the moment whose state it is, with all stripes locked.
 ///   - betweenSlices: called while it is written, nothing being locked.
+///   - isWanted: once it says no the base is given up.
+///   - mayCommit: asked when everything is on disk, before the base counts.
 ///   - pause: called while the journal is not on disk up to the base.
 package func saveJournalBase(
     of store: Store, behind journal: Journal, directory: String, options: SnapshotOptions,
     fileSystem: FileSystem = .system, atInstant: () -> Void = {}, betweenSlices: () -> Void = {},
-    pause: () -> Void = sleepBriefly
+    isWanted: @escaping () -> Bool = { true }, mayCommit: () -> Bool = { true }, pause: () -> Void = sleepBriefly
 ) throws(SnapshotError) -> (summary: SnapshotSummary, sequence: UInt64) {
     var sequence: UInt64 = 0
     let summary = try saveSnapshotInBackground(
@@ -58,11 +59,11 @@ package func saveJournalBase(
             sequence = journal.rotate() &- 1
             return journalBasePath(directory: directory, sequence: sequence)
         },
-        betweenSlices: betweenSlices,
+        betweenSlices: betweenSlices, isWanted: isWanted,
         mayCommit: {
             // A base is never ahead of the journal: a start goes on behind it.
-            while !journal.isFailed, journal.durableSequence < sequence { pause() }
-            guard journal.isFailed else { return nil }
+            while isWanted(), !journal.isFailed, journal.durableSequence < sequence { pause() }
+            guard journal.isFailed || !mayCommit() else { return nil }
             return SystemError(operation: "sync", path: directory, code: EIO)
         })
     journal.noteBase(sequence)

@@ -1,6 +1,8 @@
 // What lies in a journal's directory, by its names: segments, base snapshots, left-over temporary files.
 //
-// A value, read once. Other names (a lock, what a repair has put aside) are left alone.
+// A value, read once. Other names (a lock, what a repair has put aside) are left alone. Where a journal was begun on a
+// running server, a note says which base it awaits (JournalGeneration.swift): what does not count, because that base
+// never came, or because it did and is younger, is not among segments and bases.
 
 import KedisUtilities
 
@@ -17,6 +19,12 @@ struct JournalDirectory {
     /// In order.
     private(set) var bases: [File] = []
     private(set) var temporaryPaths: [String] = []
+    /// Notes about bases that are awaited.
+    private(set) var awaited: [File] = []
+    /// Segments and bases that do not count.
+    private(set) var needless: [File] = []
+    /// A journal was begun, and its first base never came.
+    private(set) var isIncomplete = false
     private(set) var exists = true
 
     /// Reads the directory; one that is not there is empty.
@@ -35,10 +43,37 @@ struct JournalDirectory {
                 segments.append(File(path: filePath, sequence: sequence))
             } else if let sequence = JournalNames.baseSequence(name) {
                 bases.append(File(path: filePath, sequence: sequence))
+            } else if let sequence = JournalNames.awaitedSequence(name) {
+                awaited.append(File(path: filePath, sequence: sequence))
             } else if JournalNames.isTemporary(name) {
                 temporaryPaths.append(filePath)
             }
         }
+        for note in awaited { leaveOut(note.sequence) }
+    }
+
+    /// Leaves out what is on the wrong side of `sequence`, whose base is awaited, or has come.
+    private mutating func leaveOut(_ sequence: UInt64) {
+        let hasCome = bases.last.map { $0.sequence >= sequence } ?? false
+        if hasCome {
+            needless += segments.filter { $0.sequence <= sequence } + bases.filter { $0.sequence < sequence }
+            segments.removeAll { $0.sequence <= sequence }
+            bases.removeAll { $0.sequence < sequence }
+        } else {
+            needless += segments.filter { $0.sequence > sequence }
+            segments.removeAll { $0.sequence > sequence }
+            isIncomplete = true
+        }
+    }
+
+    /// Removes what does not count, for good, and then, if `withNotes`, what says so.
+    func tidy(withNotes: Bool, _ fileSystem: FileSystem) throws(SystemError) {
+        guard !awaited.isEmpty else { return }
+        for file in needless { try fileSystem.removeIfThere(file.path) }
+        try fileSystem.retrying { () throws(SystemError) in try fileSystem.synchronizeDirectory(path) }
+        guard withNotes else { return }
+        for file in awaited { try fileSystem.removeIfThere(file.path) }
+        try fileSystem.retrying { () throws(SystemError) in try fileSystem.synchronizeDirectory(path) }
     }
 
     /// The segments that hold what comes after the record `sequence`: from the last one that begins at or before the
@@ -46,6 +81,17 @@ struct JournalDirectory {
     func segments(after sequence: UInt64) -> ArraySlice<File> {
         let start = segments.lastIndex { $0.sequence <= sequence &+ 1 } ?? 0
         return segments[start...]
+    }
+}
+
+extension FileSystem {
+    /// Removes a file, unless it is gone already.
+    func removeIfThere(_ path: String) throws(SystemError) {
+        do {
+            try retrying { () throws(SystemError) in try unlink(path) }
+        } catch {
+            if !error.isMissingFile { throw error }
+        }
     }
 }
 

@@ -33,6 +33,15 @@ package struct JournalIdentifier: Equatable, Sendable {
     /// A new one.
     package static func random() -> JournalIdentifier { JournalIdentifier(low: systemEntropy(), high: systemEntropy()) }
 
+    /// Twenty hexadecimal digits of it, for snapshots to name it by.
+    var text: String {
+        func digits(_ number: UInt64, _ count: Int) -> String {
+            let text = String(number, radix: 16)
+            return (String(repeating: "0", count: max(0, count - text.utf8.count)) + text).suffix(count).description
+        }
+        return digits(low, 16) + digits(high, 4)
+    }
+
     /// What the checksum of every record begins with.
     var seed: CRC32C {
         var crc = CRC32C()
@@ -207,11 +216,19 @@ enum JournalNames {
     /// `base-00000000000000000100.rdb`: the state after the record with this sequence.
     static func base(_ sequence: UInt64) -> String { "base-\(digits(sequence)).rdb" }
 
+    /// `base-00000000000000000100.awaited`: what follows this sequence counts only when a base of it, or of a later
+    /// one, is there (JournalGeneration.swift).
+    static func awaited(_ sequence: UInt64) -> String { "base-\(digits(sequence)).awaited" }
+
     static func segmentSequence(_ name: String) -> UInt64? { sequence(name, "journal-", ".kjl") }
 
     /// Half of all sequences are left for what follows a base, whatever its name says.
     static func baseSequence(_ name: String) -> UInt64? {
         sequence(name, "base-", ".rdb").flatMap { $0 <= SegmentHeader.sequenceMax / 2 ? $0 : nil }
+    }
+
+    static func awaitedSequence(_ name: String) -> UInt64? {
+        sequence(name, "base-", ".awaited").flatMap { $0 <= SegmentHeader.sequenceMax / 2 ? $0 : nil }
     }
 
     /// What ``ReplacementFile`` calls a file until it is whole.

@@ -47,6 +47,9 @@ package struct RecoveredJournal: Sendable {
     var lastSegment: JournalDirectory.File?
     var endOffset = 0
 
+    /// What snapshots name it by; nil without segments.
+    package var identifierText: String? { identifier?.text }
+
     /// The sequence of the next record to be appended.
     package var nextSequence: UInt64 { lastSequence &+ 1 }
 
@@ -64,7 +67,10 @@ package func recoverJournal(
     record: (JournalRecord) throws(JournalRefusal) -> Void
 ) throws(JournalError) -> RecoveredJournal {
     let directory = try JournalDirectory(path, fileSystem)
-    if removesLeftovers { removeFiles(directory.temporaryPaths, fileSystem) }
+    if removesLeftovers {
+        removeFiles(directory.temporaryPaths, fileSystem)
+        do { try directory.tidy(withNotes: true, fileSystem) } catch { throw .system(error) }
+    }
     var recovered = RecoveredJournal(directory: path)
     recovered.segments = try directory.segments.map { file throws(JournalError) in try measure(file, fileSystem) }
     recovered.segmentCount = recovered.segments.count

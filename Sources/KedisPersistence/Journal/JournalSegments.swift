@@ -48,6 +48,10 @@ struct JournalSegments: ~Copyable, Sendable {
         list.withLock { list in list.reduce(0) { $0 + ($1.firstSequence > sequence ? $1.byteCount : 0) } }
     }
 
+    func count(behind sequence: UInt64) -> Int {
+        list.withLock { list in list.reduce(0) { $0 + ($1.firstSequence > sequence ? 1 : 0) } }
+    }
+
     /// The segments whose records all come before `sequence` and that `retention` does not keep, oldest first.
     func removable(before sequence: UInt64, _ retention: JournalRetention, nowMilliseconds: Int64) -> [JournalSegment] {
         list.withLock { list in

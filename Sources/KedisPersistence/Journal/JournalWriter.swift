@@ -127,7 +127,7 @@ final class JournalWriter: @unchecked Sendable {
             wasIdle = false
             core.queue.endIdleness()
             // The first append after a pause has woken us; what follows it is gathered.
-            if policy != .always { return Self.gatherNanoseconds }
+            if policy != .always, !isWantedNow { return Self.gatherNanoseconds }
         }
         if pause > 0, now < retryNanoseconds { return retryNanoseconds - now }
         do throws(SystemError) {
@@ -138,13 +138,16 @@ final class JournalWriter: @unchecked Sendable {
         }
     }
 
+    /// Somebody waits for a sync, whatever the policy.
+    private var isWantedNow: Bool { core.wantedSequence.load(ordering: .relaxed) > durable.sequence }
+
     /// Writes what there is and syncs when it is time; false when there was more than one step's worth.
     private func work(_ policy: JournalPolicy) throws(SystemError) -> Bool {
         if file == nil { try beginSegment(from: durable) }
         core.queue.prepareSpare()
         let isAll = try write(unsyncedByteCountMax: policy.unsyncedByteCountMax)
         if unsyncedByteCount > 0 {
-            let interval = policy.intervalNanoseconds
+            let interval = isWantedNow ? 0 : policy.intervalNanoseconds
             if interval == 0 || stepNanoseconds &- lastSyncNanoseconds >= interval { try synchronize() }
         }
         if segmentByteCount >= core.options.segmentByteCount { try continueInNewSegment() }

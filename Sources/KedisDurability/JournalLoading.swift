@@ -1,21 +1,21 @@
 // A journal into an empty store: its newest base snapshot, then its records, executed again. The same from the
 // append-only files of redis-server.
 
-import KedisCommands
-import KedisPersistence
-import KedisStore
+package import KedisCommands
+package import KedisPersistence
+package import KedisStore
 
 /// What a journal has put into a store.
-struct LoadedJournal {
-    var recovered: RecoveredJournal
+package struct LoadedJournal {
+    package var recovered: RecoveredJournal
     /// Of the base; nil without one.
-    var base: LoadSummary?
-    var commandCount: UInt64
+    package var base: LoadSummary?
+    package var commandCount: UInt64
 }
 
 /// Fills `store` with the state that the journal in `directory` had at `bound`. The error is a JournalError, or the
 /// ReplayError of its last records.
-func loadJournal(
+package func loadJournal(
     _ directory: String, until bound: JournalBound = .end, into store: Store, configuration: Configuration,
     table: CommandTable? = nil, removesLeftovers: Bool, fileSystem: FileSystem = .system,
     progress: @escaping (_ done: Int, _ total: Int) -> Void = { _, _ in }
@@ -43,16 +43,16 @@ func loadJournal(
 }
 
 /// What append-only files of redis-server have put into a store.
-struct LoadedAppendOnlyFiles {
+package struct LoadedAppendOnlyFiles {
     /// Of the snapshot that they begin with; nil without one.
-    var base: LoadSummary?
-    var requestCount: UInt64
-    var cut: AppendOnlyCut?
+    package var base: LoadSummary?
+    package var requestCount: UInt64
+    package var cut: AppendOnlyCut?
 }
 
 /// Fills `store` from append-only files of redis-server. The error is an AppendOnlyError, or the ReplayError of the
 /// last requests.
-func loadAppendOnlyFiles(
+package func loadAppendOnlyFiles(
     _ files: AppendOnlyFiles, into store: Store, configuration: Configuration,
     progress: @escaping (_ done: Int, _ total: Int) -> Void
 ) throws -> LoadedAppendOnlyFiles {

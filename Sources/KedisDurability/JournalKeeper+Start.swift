@@ -1,0 +1,334 @@
+// The start of a journal: what it, or redis-server, has left goes into the empty store; then it is written on. Its end.
+
+import KedisCommands
+package import KedisPersistence
+import KedisStore
+import KedisUtilities
+import Synchronization
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+/// What a store was filled with that has a journal.
+package struct JournalContents {
+    /// Nil when it came from redis-server: the journal begins behind it.
+    package var recovered: RecoveredJournal?
+    /// Of the snapshot that it began with.
+    package var base: LoadSummary?
+}
+
+extension JournalKeeper {
+    /// Makes this process the only one that writes the journal.
+    package func acquire() throws(JournalProblem) {
+        do {
+            let acquired = try SnapshotLock.acquire(forSnapshot: directory)
+            lock.withLock { $0 = acquired }
+        } catch {
+            throw JournalProblem("\(error)\nGive each store a folder (`dir`) or `appenddirname` of its own.")
+        }
+    }
+
+    // MARK: Loading
+
+    /// Fills the store from the journal, or else from the append-only files of redis-server. Nil when neither is there,
+    /// or counts less than the snapshot at `snapshotPath`: then that may be loaded, before ``begin(after:)``.
+    ///
+    /// - Parameter takesYounger: a snapshot that is younger than the journal, and not of it, counts: a store without a
+    ///   journal has written it. Else it is only told.
+    package func load(beside snapshotPath: String, takesYounger: Bool) throws(JournalProblem) -> JournalContents? {
+        let outline: JournalOutline
+        do { outline = try outlineJournal(directory: directory) } catch { throw problem(error) }
+        if isYounger(snapshotPath, than: outline) {
+            let text = "\(snapshotPath) is younger than the journal in \(directory), and not of it"
+            guard !takesYounger else {
+                log(.warning, "\(text): a store without a journal has written it. It is loaded, the journal put aside")
+                isOutdated.store(true, ordering: .relaxed)
+                return nil
+            }
+            log(.warning, "\(text). It is not read: with appendonly the journal counts")
+        }
+        if try isSurpassed(outline, by: snapshotPath) {
+            log(
+                .warning,
+                "The journal in \(directory) was begun, but ended before it had its first base: it begins anew from "
+                    + snapshotPath)
+            return nil
+        }
+        if let loaded = try loadJournal() {
+            warnOfForeign()
+            return JournalContents(recovered: loaded.recovered, base: loaded.base)
+        }
+        guard let imported = try importAppendOnlyFiles() else { return nil }
+        return JournalContents(base: imported.base)
+    }
+
+    /// Whether the process before had begun a journal, whose first base never came, and the snapshot is younger than
+    /// what older files there may be.
+    private func isSurpassed(_ outline: JournalOutline, by snapshotPath: String) throws(JournalProblem) -> Bool {
+        let foreign: AppendOnlyFiles?
+        guard outline.isIncomplete, let saved = modificationNanoseconds(snapshotPath) else { return false }
+        do { foreign = try foreignFiles() } catch { throw problem(error) }
+        return (outline.paths + (foreign?.paths ?? [])).allSatisfy { modificationNanoseconds($0) ?? 0 <= saved }
+    }
+
+    /// Whether a store without this journal has written the snapshot since the journal was written.
+    private func isYounger(_ snapshotPath: String, than outline: JournalOutline) -> Bool {
+        guard !outline.paths.isEmpty, !outline.isIncomplete, let saved = modificationNanoseconds(snapshotPath),
+            outline.paths.allSatisfy({ modificationNanoseconds($0) ?? 0 < saved })
+        else { return false }
+        guard let name = outline.identifierText else { return true }
+        return mention(of: JournalMark(identifierText: name, sequence: 0), inSnapshot: snapshotPath) == .none
+    }
+
+    /// Whether the snapshot has all that was recovered.
+    package func isCurrent(_ snapshotPath: String, with recovered: RecoveredJournal) -> Bool {
+        guard let name = recovered.identifierText else { return false }
+        let mark = JournalMark(identifierText: name, sequence: recovered.lastSequence)
+        return mention(of: mark, inSnapshot: snapshotPath) == .current
+    }
+
+    /// Renames the directory of a journal that another one takes the place of.
+    private func putAside() throws {
+        let directory = directory
+        let names = Set(try FileSystem.system.names(directoryPath(of: directory)))
+        let own = directory.split(separator: "/").last.map(String.init) ?? ""
+        let free = (1...9).lazy.map { $0 == 1 ? ".old" : ".old-\($0)" }.first { !names.contains(own + $0) }
+        guard let free else {
+            throw JournalProblem("\(directory) was put aside nine times already: remove what is not needed any more")
+        }
+        try FileSystem.system.rename(directory, directory + free)
+        try FileSystem.system.synchronizeDirectory(directoryPath(of: directory))
+        log(.warning, "The journal that was there is kept in \(directory)\(free)")
+    }
+
+    private func problem(_ error: some Error) -> JournalProblem {
+        JournalProblem("the journal in \(directory): \(error)")
+    }
+
+    /// Nil when there is none yet.
+    private func loadJournal() throws(JournalProblem) -> LoadedJournal? {
+        var progress = ProgressLine(log: log)
+        let start = monotonicNanoseconds()
+        let loaded: LoadedJournal
+        do {
+            loaded = try KedisDurability.loadJournal(
+                directory, into: store, configuration: configuration, removesLeftovers: true,
+                progress: { done, total in progress.note(done, total) })
+        } catch {
+            throw problem(error)
+        }
+        let recovered = loaded.recovered
+        guard recovered.basePath != nil || recovered.segmentCount > 0 else { return nil }
+        if let cut = recovered.cut {
+            log(
+                .warning,
+                "The last \(cut.byteCount) bytes of \(cut.path), from \(cut.offset) on, are what a crash has left "
+                    + "of records that were not known to be on disk: they are left out")
+        }
+        log(
+            .notice,
+            "The journal is loaded: \(loaded.base?.keyCount ?? 0) keys of the base, \(recovered.recordCount) "
+                + "records (\(loaded.commandCount) commands) behind it, in \(millisecondsSince(start)) ms")
+        return loaded
+    }
+
+    /// Fills the store from the append-only files of redis-server, which are left as they are; nil when there are none.
+    private func importAppendOnlyFiles() throws(JournalProblem) -> LoadedAppendOnlyFiles? {
+        var progress = ProgressLine(log: log)
+        let start = monotonicNanoseconds()
+        do {
+            guard let found = try foreignFiles() else { return nil }
+            let snapshot = configuration.text("dbfilename")
+            if ((try? FileSystem.system.names(configuration.text("dir"))) ?? []).contains(snapshot) {
+                log(
+                    .warning,
+                    "There is also \(snapshot), which is not read: with appendonly the append-only files count, as on "
+                        + "redis-server (\(found.path)). If those are old, move them away and start again")
+            }
+            let loaded = try loadAppendOnlyFiles(
+                found, into: store, configuration: configuration,
+                progress: { done, total in progress.note(done, total) })
+            if let cut = loaded.cut {
+                let text = "the last \(cut.byteCount) bytes of \(cut.path), from \(cut.offset) on, are no whole request"
+                guard configuration.boolean("aof-load-truncated") else {
+                    throw JournalProblem("\(text), and aof-load-truncated is no")
+                }
+                log(.warning, "\(text): they are left out")
+            }
+            log(
+                .notice,
+                "Loaded from redis-server (\(found.path)): \(loaded.base?.keyCount ?? 0) keys of a snapshot, "
+                    + "\(loaded.requestCount) requests behind it, in \(millisecondsSince(start)) ms. "
+                    + "Those files are not written on: the journal begins beside them")
+            return loaded
+        } catch {
+            throw JournalProblem("\(error)\nThe files were left as they are; without them the store would be empty.")
+        }
+    }
+
+    /// Names in the journal's folder that end so.
+    private func hasFiles(endingWith suffix: String) -> Bool {
+        ((try? FileSystem.system.names(directory)) ?? []).contains { $0.hasSuffix(suffix) }
+    }
+
+    /// Without `appendonly`: says that there is something that is not read.
+    package func warnIfIgnored() {
+        let what: String
+        if hasFiles(endingWith: ".kjl") {
+            what = "is a journal in \(directory), which is"
+        } else if let found = try? foreignFiles() {
+            what = "are append-only files of Redis (\(found.path)), which are"
+        } else {
+            return
+        }
+        log(.warning, "There \(what) not read, as appendonly is no: only the snapshot is loaded")
+    }
+
+    private func foreignFiles() throws(AppendOnlyError) -> AppendOnlyFiles? {
+        try AppendOnlyFiles.find(
+            directory: directory, fileName: configuration.text("appendfilename"), folder: configuration.text("dir"))
+    }
+
+    /// With a journal: says that there is more, which was read when it began, or has come since.
+    private func warnOfForeign() {
+        guard let found = try? foreignFiles() else { return }
+        log(
+            .notice,
+            "There are append-only files of Redis as well (\(found.path)): they are not read, as there is a journal")
+    }
+
+    // MARK: Writing
+
+    /// From now on the journal may be begun, here or by `CONFIG SET appendonly yes`; `code` is that of the function
+    /// libraries that were loaded.
+    package func prepare(functions code: [[UInt8]], owner new: JournalOwner) {
+        functions.withLock { $0 = code }
+        owner.withLock { $0 = new }
+    }
+
+    /// Begins to write, behind what was recovered; without that, behind a base that has what the store holds now.
+    package func begin(after recovered: RecoveredJournal?) throws(JournalProblem) {
+        guard let owner = owner.withLock({ $0 }) else { return }
+        do {
+            let known = try recovered ?? writeFirstBase()
+            let journal = try open(after: known, owner)
+            if let path = known.basePath { noteBase(byteCount: (try? FileSystem.system.byteCount(of: path)) ?? 0) }
+            current.withLock { $0 = Current(journal: journal) }
+            connect(journal, owner)
+        } catch {
+            throw JournalProblem("the journal in \(directory) cannot be written: \(error)")
+        }
+    }
+
+    func open(after known: RecoveredJournal, _ owner: JournalOwner) throws(JournalError) -> Journal {
+        var options = JournalOptions()
+        options.policy = policy
+        options.segmentByteCount = configuration.integer("journal-segment-size")
+        options.retention = retention
+        options.onDurable = owner.hasAdvanced
+        let journal = try Journal.open(after: known, options: options)
+        owner.hasOpened(journal)
+        return journal
+    }
+
+    /// Has the engine write to `journal`, unless that was ended meanwhile. The caller holds no stripe.
+    func connect(_ journal: Journal, _ owner: JournalOwner) {
+        guard let engine = owner.engine() else { return }
+        store.lock(.all)
+        let isWanted = self.journal === journal
+        if isWanted {
+            engine.journal.connect(sink(journal))
+            // Before any batch, so that it is known of every record which keys it is about.
+            if policy == .always { engine.journal.setHoldsReplies(true) }
+        }
+        store.unlock(.all)
+        if isWanted { applyPolicy() }
+    }
+
+    private func sink(_ journal: Journal) -> JournalSink {
+        JournalSink(
+            append: { journal.append($0, databaseIndex: $1, milliseconds: $2) },
+            appendedSequence: { journal.appendedSequence },
+            durableSequence: { [self] in
+                let hasHole = lossCount.load(ordering: .relaxed) > mendedLossCount.load(ordering: .relaxed)
+                return hasHole || awaitsBase.load(ordering: .acquiring) ? 0 : journal.durableSequence
+            },
+            noteLoss: { [self] in lossCount.wrappingAdd(1, ordering: .relaxed) })
+    }
+
+    /// A base with what the store holds; what the directory has beside it does not count any more.
+    private func writeFirstBase() throws -> RecoveredJournal {
+        if isOutdated.load(ordering: .relaxed) { try putAside() }
+        let begun = try beginJournal(
+            of: store, directory: directory, options: snapshotOptions, nowMilliseconds: wallClockMilliseconds())
+        noteBase(byteCount: begun.summary.byteCount)
+        log(.notice, "The journal begins in \(directory) with a base of \(begun.summary.keyCount) keys")
+        return begun.recovered
+    }
+
+    var snapshotOptions: SnapshotOptions {
+        SnapshotOptions(
+            compress: configuration.boolean("rdbcompression"), checksum: true,
+            functions: functions.withLock { $0 },
+            syncsWhileWriting: configuration.boolean("rdb-save-incremental-fsync"))
+    }
+
+    func noteBase(byteCount: Int) { rewrite.withLock { $0.baseByteCount = byteCount } }
+
+    // MARK: The end
+
+    /// Waits for a rewrite, then puts everything on disk. Nothing may be appended any more. What is not on disk then
+    /// is the error.
+    package func close() throws(JournalProblem) {
+        awaitEnd()
+        defer { lock.withLock { $0?.release() } }
+        while rewrite.withLock({ $0.startNanoseconds != nil }) { sleepBriefly() }
+        if let journal, current.withLock({ $0.generation != nil }), !journal.isFailed, case .started = claimRewrite() {
+            end(attempt(journal), of: journal)
+        }
+        let last = current.withLock { current in
+            defer { current = Current() }
+            return current
+        }
+        guard let journal = last.journal else { return }
+        // Its files go when nobody writes them any more.
+        defer { if let generation = last.generation { abandon(generation) } }
+        do {
+            try journal.close()
+        } catch {
+            throw JournalProblem("The end of the journal is not on disk: \(error)")
+        }
+    }
+}
+
+/// When a file was changed last; nil for one that is not there.
+private func modificationNanoseconds(_ path: String) -> Int64? {
+    var status = stat()
+    guard stat(path, &status) == 0 else { return nil }
+    #if canImport(Darwin)
+    let time = status.st_mtimespec
+    #else
+    let time = status.st_mtim
+    #endif
+    return Int64(time.tv_sec) &* 1_000_000_000 &+ Int64(time.tv_nsec)
+}
+
+/// A line of the log every so often while a journal is loaded.
+private struct ProgressLine {
+    private let log: @Sendable (KedisCommands.LogLevel, String) -> Void
+    private var lastNanoseconds = monotonicNanoseconds()
+
+    init(log: @escaping @Sendable (KedisCommands.LogLevel, String) -> Void) { self.log = log }
+
+    mutating func note(_ done: Int, _ total: Int) {
+        let now = monotonicNanoseconds()
+        guard total > 0, now &- lastNanoseconds > 2_000_000_000 else { return }
+        lastNanoseconds = now
+        log(.notice, "Loading the journal: \(done / 1_048_576) of \(total / 1_048_576) MiB")
+    }
+}
