@@ -123,6 +123,7 @@ extension RDBWriter {
         list.forEachRun { run, count in
             writeLength(Int(RDBListType.packed))
             writeListpack(run, count: count)
+            return !isFailed
         }
     }
 

@@ -316,15 +316,16 @@ final class SessionHandler: ChannelInboundHandler {
         isPumping = true
         defer { isPumping = false }
         var rounds = 0
-        while isPaused, !isBlocked, !isFinishing, !session.pointee.isHeld, isActive(context) {
+        while isPaused, !isPressed, !isBlocked, !isFinishing, !session.pointee.isHeld, isActive(context) {
             if rounds == Self.roundsMax { return yield(context) }
             rounds += 1
             session.pointee.resume()
             send(context)
+            if session.pointee.hasLeftCopies { press(context) }
         }
         // While replies are held, input is kept, up to its limit.
         if session.pointee.isHeld { return }
-        if isPaused || isBlocked { stopReading(context) } else if !isFinishing { startReading(context) }
+        if isPaused || isBlocked || isPressed { stopReading(context) } else if !isFinishing { startReading(context) }
     }
 
     /// Lets the other connections of this loop run, then goes on.

@@ -33,8 +33,10 @@ final class CellBatch {
     var isEmpty: Bool { byteCount == 0 }
 
     /// Copies a cell, whose stripe is locked, but for a collection outside of it, in whose place comes `collection`,
-    /// the batch's from now on. False when memory is exhausted.
-    func append(_ cell: Cell, databaseIndex: Int, collection: Collection?) -> Bool {
+    /// the batch's from now on; one that was there anyway need not count. False when memory is exhausted.
+    func append(
+        _ cell: Cell, databaseIndex: Int, collection: Collection?, countsCollection: Bool = true
+    ) -> Bool {
         let cellByteCount = cell.header.units * SizeClass.unitByteCount
         guard let room = room(CellBatch.recordHeaderByteCount + cellByteCount) else { return false }
         room.storeBytes(of: UInt32(truncatingIfNeeded: databaseIndex), as: UInt32.self)
@@ -46,7 +48,8 @@ final class CellBatch {
         copy.valueBlob?.retain()
         copy.keyBlob?.retain()
         last?.pointee.usedByteCount += CellBatch.recordHeaderByteCount + cellByteCount
-        byteCount += CellBatch.recordHeaderByteCount + cellByteCount + copy.outsideByteCount
+        byteCount += CellBatch.recordHeaderByteCount + cellByteCount
+        if collection == nil || countsCollection { byteCount += copy.outsideByteCount }
         return true
     }
 
@@ -75,7 +78,7 @@ final class CellBatch {
                 body(databaseIndex, Entry(cell: cell, hash: 0))
                 if let blob = cell.valueBlob { reclaimer.release(blob) }
                 if let blob = cell.keyBlob { reclaimer.release(blob) }
-                cell.collection?.release()
+                if let collection = cell.collection { reclaimer.release(collection) }
                 offset += CellBatch.recordHeaderByteCount + cellByteCount
             }
             chunk.pointee.usedByteCount = MemoryLayout<Chunk>.stride

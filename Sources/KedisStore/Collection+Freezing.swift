@@ -17,6 +17,18 @@ extension Collection {
         if hasPieces { preserveSlowly(piece) }
     }
 
+    /// To be called instead before a piece is freed: true when a snapshot has taken it over, and it is not to be freed.
+    @inline(__always)
+    func givesAway(_ piece: UnsafeMutableRawPointer) -> Bool { hasPieces && giveSlowly(piece) }
+
+    @inline(never)
+    private func giveSlowly(_ piece: UnsafeMutableRawPointer) -> Bool {
+        guard !header.pointee.isFrozen, let pieces = header.pointee.pieces else { return false }
+        if pieces._withUnsafeGuaranteedRef({ $0.take(piece) }) { return true }
+        preserveSlowly(piece)
+        return false
+    }
+
     @inline(__always)
     var hasPieces: Bool { header.pointee.pieces != nil }
 

@@ -10,8 +10,9 @@
 //                                                                    └────────────────────────────┘
 //
 // Both happen under a lock of its own, held for one copy, and once for each piece: so a collection of any size makes
-// nobody wait longer than for a block, and takes no more memory than what was changed and not yet written. Addresses
-// tell pieces: one that is freed was copied before, so a new one at its address counts as taken.
+// nobody wait longer than for a piece (a list's element or a stream's entry may be a large one), and takes no more
+// memory than what was changed and not yet written. A piece that is freed is given to the snapshot instead. Addresses
+// tell pieces: one that is freed was taken before, so a new one at its address counts as taken.
 //
 // What the snapshot holds is an empty structure of the same form with the figures of that instant (`isFrozen` in its
 // header), whose walks as a whole go here; it has no other use. Pieces of hashes, sets and sorted sets come in any
@@ -36,19 +37,25 @@ final class CollectionPieces: @unchecked Sendable {
 
     private struct Piece {
         let address: UnsafeMutableRawPointer
-        /// The address of a copy that waits, or one of the two below.
+        /// The address of a copy that waits, or one of the three below.
         private var state: UInt = Piece.untaken
 
         private static let untaken: UInt = 0
         private static let gone: UInt = 1
+        private static let given: UInt = 2
 
         init(_ address: UnsafeMutableRawPointer) { self.address = address }
 
-        /// Whether it was copied, for the walk or for later.
+        /// Whether it was copied, for the walk or for later, or is ours.
         var isTaken: Bool { state != Piece.untaken }
 
+        /// Whether its memory is ours.
+        var isGiven: Bool { state == Piece.given }
+
+        mutating func give() { state = Piece.given }
+
         var copy: UnsafeMutableRawPointer? {
-            get { state == Piece.gone ? nil : UnsafeMutableRawPointer(bitPattern: state) }
+            get { state <= Piece.given ? nil : UnsafeMutableRawPointer(bitPattern: state) }
             set { state = newValue.map { UInt(bitPattern: $0) } ?? Piece.gone }
         }
     }
@@ -60,6 +67,8 @@ final class CollectionPieces: @unchecked Sendable {
     }
 
     private static let headByteCount = MemoryLayout<CopyHead>.stride
+    /// A larger one is freed after use.
+    private static let keptScratchByteCountMax = 64 << 10
 
     private let form: CollectionForm
     /// Of hashes and sets: whether elements refer to blobs, and have values.
@@ -186,6 +195,18 @@ final class CollectionPieces: @unchecked Sendable {
         return nil
     }
 
+    /// Takes over the memory of a piece that is about to be freed and was not taken: it needs no copy. False when it is
+    /// the caller's. The collection's stripe is locked.
+    func take(_ address: UnsafeMutableRawPointer) -> Bool {
+        lock.lock()
+        defer { lock.unlock() }
+        guard !isEnded, !backlog.isAbandoned, let index = indexOfUntaken(address), retainReferences(of: address) else {
+            return false
+        }
+        pieces[index].give()
+        return true
+    }
+
     /// Takes over a collection that is removed; false when nobody reads it any more.
     func handOver(_ collection: Collection) -> Bool {
         lock.lock()
@@ -199,12 +220,22 @@ final class CollectionPieces: @unchecked Sendable {
 
     /// Calls `body` with the bytes of each piece, once for all calls together, until it answers false.
     func forEach(_ body: (UnsafeMutableRawPointer, Detail) -> Bool) {
-        while let (bytes, detail, memory) = takeNext() {
-            let goesOn = body(bytes, detail)
-            releaseReferences(of: bytes)
-            if let memory { free(memory) }
+        while let next = takeNext() {
+            let goesOn = body(next.bytes, next.detail)
+            releaseReferences(of: next.bytes)
+            if let copy = next.copy { free(copy) }
+            if let piece = next.piece { deallocateBuffer(piece) }
+            if scratchByteCount > Self.keptScratchByteCountMax { freeScratch() }
             guard goesOn else { return }
         }
+    }
+
+    /// What the walk reads, and what goes with it: a copy, or the piece's own memory.
+    private struct Next {
+        let bytes: UnsafeMutableRawPointer
+        let detail: Detail
+        var copy: UnsafeMutableRawPointer?
+        var piece: UnsafeMutableRawPointer?
     }
 
     private func free(_ copy: UnsafeMutableRawPointer) {
@@ -213,40 +244,46 @@ final class CollectionPieces: @unchecked Sendable {
         deallocateBuffer(copy)
     }
 
-    /// The bytes of a piece, and the memory that is to be freed with them.
-    private func takeNext() -> (UnsafeMutableRawPointer, Detail, UnsafeMutableRawPointer?)? {
+    private func takeNext() -> Next? {
         lock.lock()
         defer { lock.unlock() }
         if firstCopied >= 0, let memory = pieces[firstCopied].copy {
             pieces[firstCopied].copy = nil
             firstCopied = memory.assumingMemoryBound(to: CopyHead.self).pointee.next
-            return (memory + Self.headByteCount, Detail(), memory)
+            return Next(bytes: memory + Self.headByteCount, detail: Detail(), copy: memory)
         }
         while position < count {
             let index = position
             position += 1
             let detail = details?[index] ?? Detail()
-            let isTaken = pieces[index].isTaken
-            let copy = pieces[index].copy
+            let piece = pieces[index]
             pieces[index].copy = nil
-            if let copy { return (copy + Self.headByteCount, detail, copy) }
-            if isTaken { continue }
+            if let copy = piece.copy { return Next(bytes: copy + Self.headByteCount, detail: detail, copy: copy) }
+            if piece.isGiven {
+                return Next(bytes: piece.address + Int(detail.offset), detail: detail, piece: piece.address)
+            }
+            if piece.isTaken { continue }
             guard let scratch = scratch(byteCount(index)), copyPiece(index, to: scratch) else {
                 backlog.noteIncomplete()
                 return nil
             }
-            return (scratch, detail, nil)
+            return Next(bytes: scratch, detail: detail)
         }
         return nil
     }
 
     private func scratch(_ byteCount: Int) -> UnsafeMutableRawPointer? {
         if byteCount > scratchByteCount {
-            deallocateBuffer(scratch)
+            freeScratch()
             scratch = allocateBuffer(byteCount: byteCount)
             scratchByteCount = scratch == nil ? 0 : byteCount
         }
         return scratch
+    }
+
+    private func freeScratch() {
+        deallocateBuffer(scratch)
+        (scratch, scratchByteCount) = (nil, 0)
     }
 
     /// The snapshot has what it wants. Frees what was handed over.
@@ -257,11 +294,16 @@ final class CollectionPieces: @unchecked Sendable {
         let collection = handedOver
         lock.unlock()
         freeAll()
-        collection?.release()
+        // A large one goes slice by slice.
+        if let collection { backlog.shared.pointee.reclaimer.release(collection) }
     }
 
     private func freeAll() {
         for index in 0..<filledCount {
+            if pieces[index].isGiven {
+                releaseReferences(of: pieces[index].address)
+                deallocateBuffer(pieces[index].address)
+            }
             guard let memory = pieces[index].copy else { continue }
             releaseReferences(of: memory + Self.headByteCount)
             free(memory)
@@ -289,13 +331,24 @@ final class CollectionPieces: @unchecked Sendable {
         switch form {
         case .members:
             memory.copyMemory(from: address, byteCount: byteCount(index))
-            if blobs.areThere { MemberBlock(memory).forEachBlob(isValued: blobs.isValued) { $0.retain() } }
-            return true
+            return retainReferences(of: memory)
         case .sortedTree: return TreeLeaf(address).copyWhole(to: memory)
         case .deque, .stream:
             let detail = details?[index] ?? Detail()
             memory.copyMemory(from: address + Int(detail.offset), byteCount: Int(detail.byteCount))
             return true
+        }
+    }
+
+    /// Of a block that is a second one with its elements. False when it cannot be: what lies outside of leaves has one
+    /// owner.
+    private func retainReferences(of memory: UnsafeMutableRawPointer) -> Bool {
+        switch form {
+        case .members:
+            if blobs.areThere { MemberBlock(memory).forEachBlob(isValued: blobs.isValued) { $0.retain() } }
+            return true
+        case .sortedTree: return !TreeLeaf(memory).hasOutside
+        case .deque, .stream: return true
         }
     }
 

@@ -133,22 +133,21 @@ package struct ListValue {
         return true
     }
 
-    /// Calls `body` with each run of packed entries and their number, as snapshots store them.
-    package func forEachRun(_ body: (ByteView, Int) -> Void) {
+    /// Calls `body` with each run of packed entries and their number, as snapshots store them, until it answers false.
+    package func forEachRun(_ body: (ByteView, Int) -> Bool) {
         switch form {
-        case .packed(let chunk): body(chunk.run, Int(chunk.count))
+        case .packed(let chunk): _ = body(chunk.run, Int(chunk.count))
         case .deque(let deque):
             if let pieces = Collection(deque.address).frozenPieces {
                 return pieces.forEach { bytes, detail in
                     body(
                         ByteView(base: bytes.assumingMemoryBound(to: UInt8.self), count: Int(detail.byteCount)),
                         Int(detail.entryCount))
-                    return true
                 }
             }
             for index in 0..<deque.chunkCount {
                 let chunk = deque.chunk(index)
-                body(chunk.run, Int(chunk.count))
+                guard body(chunk.run, Int(chunk.count)) else { return }
             }
         }
     }

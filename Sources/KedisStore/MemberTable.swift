@@ -144,9 +144,9 @@ struct MemberTable {
     }
 
     func freeBlock(_ block: MemberBlock) {
-        willChange(block)
         let capacity = block.capacity
         header.pointee.blockByteCount -= capacity
+        if Collection(address).givesAway(block.address) { return source.pointee.release(capacity) }
         MemberTable.freeBytes(block.address, capacity, to: source)
     }
 

@@ -162,10 +162,9 @@ struct PackedDeque {
     func willChange(_ chunk: PackedChunk) { Collection(address).willChange(chunk.base) }
 
     func freeChunk(_ chunk: PackedChunk) {
-        willChange(chunk)
         header.pointee.capacity -= Int(chunk.capacity)
         source.pointee.release(Int(chunk.capacity))
-        free(chunk.base)
+        if !Collection(address).givesAway(chunk.base) { free(chunk.base) }
     }
 
     /// Puts an empty chunk at `index`, its room in front or behind; false when memory is exhausted.

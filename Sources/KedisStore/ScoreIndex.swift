@@ -44,9 +44,14 @@ struct BlockMemory {
     }
 
     func deallocate(_ block: UnsafeMutableRawPointer, _ count: Int) {
+        forget(count)
+        free(block)
+    }
+
+    /// A block is somebody else's from now on.
+    func forget(_ count: Int) {
         byteCount.pointee -= count + BlockMemory.overheadByteCount
         source.pointee.release(count)
-        free(block)
     }
 }
 

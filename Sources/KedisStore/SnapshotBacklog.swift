@@ -1,8 +1,8 @@
 // How much a snapshot has yet to take of what was changed meanwhile, and what those who add to it do.
 //
-// Who adds a copy never waits for the snapshot, unless as much waits as may. From `pressingByteCount` on the store says
+// Who adds a copy never waits for the snapshot, unless as much waits as may. From an eighth of that on the store says
 // that it is pressed (`SnapshotPressure`): whoever has sent a command that left a copy is then given no more time until
-// some were taken, and nobody else notices.
+// some were taken, and nobody else notices. What was not changed but removed is given, not copied, and does not count.
 //
 // Ownership: the snapshot (StoreSnapshot.swift) and the pieces of large collections that it is to take
 // (CollectionPieces.swift), which may live longer but do not use it then. Threads: any.
@@ -35,7 +35,9 @@ final class SnapshotBacklog: @unchecked Sendable {
     private let byteCountMax: Int
     /// From here on who adds more is to be slowed down.
     private let pressingByteCount: Int
-    private let shared: UnsafeMutablePointer<StoreShared>
+    /// Since when as much waits as may, or nearly; 0 while it does not.
+    private let fullNanoseconds = Atomic<UInt64>(0)
+    let shared: UnsafeMutablePointer<StoreShared>
     private let cellByteCount = Atomic<Int>(0)
     private let pieceByteCount = Atomic<Int>(0)
     private let abandoned = Atomic<Bool>(false)
@@ -63,7 +65,9 @@ final class SnapshotBacklog: @unchecked Sendable {
     }
 
     private func followPressure() {
-        let isPressing = byteCount > pressingByteCount
+        let byteCount = byteCount
+        if byteCount < byteCountMax / 4 * 3 { fullNanoseconds.store(0, ordering: .relaxed) }
+        let isPressing = byteCount > pressingByteCount && !isAbandoned
         if shared.pointee.snapshotPressure.isOn.load(ordering: .relaxed) != isPressing {
             shared.pointee.snapshotPressure.isOn.store(isPressing, ordering: .relaxed)
         }
@@ -82,18 +86,26 @@ final class SnapshotBacklog: @unchecked Sendable {
     /// Nobody wants the rest.
     var isAbandoned: Bool { abandoned.load(ordering: .acquiring) }
 
-    func abandon() { abandoned.store(true, ordering: .releasing) }
+    func abandon() {
+        abandoned.store(true, ordering: .releasing)
+        followPressure()
+    }
+
+    /// Everything was taken. All stripes are locked.
+    func end() { shared.pointee.snapshotPressure.isOn.store(false, ordering: .relaxed) }
 
     // MARK: Room
 
     /// Before a copy is made: waits while as much waits as may. The walk never waits for a stripe then, but perhaps for
-    /// the disk: a snapshot that takes nothing for a second is given up, for nobody is to stand still behind it.
+    /// the disk, or it has a large collection to write before. A snapshot that is full for a second, whoever waits for
+    /// it, is given up, for nobody is to stand still behind it.
     func waitForRoom() {
+        guard !isAbandoned else { return }
         shared.pointee.snapshotPressure.copyCount.wrappingAdd(1, ordering: .relaxed)
-        guard byteCount > byteCountMax else { return }
-        let start = monotonicNanoseconds()
         while byteCount > byteCountMax, !isAbandoned {
-            guard monotonicNanoseconds() &- start < Self.waitNanosecondsMax else {
+            let now = monotonicNanoseconds()
+            let (isFirst, since) = fullNanoseconds.compareExchange(expected: 0, desired: now, ordering: .relaxed)
+            if !isFirst, now > since, now &- since >= Self.waitNanosecondsMax {
                 overrun.store(true, ordering: .releasing)
                 return abandon()
             }

@@ -285,16 +285,18 @@ extension SortedTree {
     /// Takes elements out of a leaf to which the way is noted; the index and ``count`` are the caller's.
     private func removeElements(_ leaf: TreeLeaf, _ range: Range<Int>) {
         freeOutside(leaf, range)
-        leaf.remove(range)
         noteElements(-range.count)
-        if leaf.count > 0 {
-            tidy(leaf)
-        } else if height > 0 {
-            link(leaf.previous, leaf.next)
-            freeLeaf(leaf)
-            step(1).pointee.node.remove(at: step(1).pointee.child)
-            tidyNode(level: 1)
+        // One that goes with all its elements is not changed before.
+        guard height > 0, range.count == leaf.count else {
+            willChange(leaf)
+            leaf.remove(range)
+            if leaf.count > 0 { tidy(leaf) }
+            return
         }
+        link(leaf.previous, leaf.next)
+        freeLeaf(leaf)
+        step(1).pointee.node.remove(at: step(1).pointee.child)
+        tidyNode(level: 1)
     }
 
     /// Merges a thin leaf with a neighbour below the same node, or gives it a smaller block; without memory for that it

@@ -147,7 +147,7 @@ struct SortedTree {
     }
 
     func freeLeaf(_ leaf: TreeLeaf) {
-        willChange(leaf)
+        if Collection(address).givesAway(leaf.base) { return memory.forget(leaf.capacity) }
         memory.deallocate(leaf.base, leaf.capacity)
     }
 
@@ -160,9 +160,10 @@ struct SortedTree {
     func freeNode(_ node: TreeNode) { memory.deallocate(node.base, TreeNode.byteCount) }
 
     func freeOutside(_ leaf: TreeLeaf, _ range: Range<Int>) {
-        willChange(leaf)
         for index in range {
-            if let block = leaf.outsideBlock(index) { memory.deallocate(block.address, block.byteCount) }
+            guard let block = leaf.outsideBlock(index) else { continue }
+            willChange(leaf)
+            memory.deallocate(block.address, block.byteCount)
         }
     }
 

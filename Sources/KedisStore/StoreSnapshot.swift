@@ -48,7 +48,8 @@ package final class StoreSnapshot: @unchecked Sendable {
 
     /// Copies that wait are taken at once from here on, before the walk goes on.
     private static let waitingByteCountSoftMax = 4 << 20
-    package static let waitingByteCountMax = 256 << 20
+    /// A store of 512 MiB or more may let half of its size wait, and is pressed from a sixteenth on.
+    fileprivate static let waitingByteCountMin = 256 << 20
     package static let copiedByteCountMax = Collection.copiedByteCountMax
     /// A slice ends behind the home that exceeds one of these: it is copied under a lock, in about 2 microseconds
     /// unless there are large collections.
@@ -111,16 +112,19 @@ package final class StoreSnapshot: @unchecked Sendable {
         // A copy is made before the lock is taken.
         let isTaken =
             handsOverCollection
-            ? wait(cell, databaseIndex, cell.collection)
-            : withCopiedCollection(of: cell) { wait(cell, databaseIndex, $0) }
+            ? wait(cell, databaseIndex, cell.collection, countsCollection: false)
+            : withCopiedCollection(of: cell) { wait(cell, databaseIndex, $0, countsCollection: true) }
         if !isTaken { backlog.noteIncomplete() }
         return isTaken
     }
 
-    private func wait(_ cell: Cell, _ databaseIndex: Int, _ collection: Collection?) -> Bool {
+    private func wait(
+        _ cell: Cell, _ databaseIndex: Int, _ collection: Collection?, countsCollection: Bool
+    ) -> Bool {
         lock.lock()
         defer { lock.unlock() }
-        let isTaken = waiting.append(cell, databaseIndex: databaseIndex, collection: collection)
+        let isTaken = waiting.append(
+            cell, databaseIndex: databaseIndex, collection: collection, countsCollection: countsCollection)
         backlog.setCells(byteCount: waiting.byteCount)
         return isTaken
     }
@@ -283,6 +287,7 @@ package final class StoreSnapshot: @unchecked Sendable {
         defer { store.unlock(.all) }
         guard detachedTables.first == nil, waiting.isEmpty else { return false }
         store.shared.pointee.snapshot = nil
+        backlog.end()
         isEnded = true
         return true
     }
@@ -304,7 +309,7 @@ extension Store {
     ///   - waitingByteCountMax: how much that was changed meanwhile may wait to be taken.
     ///   - copiedByteCountMax: collections that are larger are read piece by piece.
     package func beginSnapshot(
-        nowMilliseconds: Int64, waitingByteCountMax: Int = StoreSnapshot.waitingByteCountMax,
+        nowMilliseconds: Int64, waitingByteCountMax: Int? = nil,
         copiedByteCountMax: Int = StoreSnapshot.copiedByteCountMax
     ) -> StoreSnapshot? {
         guard shared.pointee.snapshot == nil else { return nil }
@@ -319,7 +324,8 @@ extension Store {
         }
         let snapshot = StoreSnapshot(
             store: self, databases: databases, nowMilliseconds: nowMilliseconds,
-            waitingByteCountMax: waitingByteCountMax, copiedByteCountMax: copiedByteCountMax)
+            waitingByteCountMax: waitingByteCountMax ?? max(StoreSnapshot.waitingByteCountMin, usedByteCount / 2),
+            copiedByteCountMax: copiedByteCountMax)
         for index in 0..<Store.stripeCount {
             // What comes to an empty one is not of this instant.
             stripes[index].forEachTable { databaseIndex, table in

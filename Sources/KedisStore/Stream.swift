@@ -100,8 +100,11 @@ package struct Stream {
     /// Frees a node; the position then is that of the next.
     func removeNode(at position: StreamIndex.Position) -> StreamIndex.Position {
         let node = node(at: position)
-        willChange(node)
-        memory.deallocate(node.base, Int(node.capacity))
+        if Collection(address).givesAway(node.base) {
+            memory.forget(Int(node.capacity))
+        } else {
+            memory.deallocate(node.base, Int(node.capacity))
+        }
         return header.pointee.nodes.remove(at: position, memory)
     }
 

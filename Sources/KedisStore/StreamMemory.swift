@@ -50,6 +50,11 @@ struct StreamMemory {
 
     func deallocate(_ memory: UnsafeMutableRawPointer, _ byteCount: Int) {
         free(memory)
+        forget(byteCount)
+    }
+
+    /// A block is somebody else's from now on.
+    func forget(_ byteCount: Int) {
         source.pointee.release(byteCount)
         counter.pointee.byteCount -= byteCount + StreamMemory.blockByteCount
     }

@@ -331,6 +331,9 @@ struct TreeLeaf: Equatable {
         return true
     }
 
+    /// Whether a long member lies outside. O(elements).
+    var hasOutside: Bool { (0..<count).contains { outsideBlock($0) != nil } }
+
     /// Frees the blocks of long members of such a copy.
     func freeOutside(_ range: Range<Int>) {
         for index in range { if let block = outsideBlock(index) { deallocateBuffer(block.address) } }

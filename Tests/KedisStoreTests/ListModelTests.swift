@@ -58,6 +58,7 @@ struct ListModelTests {
                 list.forEachRun { run, count in
                     #expect(packedEntryCount(run) == count)
                     total += count
+                    return true
                 }
                 #expect(total == values.count)
                 #expect(keyspace.remove(key))

@@ -112,6 +112,7 @@ package struct KeyspaceSnapshot: Equatable {
             // As files are written: in one walk, which is all that a snapshot's entry can do.
             entry.list.forEachRun { run, _ in
                 forEachPackedEntry(run) { elements.append(.bulk($0.withBytes { $0.bytes })) }
+                return true
             }
             value = .array(elements)
         case .sortedSet:

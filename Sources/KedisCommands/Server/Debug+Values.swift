@@ -39,7 +39,10 @@ extension DebugCommand {
     /// The facts about a list, under Redis's names.
     private static func listFacts(_ list: ListValue, _ call: borrowing CommandCall) -> String {
         var byteCount = 0
-        list.forEachRun { run, _ in byteCount += run.count + packedFrameByteCount }
+        list.forEachRun { run, _ in
+            byteCount += run.count + packedFrameByteCount
+            return true
+        }
         let hundredths = list.count * 100 / list.runCount
         let fraction = hundredths % 100
         return """

@@ -231,7 +231,7 @@ extension Session {
         if batch.hasLongCommand, observabilitySwitches.pointee.seeksBigKeys.load(ordering: .relaxed) {
             measureKeysSlowly(held: stripes)
         }
-        if copyCount != store.snapshotCopyCount { hasLeftCopies = true }
+        if copyCount != store.snapshotCopyCount { noteCopiesSlowly() }
         if batch.isJournalled { commitSlowly(held: stripes) }
         if batch.holdsReplies {
             noteNeededSlowly(concernsAll: (stripes == .all || batch.locksByItself) && batch.isAboutData)
@@ -251,6 +251,14 @@ extension Session {
         batch.hasElements = false
         batch.stripes = StripeSet()
         keys.removeAll()
+    }
+
+    /// Copies were left for a snapshot while the batch was executed: by itself if it may change anything, or by another
+    /// thread.
+    @inline(never)
+    private mutating func noteCopiesSlowly() {
+        let isChanging = (0..<batch.count).contains { !batch.items[$0].entry.pointee.flags.contains(.readOnly) }
+        if isChanging { hasLeftCopies = true }
     }
 
     /// The call of the first command, in whose place the others follow: most of it is the batch's.
