@@ -11,7 +11,7 @@ import Testing
 
 @Suite("Snapshots of large collections")
 struct LargeCollectionSnapshotTests {
-    private static let elementCount = 4000
+    private static let elementCount = 2000
 
     /// A command that changes one of the collections.
     private static func request(_ random: inout RandomGenerator) -> [String] {
