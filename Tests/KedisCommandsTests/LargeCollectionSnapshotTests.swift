@@ -3,6 +3,7 @@
 // type; what the snapshot gave is compared with what there was. The thread sanitizer looks at the same.
 
 import KedisCommands
+import KedisProtocol
 import KedisStore
 import KedisTestSupport
 import KedisUtilities
@@ -101,7 +102,13 @@ struct LargeCollectionSnapshotTests {
         var count = 0
         repeat {
             let test = TestEngine()
-            Self.fill(TestSession(test.engine))
+            let setup = TestSession(test.engine)
+            Self.fill(setup)
+            for name in Self.names {
+                let reply = try setup.call("MEMORY", "USAGE", name)
+                guard case .integer(let byteCount) = reply else { continue }
+                #expect(byteCount > 3 * StoreSnapshot.copiedByteCountMax / 2, "\(name) is not copied")
+            }
             // The second finds what the first has left, and tables of addresses that it is done with.
             for _ in 0..<2 {
                 try takeSnapshot(of: test.engine, number: count, seed: random.next())
