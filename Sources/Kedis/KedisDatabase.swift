@@ -54,7 +54,7 @@ public final class KedisDatabase: Sendable {
     /// What is in the directory; nil in memory.
     let files: DatabaseFiles?
     let gate = DurabilityGate()
-    private let ticker: BackgroundTicker
+    let ticker: BackgroundTicker
     let lifecycle = Lifecycle()
     private let closing = Locked<Void>(())
     private let idleConnections = Locked<[IdleConnection]>([])
@@ -68,6 +68,7 @@ public final class KedisDatabase: Sendable {
     public convenience init(options: Options = Options()) {
         let configuration = KedisDatabase.makeConfiguration(options)
         self.init(store: KedisDatabase.makeStore(options, configuration), configuration: configuration, files: nil)
+        ticker.start()
     }
 
     init(store: Store, configuration: Configuration, files: DatabaseFiles?) {

@@ -87,7 +87,18 @@ private struct BackupSource {
             } else if !prefersSnapshot, try isJournal(directory, fileSystem) {
                 journalPath = directory
             }
+            if let journalPath, hasSnapshot {
+                let outline = try outlineJournal(directory: journalPath, fileSystem: fileSystem)
+                if isYounger("\(directory)/\(snapshotName)", than: outline) {
+                    throw JournalToolError(
+                        description: "\(directory)/\(snapshotName) is younger than the journal in \(journalPath), and "
+                            + "not of it: a store without that journal has written it. --snapshot copies the snapshot, "
+                            + "--dir \(journalPath) the journal")
+                }
+            }
             guard prefersSnapshot || journalPath == nil && !hasSnapshot else { return }
+        } catch let error as JournalToolError {
+            throw error
         } catch {
             throw JournalToolError(description: "\(error)")
         }

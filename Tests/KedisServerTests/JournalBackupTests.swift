@@ -121,6 +121,26 @@ struct JournalBackupTests {
         }
     }
 
+    @Test("A snapshot that is younger than the journal, and not of it, is not passed over")
+    func disagreement() async throws {
+        try await withFolder { folder in
+            let server = try await TestServer(["--appendonly", "yes"], folder: folder)
+            #expect(try server.connect().ask("SET a 1\r\nSAVE\r\n", "+OK\r\n+OK\r\n"))
+            await server.stop()
+            _ = try backUp(folder, into: "\(folder)-agreed")
+            defer { TestFiles.removeTemporaryFolder("\(folder)-agreed") }
+            TestFiles.sleep(milliseconds: 20)
+            let without = try await TestServer([], folder: folder)
+            #expect(try without.connect().ask("SET a 2\r\nSAVE\r\n", "+OK\r\n+OK\r\n"))
+            await without.stop()
+            let error = #expect(throws: JournalToolError.self) { _ = try backUp(folder, into: "\(folder)/copy") }
+            let text = error?.description ?? ""
+            #expect(text.contains("\(folder)/dump.rdb") && text.contains("\(folder)/appendonlydir"))
+            #expect(try backUp(folder, into: "\(folder)/one", prefersSnapshot: true).journal == nil)
+            #expect(try backUp("\(folder)/appendonlydir", into: "\(folder)/two").journal != nil)
+        }
+    }
+
     @Test("A restore says when the journal ends before the moment, takes any database, and leaves nothing when it fails")
     func restore() async throws {
         try await withFolder { folder in
