@@ -84,7 +84,11 @@ public final class KedisDatabase: Sendable {
 
     deinit {
         // Who lets go without a close loses nothing that was journalled, and no longer than a sync takes.
-        if !lifecycle.isClosed.load(ordering: .acquiring) { try? files?.journal.close() }
+        guard !lifecycle.isClosed.load(ordering: .acquiring) else { return }
+        ticker.stop()
+        try? files?.journal.close()
+        // A tick may have the engine, and so the files, a little longer: the directory is free all the same.
+        files?.lock?.release()
     }
 
     /// A connection of its own: a selected database, a name, a protocol version. For one thread at a time.

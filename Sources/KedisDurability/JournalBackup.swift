@@ -81,10 +81,12 @@ private struct BackupSource {
             let names = try fileSystem.retrying { () throws(SystemError) in try fileSystem.names(directory) }
             hasSnapshot = names.contains(snapshotName)
             if prefersSnapshot, hasSnapshot { return }
-            let inner = "\(directory)/\(journalName)"
-            if names.contains(journalName), try isJournal(inner, fileSystem) {
-                journalPath = inner
-            } else if !prefersSnapshot, try isJournal(directory, fileSystem) {
+            // Beside a snapshot of another name programs and the shell have a journal of its own; servers have not.
+            let candidates = ["\(snapshotName).\(journalName)", journalName]
+            for name in candidates where journalPath == nil && names.contains(name) {
+                if try isJournal("\(directory)/\(name)", fileSystem) { journalPath = "\(directory)/\(name)" }
+            }
+            if journalPath == nil, !prefersSnapshot, try isJournal(directory, fileSystem) {
                 journalPath = directory
             }
             if let journalPath, hasSnapshot {

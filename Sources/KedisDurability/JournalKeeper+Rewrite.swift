@@ -62,7 +62,8 @@ extension JournalKeeper {
     /// BGREWRITEAOF
     package func startRewrite() -> BackgroundSaveStart {
         guard let journal else { return .failed("there is no journal: appendonly is no") }
-        guard current.withLock({ $0.isConnected }) else { return .failed("the journal is just being begun") }
+        // Its first base is on its way.
+        guard current.withLock({ $0.isConnected }) else { return .busy }
         let start = claimRewrite()
         guard case .started = start else { return start }
         log(.notice, "Background append only file rewriting started")
