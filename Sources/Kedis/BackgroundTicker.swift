@@ -39,6 +39,10 @@ final class BackgroundTicker: Sendable {
 
     init(engine: Engine, journal: JournalKeeper?) {
         control = Control(engine, journal)
+    }
+
+    /// Once.
+    func start() {
         // Without a thread to be had, keys expire on access only, and memory is given back when it is needed.
         _ = startThread { [control] in BackgroundTicker.run(control) }
     }

@@ -88,6 +88,11 @@ extension KedisDatabase {
             }
             sleepBriefly()
         }
+        // Whoever ended it has put its records on disk, but without a base they do not count.
+        guard keeper.journal === journal else { throw .journal("the journal was ended meanwhile") }
+        guard !keeper.hasHole else {
+            throw .journal("the journal has lost a record for want of memory, and has no new base yet")
+        }
     }
 
     /// Begins the journal, where there is to be one, or to be able to, and counts what there is.

@@ -25,9 +25,9 @@ final class DatabaseFiles: Sendable {
 
     /// Where and how to save.
     var request: SnapshotRequest {
-        var options = SnapshotOptions(functions: functions.withLock { $0 })
-        options.journal = journal.mark
-        return SnapshotRequest(path: snapshotPath, options: options)
+        SnapshotRequest(
+            path: snapshotPath, options: SnapshotOptions(functions: functions.withLock { $0 }),
+            journal: journal.beside(snapshotPath))
     }
 }
 
@@ -62,6 +62,8 @@ extension KedisDatabase {
         let contents = try load(files, into: store, configuration)
         let database = KedisDatabase(store: store, configuration: configuration, files: files)
         try database.begin(after: contents)
+        // Not before: what it evicts or expires has to be in the journal.
+        database.ticker.start()
         return database
     }
 
@@ -70,8 +72,9 @@ extension KedisDatabase {
         guard isName(options.snapshotName) else {
             throw .snapshot("the snapshot's name can't be a path, just a filename: '\(options.snapshotName)'")
         }
-        guard isName(options.journalName), options.journalName != ".", options.journalName != ".." else {
-            throw .journal("the journal's name can't be a path, just a filename: '\(options.journalName)'")
+        let journalName = options.usedJournalName
+        guard isName(journalName), journalName != ".", journalName != ".." else {
+            throw .journal("the journal's name can't be a path, just a filename: '\(journalName)'")
         }
     }
 
@@ -81,13 +84,13 @@ extension KedisDatabase {
     ) throws(KedisError) -> JournalContents? {
         if files.journal.isWanted {
             do throws(JournalProblem) {
-                try files.journal.acquire()
+                let isWritable = try files.journal.acquireIfPossible()
                 if let contents = try files.journal.load(beside: files.snapshotPath, takesYounger: true) {
                     files.functions.withLock { $0 = contents.base?.functions ?? [] }
                     let isCurrent = contents.recovered.map {
                         files.journal.isCurrent(files.snapshotPath, with: $0)
                     }
-                    files.isSnapshotStale.store(isCurrent != true, ordering: .relaxed)
+                    files.isSnapshotStale.store(isWritable && isCurrent != true, ordering: .relaxed)
                     return contents
                 }
             } catch {
@@ -111,7 +114,7 @@ extension KedisDatabase {
         configuration.settle("maxmemory", String(max(0, options.memoryByteCountMax)))
         configuration.settle("maxmemory-policy", options.evictionPolicy.rawValue)
         configuration.settle("dbfilename", options.snapshotName)
-        configuration.settle("appenddirname", options.journalName)
+        configuration.settle("appenddirname", options.usedJournalName)
         if options.journal != .off { configuration.settle("appendfsync", options.journal.rawValue) }
         configuration.settle("appendonly", options.journal == .off ? "no" : "yes")
         if options.allowsDebug { configuration.settle("enable-debug-command", "yes") }

@@ -10,8 +10,10 @@ extension KedisDatabase {
         /// Whether changes go to a journal in the directory, and when what is there goes to disk. Without a directory
         /// there is none. `CONFIG SET appendfsync` and `appendonly` change it while the database is open.
         public var journal = Journal.everySecond
-        /// The name of the journal's folder inside the directory.
-        public var journalName = "appendonlydir"
+        /// The name of the journal's folder inside the directory. Nil for `appendonlydir`, and beside a snapshot with
+        /// another name than `dump.rdb` for that name with `.appendonlydir` behind it: stores that share a directory
+        /// have journals of their own.
+        public var journalName: String?
         /// Told, in sentences, what whoever runs the program should know: a torn end of the journal that was left out,
         /// a disk that takes nothing. By any thread; must not use the database. Nil for nobody.
         public var warn: (@Sendable (String) -> Void)?
@@ -57,5 +59,9 @@ extension KedisDatabase {
         }
 
         public init() {}
+
+        var usedJournalName: String {
+            journalName ?? (snapshotName == "dump.rdb" ? "appendonlydir" : snapshotName + ".appendonlydir")
+        }
     }
 }

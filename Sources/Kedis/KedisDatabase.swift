@@ -54,7 +54,7 @@ public final class KedisDatabase: Sendable {
     /// What is in the directory; nil in memory.
     let files: DatabaseFiles?
     let gate = DurabilityGate()
-    private let ticker: BackgroundTicker
+    let ticker: BackgroundTicker
     let lifecycle = Lifecycle()
     private let closing = Locked<Void>(())
     private let idleConnections = Locked<[IdleConnection]>([])
@@ -68,6 +68,7 @@ public final class KedisDatabase: Sendable {
     public convenience init(options: Options = Options()) {
         let configuration = KedisDatabase.makeConfiguration(options)
         self.init(store: KedisDatabase.makeStore(options, configuration), configuration: configuration, files: nil)
+        ticker.start()
     }
 
     init(store: Store, configuration: Configuration, files: DatabaseFiles?) {
@@ -83,7 +84,11 @@ public final class KedisDatabase: Sendable {
 
     deinit {
         // Who lets go without a close loses nothing that was journalled, and no longer than a sync takes.
-        if !lifecycle.isClosed.load(ordering: .acquiring) { try? files?.journal.close() }
+        guard !lifecycle.isClosed.load(ordering: .acquiring) else { return }
+        ticker.stop()
+        try? files?.journal.close()
+        // A tick may have the engine, and so the files, a little longer: the directory is free all the same.
+        files?.lock?.release()
     }
 
     /// A connection of its own: a selected database, a name, a protocol version. For one thread at a time.

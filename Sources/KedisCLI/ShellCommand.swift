@@ -28,8 +28,8 @@ struct StoreOptions: ParsableArguments {
     @Option(help: ArgumentHelp("When the journal goes to disk.", valueName: "always|everysec|no"))
     var appendfsync = "everysec"
 
-    @Option(help: "The name of the journal's folder in the directory.")
-    var appenddirname = "appendonlydir"
+    @Option(help: "The journal's folder in the directory: appendonlydir, or DBFILENAME.appendonlydir beside another.")
+    var appenddirname: String?
 
     /// Nil for words that are none.
     private var journal: KedisDatabase.Options.Journal? {
@@ -41,7 +41,7 @@ struct StoreOptions: ParsableArguments {
         guard journal != nil else {
             throw ValidationError("appendonly is yes or no, appendfsync is always, everysec or no.")
         }
-        if appenddirname.isEmpty || appenddirname.contains("/") {
+        if let appenddirname, appenddirname.isEmpty || appenddirname.contains("/") {
             throw ValidationError("appenddirname can't be a path, just a dirname.")
         }
         if dbfilename.isEmpty || dbfilename.contains("/") {

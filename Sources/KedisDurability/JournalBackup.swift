@@ -81,13 +81,26 @@ private struct BackupSource {
             let names = try fileSystem.retrying { () throws(SystemError) in try fileSystem.names(directory) }
             hasSnapshot = names.contains(snapshotName)
             if prefersSnapshot, hasSnapshot { return }
-            let inner = "\(directory)/\(journalName)"
-            if names.contains(journalName), try isJournal(inner, fileSystem) {
-                journalPath = inner
-            } else if !prefersSnapshot, try isJournal(directory, fileSystem) {
+            // Beside a snapshot of another name programs and the shell have a journal of its own; servers have not.
+            let candidates = ["\(snapshotName).\(journalName)", journalName]
+            for name in candidates where journalPath == nil && names.contains(name) {
+                if try isJournal("\(directory)/\(name)", fileSystem) { journalPath = "\(directory)/\(name)" }
+            }
+            if journalPath == nil, !prefersSnapshot, try isJournal(directory, fileSystem) {
                 journalPath = directory
             }
+            if let journalPath, hasSnapshot {
+                let outline = try outlineJournal(directory: journalPath, fileSystem: fileSystem)
+                if isYounger("\(directory)/\(snapshotName)", than: outline) {
+                    throw JournalToolError(
+                        description: "\(directory)/\(snapshotName) is younger than the journal in \(journalPath), and "
+                            + "not of it: a store without that journal has written it. --snapshot copies the snapshot, "
+                            + "--dir \(journalPath) the journal")
+                }
+            }
             guard prefersSnapshot || journalPath == nil && !hasSnapshot else { return }
+        } catch let error as JournalToolError {
+            throw error
         } catch {
             throw JournalToolError(description: "\(error)")
         }

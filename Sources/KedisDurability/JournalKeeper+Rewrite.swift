@@ -32,7 +32,7 @@ extension JournalKeeper {
         guard let journal, !journal.isFailed else { return }
         let state = rewrite.withLock { $0 }
         guard state.startNanoseconds == nil else { return }
-        if lossCount.load(ordering: .relaxed) > mendedLossCount.load(ordering: .relaxed) {
+        if hasHole {
             log(.warning, "The journal has lost a record for want of memory: it begins anew")
             return _ = startRewrite()
         }
@@ -62,6 +62,8 @@ extension JournalKeeper {
     /// BGREWRITEAOF
     package func startRewrite() -> BackgroundSaveStart {
         guard let journal else { return .failed("there is no journal: appendonly is no") }
+        // Its first base is on its way.
+        guard current.withLock({ $0.isConnected }) else { return .busy }
         let start = claimRewrite()
         guard case .started = start else { return start }
         log(.notice, "Background append only file rewriting started")
@@ -83,6 +85,7 @@ extension JournalKeeper {
 
     /// A new base, and what it makes needless goes.
     func attempt(_ journal: Journal) -> JournalRewriteResult {
+        guard current.withLock({ $0.journal === journal && $0.isConnected }) else { return .unwanted }
         do {
             var mended = 0
             let (summary, base) = try saveJournalBase(

@@ -33,17 +33,40 @@ extension JournalKeeper {
         }
     }
 
+    /// The same for a store that may be opened only to be read: where the folder takes no files there will be no
+    /// journal, which is told. Whether there will be one.
+    package func acquireIfPossible() throws(JournalProblem) -> Bool {
+        guard let error = refusal(of: directoryPath(of: directory)) else {
+            try acquire()
+            return true
+        }
+        log(.warning, "\(error): the store is opened without a journal, what is changed in it is not kept")
+        configuration.settle("appendonly", "no")
+        return false
+    }
+
+    /// Why a folder takes no files, where that is so by its mode or that of its file system.
+    private func refusal(of folder: String) -> SystemError? {
+        do throws(SystemError) {
+            try ReplacementFile(replacing: "\(folder)/probe", fileSystem: .system).discard()
+            return nil
+        } catch {
+            return [EROFS, EACCES, EPERM].contains(error.code) ? error : nil
+        }
+    }
+
     // MARK: Loading
 
     /// Fills the store from the journal, or else from the append-only files of redis-server. Nil when neither is there,
     /// or counts less than the snapshot at `snapshotPath`: then that may be loaded, before ``begin(after:)``.
     ///
-    /// - Parameter takesYounger: a snapshot that is younger than the journal, and not of it, counts: a store without a
-    ///   journal has written it. Else it is only told.
+    /// - Parameter takesYounger: the snapshot counts more than append-only files, and more than the journal when it is
+    ///   younger and not of it: a store without a journal has written it. Else that is only told.
     package func load(beside snapshotPath: String, takesYounger: Bool) throws(JournalProblem) -> JournalContents? {
         let outline: JournalOutline
         do { outline = try outlineJournal(directory: directory) } catch { throw problem(error) }
-        if isYounger(snapshotPath, than: outline) {
+        let isYounger = KedisDurability.isYounger(snapshotPath, than: outline)
+        if isYounger {
             let text = "\(snapshotPath) is younger than the journal in \(directory), and not of it"
             guard !takesYounger else {
                 log(.warning, "\(text): a store without a journal has written it. It is loaded, the journal put aside")
@@ -57,56 +80,29 @@ extension JournalKeeper {
                 .warning,
                 "The journal in \(directory) was begun, but ended before it had its first base: it begins anew from "
                     + snapshotPath)
+            isOutdated.store(!outline.paths.isEmpty, ordering: .relaxed)
             return nil
         }
         if let loaded = try loadJournal() {
+            if isBehind(snapshotPath, loaded.recovered) { return nil }
+            if takesYounger ? !isNamed(loaded.recovered, in: snapshotPath) : isYounger {
+                noteOther(snapshotPath)
+            }
             warnOfForeign()
             return JournalContents(recovered: loaded.recovered, base: loaded.base)
+        }
+        if takesYounger, let found = try? foreignFiles(), hasFile(snapshotPath) {
+            log(
+                .warning,
+                "There are append-only files of Redis as well (\(found.path)): they are not read, as there is "
+                    + "\(snapshotPath). If that is older, move it away and open again")
+            return nil
         }
         guard let imported = try importAppendOnlyFiles() else { return nil }
         return JournalContents(base: imported.base)
     }
 
-    /// Whether the process before had begun a journal, whose first base never came, and the snapshot is younger than
-    /// what older files there may be.
-    private func isSurpassed(_ outline: JournalOutline, by snapshotPath: String) throws(JournalProblem) -> Bool {
-        let foreign: AppendOnlyFiles?
-        guard outline.isIncomplete, let saved = modificationNanoseconds(snapshotPath) else { return false }
-        do { foreign = try foreignFiles() } catch { throw problem(error) }
-        return (outline.paths + (foreign?.paths ?? [])).allSatisfy { modificationNanoseconds($0) ?? 0 <= saved }
-    }
-
-    /// Whether a store without this journal has written the snapshot since the journal was written.
-    private func isYounger(_ snapshotPath: String, than outline: JournalOutline) -> Bool {
-        guard !outline.paths.isEmpty, !outline.isIncomplete, let saved = modificationNanoseconds(snapshotPath),
-            outline.paths.allSatisfy({ modificationNanoseconds($0) ?? 0 < saved })
-        else { return false }
-        guard let name = outline.identifierText else { return true }
-        return mention(of: JournalMark(identifierText: name, sequence: 0), inSnapshot: snapshotPath) == .none
-    }
-
-    /// Whether the snapshot has all that was recovered.
-    package func isCurrent(_ snapshotPath: String, with recovered: RecoveredJournal) -> Bool {
-        guard let name = recovered.identifierText else { return false }
-        let mark = JournalMark(identifierText: name, sequence: recovered.lastSequence)
-        return mention(of: mark, inSnapshot: snapshotPath) == .current
-    }
-
-    /// Renames the directory of a journal that another one takes the place of.
-    private func putAside() throws {
-        let directory = directory
-        let names = Set(try FileSystem.system.names(directoryPath(of: directory)))
-        let own = directory.split(separator: "/").last.map(String.init) ?? ""
-        let free = (1...9).lazy.map { $0 == 1 ? ".old" : ".old-\($0)" }.first { !names.contains(own + $0) }
-        guard let free else {
-            throw JournalProblem("\(directory) was put aside nine times already: remove what is not needed any more")
-        }
-        try FileSystem.system.rename(directory, directory + free)
-        try FileSystem.system.synchronizeDirectory(directoryPath(of: directory))
-        log(.warning, "The journal that was there is kept in \(directory)\(free)")
-    }
-
-    private func problem(_ error: some Error) -> JournalProblem {
+    func problem(_ error: some Error) -> JournalProblem {
         JournalProblem("the journal in \(directory): \(error)")
     }
 
@@ -117,7 +113,7 @@ extension JournalKeeper {
         let loaded: LoadedJournal
         do {
             loaded = try KedisDurability.loadJournal(
-                directory, into: store, configuration: configuration, removesLeftovers: true,
+                directory, into: store, configuration: configuration, removesLeftovers: isWanted,
                 progress: { done, total in progress.note(done, total) })
         } catch {
             throw problem(error)
@@ -189,7 +185,7 @@ extension JournalKeeper {
         log(.warning, "There \(what) not read, as appendonly is no: only the snapshot is loaded")
     }
 
-    private func foreignFiles() throws(AppendOnlyError) -> AppendOnlyFiles? {
+    func foreignFiles() throws(AppendOnlyError) -> AppendOnlyFiles? {
         try AppendOnlyFiles.find(
             directory: directory, fileName: configuration.text("appendfilename"), folder: configuration.text("dir"))
     }
@@ -240,7 +236,11 @@ extension JournalKeeper {
     func connect(_ journal: Journal, _ owner: JournalOwner) {
         guard let engine = owner.engine() else { return }
         store.lock(.all)
-        let isWanted = self.journal === journal
+        let isWanted = current.withLock { current in
+            guard current.journal === journal, !current.isEnding else { return false }
+            current.isConnected = true
+            return true
+        }
         if isWanted {
             engine.journal.connect(sink(journal))
             // Before any batch, so that it is known of every record which keys it is about.
@@ -255,8 +255,7 @@ extension JournalKeeper {
             append: { journal.append($0, databaseIndex: $1, milliseconds: $2) },
             appendedSequence: { journal.appendedSequence },
             durableSequence: { [self] in
-                let hasHole = lossCount.load(ordering: .relaxed) > mendedLossCount.load(ordering: .relaxed)
-                return hasHole || awaitsBase.load(ordering: .acquiring) ? 0 : journal.durableSequence
+                hasHole || awaitsBase.load(ordering: .acquiring) ? 0 : journal.durableSequence
             },
             noteLoss: { [self] in lossCount.wrappingAdd(1, ordering: .relaxed) })
     }
@@ -304,18 +303,6 @@ extension JournalKeeper {
             throw JournalProblem("The end of the journal is not on disk: \(error)")
         }
     }
-}
-
-/// When a file was changed last; nil for one that is not there.
-private func modificationNanoseconds(_ path: String) -> Int64? {
-    var status = stat()
-    guard stat(path, &status) == 0 else { return nil }
-    #if canImport(Darwin)
-    let time = status.st_mtimespec
-    #else
-    let time = status.st_mtim
-    #endif
-    return Int64(time.tv_sec) &* 1_000_000_000 &+ Int64(time.tv_nsec)
 }
 
 /// A line of the log every so often while a journal is loaded.

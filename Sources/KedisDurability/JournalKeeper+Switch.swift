@@ -32,10 +32,12 @@ extension JournalKeeper {
 
     private func turnOn(_ owner: JournalOwner) -> ConfigurationProblem? {
         place.withLock { $0 = Self.path(configuration) }
+        var begun: JournalGeneration?
         do {
             try acquire()
             let generation = try JournalGeneration.begin(
                 directory: directory, above: lastSequence.load(ordering: .relaxed))
+            begun = generation
             awaitsBase.store(true, ordering: .releasing)
             mendedLossCount.store(lossCount.load(ordering: .relaxed), ordering: .relaxed)
             let journal = try open(after: generation.recovered, owner)
@@ -51,11 +53,11 @@ extension JournalKeeper {
             guard !isStarted else { return nil }
             if isClaimed { rewrite.withLock { $0.startNanoseconds = nil } }
             current.withLock { $0 = Current() }
-            abandon(generation)
             log(.warning, "The journal cannot be begun: no memory for a thread")
         } catch {
             log(.warning, "The journal in \(directory) cannot be begun: \(error)")
         }
+        if let begun { abandon(begun) }
         awaitsBase.store(false, ordering: .releasing)
         lock.withLock { lock in
             lock?.release()

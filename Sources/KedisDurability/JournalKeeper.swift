@@ -6,7 +6,7 @@
 //
 // Ownership: that of whoever composes an engine with files: a server, a database in a program. Threads: any; what
 // changes is atomic or under a lock. Rewrites, and beginning and ending while all goes on, run on threads of their own.
-// Files: JournalKeeper+Start.swift, +Rewrite.swift, +Switch.swift.
+// Files: JournalKeeper+Start.swift, +Snapshot.swift, +Rewrite.swift, +Switch.swift.
 
 package import KedisCommands
 package import KedisPersistence
@@ -50,6 +50,8 @@ package final class JournalKeeper: Sendable {
     let current = Locked(Current())
     let rewrite = Locked(Rewrite())
     let lock = Locked<SnapshotLock?>(nil)
+    /// Held while the policy is applied: what was set last is what holds.
+    private let applyingPolicy = Locked<Void>(())
     /// Known once the journal may be begun.
     let owner = Locked<JournalOwner?>(nil)
     let hasFailed = Atomic<Bool>(false)
@@ -64,6 +66,8 @@ package final class JournalKeeper: Sendable {
     let functions = Locked<[[UInt8]]>([])
     /// The directory has a journal that counts less than a snapshot: it goes aside before another one begins.
     let isOutdated = Atomic<Bool>(false)
+    /// A snapshot that was not loaded, and has what the journal does not have: no save takes its place.
+    let otherSnapshot = Locked<String?>(nil)
     /// Where the journal is, or would be begun: it does not move with `dir` while it is written.
     let place: Locked<String>
 
@@ -72,6 +76,8 @@ package final class JournalKeeper: Sendable {
         var journal: Journal?
         /// Where its first base is still to come.
         var generation: JournalGeneration?
+        /// The engine writes to it: a base from before would lack what was changed in between.
+        var isConnected = false
         /// A base of it takes its name.
         var isCommitting = false
         /// Nothing of it is wanted any more, and a thread ends it.
@@ -110,13 +116,13 @@ package final class JournalKeeper: Sendable {
     /// The journal that is written; nil without one.
     package var journal: Journal? { current.withLock { $0.isEnding ? nil : $0.journal } }
 
-    /// What a snapshot that is begun now is to say of the journal.
-    package var mark: JournalMark? {
-        journal.map { JournalMark(identifierText: $0.identifierText, sequence: $0.appendedSequence) }
-    }
-
     /// Nothing that is on disk counts before the first base is.
     package var isAwaitingBase: Bool { awaitsBase.load(ordering: .acquiring) }
+
+    /// A record was lost, and no base has been made since.
+    package var hasHole: Bool {
+        lossCount.load(ordering: .relaxed) > mendedLossCount.load(ordering: .relaxed)
+    }
 
     // MARK: Settings
 
@@ -136,9 +142,12 @@ package final class JournalKeeper: Sendable {
     }
 
     /// After CONFIG SET, and at the start.
-    package func applyPolicy() {
+    package func applyPolicy() { applyingPolicy.withLock { _ in applyPolicyAlone() } }
+
+    private func applyPolicyAlone() {
         guard let journal, let owner = owner.withLock({ $0 }), let engine = owner.engine() else { return }
         journal.setRetention(retention)
+        let policy = policy
         let holds = policy == .always
         if holds {
             engine.journal.setHoldsReplies(true)

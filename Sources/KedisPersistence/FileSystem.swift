@@ -185,13 +185,19 @@ extension FileSystem {
 }
 
 @Sendable private func systemSynchronize(_ file: FileHandle) throws(SystemError) {
+    #if canImport(Darwin)
+    // There fsync alone leaves the bytes in the drive's memory; some file systems have nothing but that.
+    if fcntl(file.descriptor, F_FULLFSYNC) == 0 { return }
+    guard errno == ENOTSUP || errno == EINVAL || errno == ENOTTY else {
+        throw SystemError(operation: "fsync", path: file.path, code: errno)
+    }
+    #endif
     try check(fsync(file.descriptor), "fsync", file.path)
 }
 
 @Sendable private func systemSynchronizeData(_ file: FileHandle) throws(SystemError) {
     #if canImport(Darwin)
-    // There fsync alone leaves the bytes in the drive's memory.
-    try check(fcntl(file.descriptor, F_FULLFSYNC), "fsync", file.path)
+    try systemSynchronize(file)
     #else
     try check(fdatasync(file.descriptor), "fsync", file.path)
     #endif

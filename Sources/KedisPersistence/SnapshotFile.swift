@@ -60,17 +60,30 @@ package enum SnapshotError: Error, Equatable, Sendable, CustomStringConvertible 
 }
 
 /// Writes the store to `path` as it is now; all stripes are locked meanwhile (by the caller, who then gives `held` as
-/// `.all`, or here). Keys that are due are left out. On failure the old file is as it was. O(n).
+/// `.all`, or here). Keys that are due are left out. On failure the old file is as it was. What `journal` gives has on
+/// disk what the snapshot has before that gets its name. O(n).
 package func saveSnapshot(
     of store: Store, held: StripeSet = StripeSet(), to path: String, options: SnapshotOptions = SnapshotOptions(),
-    nowMilliseconds: Int64, fileSystem: FileSystem = .system
+    nowMilliseconds: Int64, fileSystem: FileSystem = .system, journal: SnapshotJournal? = nil
 ) throws(SnapshotError) -> SnapshotSummary {
     let start = monotonicNanoseconds()
-    do {
+    do throws(SystemError) {
         let file = try ReplacementFile(
             replacing: path, fileSystem: fileSystem, syncsWhileWriting: options.syncsWhileWriting)
-        var summary = withAllStripes(of: store, held: held) {
-            encodeSnapshot(of: store, options: options, nowMilliseconds: nowMilliseconds) { file.write($0) }
+        var (summary, instant) = withAllStripes(of: store, held: held) {
+            let instant = SnapshotJournalInstant(journal)
+            var options = options
+            options.journal = instant.mark
+            return (
+                encodeSnapshot(of: store, options: options, nowMilliseconds: nowMilliseconds) { file.write($0) },
+                instant
+            )
+        }
+        do throws(SystemError) {
+            if file.failure == nil { try instant.prepareCommit() }
+        } catch {
+            file.discard()
+            throw error
         }
         try file.commit()
         summary.durationMilliseconds = millisecondsSince(start)
@@ -106,8 +119,8 @@ package final class SnapshotProgress: Sendable {
 /// rest is not written; `mayCommit` is asked before the file gets its name, and has to refuse it then.
 package func saveSnapshotInBackground(
     of store: Store, to path: String, options: SnapshotOptions = SnapshotOptions(), nowMilliseconds: Int64,
-    fileSystem: FileSystem = .system, progress: SnapshotProgress? = nil, atInstant: () -> String? = { nil },
-    betweenSlices: () -> Void = {}, isWanted: @escaping () -> Bool = { true },
+    fileSystem: FileSystem = .system, journal: SnapshotJournal? = nil, progress: SnapshotProgress? = nil,
+    atInstant: () -> String? = { nil }, betweenSlices: () -> Void = {}, isWanted: @escaping () -> Bool = { true },
     mayCommit: () -> SystemError? = { nil }
 ) throws(SnapshotError) -> SnapshotSummary {
     let start = monotonicNanoseconds()
@@ -119,9 +132,13 @@ package func saveSnapshotInBackground(
     } catch {
         throw .system(error)
     }
+    var instant = SnapshotJournalInstant(nil)
     let snapshot = beginSnapshot(of: store, nowMilliseconds: nowMilliseconds) {
+        instant = SnapshotJournalInstant(journal)
         if let other = atInstant() { file.targetPath = other }
     }
+    var options = options
+    options.journal = instant.mark
     progress?.begin(totalKeyCount: snapshot.databases.reduce(0) { $0 + $1.keyCount })
     var summary = encode(
         snapshot, usedByteCount: store.usedByteCount, options: options, nowMilliseconds: nowMilliseconds,
@@ -130,6 +147,12 @@ package func saveSnapshotInBackground(
     if let problem = problem(of: snapshot, path, file) ?? mayCommit().map({ .system($0) }) {
         file.discard()
         throw problem
+    }
+    do throws(SystemError) {
+        try instant.prepareCommit()
+    } catch {
+        file.discard()
+        throw .system(error)
     }
     do {
         try file.commit()

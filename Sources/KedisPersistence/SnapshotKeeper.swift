@@ -11,10 +11,12 @@ package import KedisStore
 package struct SnapshotRequest: Sendable {
     package var path: String
     package var options: SnapshotOptions
+    package var journal: SnapshotJournal?
 
-    package init(path: String, options: SnapshotOptions = SnapshotOptions()) {
+    package init(path: String, options: SnapshotOptions = SnapshotOptions(), journal: SnapshotJournal? = nil) {
         self.path = path
         self.options = options
+        self.journal = journal
     }
 }
 
@@ -119,7 +121,7 @@ package final class SnapshotKeeper: Sendable {
         let outcome = attempt { () throws(SnapshotError) in
             try saveSnapshot(
                 of: store, held: held, to: request.path, options: request.options, nowMilliseconds: nowMilliseconds,
-                fileSystem: fileSystem
+                fileSystem: fileSystem, journal: request.journal
             )
         }
         end(outcome, nowMilliseconds: nowMilliseconds)
@@ -139,7 +141,7 @@ package final class SnapshotKeeper: Sendable {
             let outcome = attempt { () throws(SnapshotError) in
                 try saveSnapshotInBackground(
                     of: store, to: request.path, options: request.options, nowMilliseconds: nowMilliseconds,
-                    fileSystem: fileSystem, progress: progress
+                    fileSystem: fileSystem, journal: request.journal, progress: progress
                 )
             }
             end(outcome, nowMilliseconds: nowMilliseconds)

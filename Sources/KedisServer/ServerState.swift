@@ -117,12 +117,12 @@ final class ServerState: Sendable {
     var snapshotPath: String { place.withLock { $0.path } }
 
     private var request: SnapshotRequest {
-        var options = SnapshotOptions(
+        let options = SnapshotOptions(
             compress: configuration.boolean("rdbcompression"), checksum: configuration.boolean("rdbchecksum"),
             functions: functions.withLock { $0 }, syncsWhileWriting: configuration.boolean("rdb-save-incremental-fsync")
         )
-        options.journal = journal.mark
-        return SnapshotRequest(path: snapshotPath, options: options)
+        let path = snapshotPath
+        return SnapshotRequest(path: path, options: options, journal: journal.beside(path))
     }
 
     var saveRules: SaveRules { SaveRules(configuration.text("save")) ?? .none }

@@ -163,6 +163,22 @@ struct JournalGenerationTests {
             try JournalGeneration.begin(directory: journalDirectory, fileSystem: disk.fileSystem).sequence >= 700)
     }
 
+    @Test("A base that is there alone is not taken for the one that is awaited")
+    func baseAlone() throws {
+        let disk = try makeDisk(seed: 3, hasOld: false)
+        try disk.fileSystem.makeDirectory(journalDirectory)
+        disk.put(Array("other".utf8), at: journalBasePath(directory: journalDirectory, sequence: 5))
+        let generation = try JournalGeneration.begin(directory: journalDirectory, fileSystem: disk.fileSystem)
+        #expect(generation.sequence == 6)
+        let journal = try Journal.open(
+            after: generation.recovered, options: options(TestClock()), fileSystem: disk.fileSystem)
+        Array("new".utf8).withUnsafeBytes { _ = journal.append(ByteView($0), databaseIndex: 0, milliseconds: 1) }
+        closeByHand(journal)
+        let read = try readJournal(disk.fileSystem)
+        #expect(read.basePath == journalBasePath(directory: journalDirectory, sequence: 5))
+        #expect(read.payloads.isEmpty)
+    }
+
     @Test("A generation that is given up leaves what was there before")
     func abandoned() throws {
         let disk = try makeDisk(seed: 2, hasOld: true)

@@ -121,6 +121,45 @@ struct JournalBackupTests {
         }
     }
 
+    @Test("A snapshot that is younger than the journal, and not of it, is not passed over")
+    func disagreement() async throws {
+        try await withFolder { folder in
+            let server = try await TestServer(["--appendonly", "yes"], folder: folder)
+            #expect(try server.connect().ask("SET a 1\r\nSAVE\r\n", "+OK\r\n+OK\r\n"))
+            await server.stop()
+            _ = try backUp(folder, into: "\(folder)-agreed")
+            defer { TestFiles.removeTemporaryFolder("\(folder)-agreed") }
+            TestFiles.sleep(milliseconds: 20)
+            let without = try await TestServer([], folder: folder)
+            #expect(try without.connect().ask("SET a 2\r\nSAVE\r\n", "+OK\r\n+OK\r\n"))
+            await without.stop()
+            let error = #expect(throws: JournalToolError.self) { _ = try backUp(folder, into: "\(folder)/copy") }
+            let text = error?.description ?? ""
+            #expect(text.contains("\(folder)/dump.rdb") && text.contains("\(folder)/appendonlydir"))
+            #expect(try backUp(folder, into: "\(folder)/one", prefersSnapshot: true).journal == nil)
+            #expect(try backUp("\(folder)/appendonlydir", into: "\(folder)/two").journal != nil)
+        }
+    }
+
+    @Test("Beside a snapshot of another name its journal is copied, not that of the store with the usual names")
+    func otherName() async throws {
+        try await withFolder { folder in
+            let names = ["--dbfilename", "other.rdb", "--appenddirname", "other.rdb.appendonlydir"]
+            for (options, key) in [(names, "other"), ([], "usual")] {
+                let server = try await TestServer(["--appendonly", "yes"] + options, folder: folder)
+                #expect(try server.connect().ask("SET \(key) 1\r\nSAVE\r\n", "+OK\r\n+OK\r\n"))
+                await server.stop()
+            }
+            for (name, wanted) in [("other.rdb", "*2\r\n$1\r\n1\r\n$-1\r\n"), ("dump.rdb", "*2\r\n$-1\r\n$1\r\n1\r\n")] {
+                let copy = "\(folder)/copy-of-\(name)"
+                #expect(try backUp(folder, into: copy, snapshotName: name).journal != nil)
+                let server = try await TestServer(["--appendonly", "yes"], folder: copy)
+                #expect(try server.connect().ask("MGET other usual\r\n", wanted))
+                await server.stop()
+            }
+        }
+    }
+
     @Test("A restore says when the journal ends before the moment, takes any database, and leaves nothing when it fails")
     func restore() async throws {
         try await withFolder { folder in

@@ -200,6 +200,7 @@ struct DatabaseJournalTests {
         try withFolder { folder in
             var other = KedisDatabase.Options()
             other.snapshotName = "other.rdb"
+            other.journalName = "appendonlydir"
             let database = try KedisDatabase.open(directory: folder)
             for options in [KedisDatabase.Options(), other] {
                 let error = #expect(throws: KedisError.self) {

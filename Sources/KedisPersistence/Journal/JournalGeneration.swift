@@ -20,6 +20,7 @@ package struct JournalOutline: Sendable {
     package var paths: [String] = []
     /// What snapshots name the journal by; nil where no segment tells.
     package var identifierText: String?
+    package var hasSegments = false
 }
 
 package func outlineJournal(
@@ -29,6 +30,7 @@ package func outlineJournal(
     var outline = JournalOutline(
         isIncomplete: directory.isIncomplete, paths: (directory.segments + directory.bases).map(\.path))
     if let last = directory.segments.last {
+        outline.hasSegments = true
         var reader = try SegmentReader(path: last.path, fileSystem: fileSystem)
         // Damage is the recovery's affair.
         outline.identifierText = (try? reader.readHeader())?.identifier.text
@@ -88,18 +90,20 @@ package struct JournalGeneration: Sendable {
         try fileSystem.retrying { () throws(SystemError) in try fileSystem.synchronizeDirectory(parent) }
     }
 
-    /// A sequence that is not below any in the directory. Of a segment's records only the number of its bytes is known,
-    /// so this may be too high, whatever the bytes are.
+    /// A sequence that is not below any in the directory, and above those of bases: one with the same sequence would be
+    /// taken for the one that is awaited. Of a segment's records only the number of its bytes is known, so this may be
+    /// too high, whatever the bytes are.
     private static func lastSequence(
         in directory: JournalDirectory, _ fileSystem: FileSystem
     ) throws(SystemError) -> UInt64 {
         var last: UInt64 = 0
-        for file in directory.bases + directory.awaited { last = max(last, file.sequence) }
+        for file in directory.awaited { last = max(last, file.sequence) }
+        for file in directory.bases { last = max(last, file.sequence &+ 1) }
         for file in directory.segments + directory.needless where file.path.hasSuffix(".kjl") {
             let recordCountMax = try fileSystem.byteCount(of: file.path) / RecordHeader.byteCount
             last = max(last, file.sequence &+ UInt64(recordCountMax))
         }
-        for file in directory.needless where file.path.hasSuffix(".rdb") { last = max(last, file.sequence) }
+        for file in directory.needless where file.path.hasSuffix(".rdb") { last = max(last, file.sequence &+ 1) }
         guard last < SegmentHeader.sequenceMax / 2 else { throw .tooLarge(directory.path) }
         return last
     }

@@ -21,30 +21,32 @@ package struct JournalMark: Equatable, Sendable {
     var placeText: String { "s\(sequence)" }
 }
 
-/// What the snapshot at a path says of a journal.
-package enum JournalMention: Equatable, Sendable {
-    case none
-    /// The journal has what the snapshot has, and maybe more.
-    case named
-    /// It has the same: the snapshot has all records up to the wanted one.
-    case current
-}
-
-/// What the snapshot at `path` says of the journal of `mark`. A file that cannot be read says nothing.
+/// The last record of a journal that the snapshot at `path` says it has, with all before it: 0 where the snapshot names
+/// the journal and no record; nil where it does not name it. A file that cannot be read says nothing.
 package func mention(
-    of mark: JournalMark, inSnapshot path: String, fileSystem: FileSystem = .system
-) -> JournalMention {
-    guard let (file, byteCount) = try? fileSystem.openForReading(path) else { return .none }
+    of identifierText: String, inSnapshot path: String, fileSystem: FileSystem = .system
+) -> UInt64? {
+    guard let (file, byteCount) = try? fileSystem.openForReading(path) else { return nil }
     defer { try? fileSystem.close(file) }
     let room = UnsafeMutableRawBufferPointer.allocate(byteCount: max(1, min(byteCount, 1024)), alignment: 1)
     defer { room.deallocate() }
-    guard let count = try? fileSystem.readAt(file, 0, room), count > 0 else { return .none }
-    let bytes = room.prefix(count)
-    func has(_ name: String, _ value: String) -> Bool {
-        let wanted = Array(name.utf8) + [UInt8(truncatingIfNeeded: value.utf8.count)] + Array(value.utf8)
-        guard bytes.count >= wanted.count else { return false }
-        return (0...bytes.count - wanted.count).contains { bytes[$0..<$0 + wanted.count].elementsEqual(wanted) }
+    guard let count = try? fileSystem.readAt(file, 0, room), count > 0 else { return nil }
+    let bytes = Array(room.prefix(count))
+    guard let name = value(of: "kedis-journal", in: bytes), name == identifierText else { return nil }
+    return value(of: "kedis-journal-at", in: bytes).flatMap { $0.first == "s" ? UInt64($0.dropFirst()) : nil } ?? 0
+}
+
+/// The short text of a fact; nil for none.
+private func value(of name: String, in bytes: [UInt8]) -> String? {
+    let wanted = [UInt8(truncatingIfNeeded: name.utf8.count)] + Array(name.utf8)
+    guard bytes.count > wanted.count else { return nil }
+    for start in 0..<bytes.count - wanted.count
+    where bytes[start] == wanted[0] && bytes[start..<start + wanted.count].elementsEqual(wanted) {
+        let length = Int(bytes[start + wanted.count])
+        let rest = bytes[(start + wanted.count + 1)...]
+        // Longer texts have other lengths: these are not.
+        guard length < 64, length <= rest.count else { return nil }
+        return String(decoding: rest.prefix(length), as: UTF8.self)
     }
-    guard has("kedis-journal", mark.identifierText) else { return .none }
-    return has("kedis-journal-at", mark.placeText) ? .current : .named
+    return nil
 }

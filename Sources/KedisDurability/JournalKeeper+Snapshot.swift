@@ -1,0 +1,134 @@
+// The journal and the snapshot beside it: which of both a start takes, and that what it does not take is kept.
+//
+//     the snapshot names the journal, and no later record than the journal has      the journal has more: it counts
+//     it names a later one: the disk did not take the journal's end                  the snapshot counts
+//     it names no journal, or another one                                            times of files, and who asks
+//
+// Nothing that was not loaded is overwritten: a journal goes aside before another one begins, a snapshot before another
+// one takes its name. Threads: any.
+
+import KedisCommands
+package import KedisPersistence
+import KedisStore
+import KedisUtilities
+import Synchronization
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+extension JournalKeeper {
+    /// What a save to `snapshotPath` asks.
+    package func beside(_ snapshotPath: String) -> SnapshotJournal {
+        SnapshotJournal(
+            journal: { [self] in journal },
+            willReplace: { [self] () throws(SystemError) in try keepOther(snapshotPath) })
+    }
+
+    /// Whether the process before had begun a journal, whose first base never came, and the snapshot is younger than
+    /// what older files there may be, and not of theirs.
+    func isSurpassed(_ outline: JournalOutline, by snapshotPath: String) throws(JournalProblem) -> Bool {
+        let foreign: AppendOnlyFiles?
+        guard outline.isIncomplete, let saved = modificationNanoseconds(snapshotPath) else { return false }
+        if let name = outline.identifierText, mention(of: name, inSnapshot: snapshotPath) != nil { return false }
+        do { foreign = try foreignFiles() } catch { throw problem(error) }
+        return (outline.paths + (foreign?.paths ?? [])).allSatisfy { modificationNanoseconds($0) ?? 0 < saved }
+    }
+
+    /// Whether the snapshot has records that the journal has not: a loss of power, or a failing disk, took them. Then
+    /// the store is empty again, for the snapshot.
+    func isBehind(_ snapshotPath: String, _ recovered: RecoveredJournal) -> Bool {
+        guard let name = recovered.identifierText, let last = mention(of: name, inSnapshot: snapshotPath),
+            last > recovered.lastSequence
+        else { return false }
+        log(
+            .warning,
+            "The journal in \(directory) ends at record \(recovered.lastSequence), and \(snapshotPath) has all up to "
+                + "\(last): it is loaded, the journal put aside")
+        store.lock(.all)
+        for index in 0..<store.databaseCount {
+            _ = store.keyspace(index, nowMilliseconds: 0, held: .all).removeAll()
+        }
+        store.unlock(.all)
+        isOutdated.store(true, ordering: .relaxed)
+        return true
+    }
+
+    func isNamed(_ recovered: RecoveredJournal, in snapshotPath: String) -> Bool {
+        recovered.identifierText.map { mention(of: $0, inSnapshot: snapshotPath) != nil } ?? false
+    }
+
+    /// Whether the snapshot has all that was recovered.
+    package func isCurrent(_ snapshotPath: String, with recovered: RecoveredJournal) -> Bool {
+        guard let name = recovered.identifierText else { return false }
+        return mention(of: name, inSnapshot: snapshotPath) == recovered.lastSequence
+    }
+
+    func hasFile(_ path: String) -> Bool { modificationNanoseconds(path) != nil }
+
+    // MARK: What was not loaded is kept
+
+    /// The snapshot is not loaded, and nothing says that the journal has what it has.
+    func noteOther(_ snapshotPath: String) {
+        if hasFile(snapshotPath) { otherSnapshot.withLock { $0 = snapshotPath } }
+    }
+
+    private func keepOther(_ snapshotPath: String) throws(SystemError) {
+        guard otherSnapshot.withLock({ $0 == snapshotPath }) else { return }
+        do throws(SystemError) {
+            let kept = try renameAside(snapshotPath)
+            log(.warning, "\(snapshotPath) was not of the journal in \(directory): it is kept as \(kept)")
+        } catch {
+            if !error.isMissingFile { throw error }
+        }
+        otherSnapshot.withLock { $0 = nil }
+    }
+
+    /// Renames the directory of a journal that another one takes the place of.
+    func putAside() throws(SystemError) {
+        let kept = try renameAside(directory)
+        isOutdated.store(false, ordering: .relaxed)
+        log(.warning, "The journal that was there is kept in \(kept)")
+    }
+
+    /// Renames what is at `path` to `path.old`, or `path.old-2` and so on, and returns that.
+    private func renameAside(_ path: String) throws(SystemError) -> String {
+        let (files, folder) = (FileSystem.system, directoryPath(of: path))
+        let names = Set(try files.retrying { () throws(SystemError) in try files.names(folder) })
+        let own = path.split(separator: "/").last.map(String.init) ?? ""
+        var (suffix, number) = (".old", 1)
+        while names.contains(own + suffix) {
+            number += 1
+            suffix = ".old-\(number)"
+        }
+        try files.rename(path, path + suffix)
+        try files.retrying { () throws(SystemError) in try files.synchronizeDirectory(folder) }
+        return path + suffix
+    }
+}
+
+/// Whether a store without this journal has written the snapshot since the journal was written.
+func isYounger(_ snapshotPath: String, than outline: JournalOutline) -> Bool {
+    guard !outline.paths.isEmpty, !outline.isIncomplete, let saved = modificationNanoseconds(snapshotPath),
+        outline.paths.allSatisfy({ modificationNanoseconds($0) ?? 0 < saved })
+    else { return false }
+    // Of a journal whose last file is damaged nobody knows: that is to be told, not passed over.
+    guard let name = outline.identifierText else { return !outline.hasSegments }
+    return mention(of: name, inSnapshot: snapshotPath) == nil
+}
+
+/// When a file was changed last; nil for one that is not there.
+private func modificationNanoseconds(_ path: String) -> Int64? {
+    var status = stat()
+    guard stat(path, &status) == 0 else { return nil }
+    #if canImport(Darwin)
+    let time = status.st_mtimespec
+    #else
+    let time = status.st_mtim
+    #endif
+    return Int64(time.tv_sec) &* 1_000_000_000 &+ Int64(time.tv_nsec)
+}
