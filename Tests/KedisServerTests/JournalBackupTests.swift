@@ -150,7 +150,10 @@ struct JournalBackupTests {
                 #expect(try server.connect().ask("SET \(key) 1\r\nSAVE\r\n", "+OK\r\n+OK\r\n"))
                 await server.stop()
             }
-            for (name, wanted) in [("other.rdb", "*2\r\n$1\r\n1\r\n$-1\r\n"), ("dump.rdb", "*2\r\n$-1\r\n$1\r\n1\r\n")] {
+            let replies = [
+                "other.rdb": "*2\r\n$1\r\n1\r\n$-1\r\n", "dump.rdb": "*2\r\n$-1\r\n$1\r\n1\r\n",
+            ]
+            for (name, wanted) in replies {
                 let copy = "\(folder)/copy-of-\(name)"
                 #expect(try backUp(folder, into: copy, snapshotName: name).journal != nil)
                 let server = try await TestServer(["--appendonly", "yes"], folder: copy)

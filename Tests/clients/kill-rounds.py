@@ -196,7 +196,12 @@ class Round:
         elif choice < 0.5:
             client.config_set("appendonly", "yes")
         elif choice < 0.6:
-            client.save()
+            try:
+                client.save()
+            except redis.ResponseError as error:
+                # BGSAVE goes on: it waits for the journal's disk, so it is met now and then.
+                if "in progress" not in str(error):
+                    raise
         if unsafe is not None and randomness.random() < 0.6:
             state = client.info("persistence")
             if state["aof_enabled"] and not state["aof_rewrite_in_progress"] and not state["aof_rewrite_scheduled"]:
