@@ -214,7 +214,7 @@ extension RDBWriter {
         writeLength(stream.nodeCount)
         stream.forEachNode { id, run in
             withBigEndian(id) { writer, bytes in writer.writeString(bytes) }
-            writeListpack(run, count: packedEntryCount(run) ?? 0)
+            writeListpack(run, count: wellFormedPackedEntryCount(run))
             return !isFailed
         }
         writeLength(stream.count)

@@ -324,6 +324,18 @@ package func packedEntryCount(_ run: ByteView) -> Int? {
     return count
 }
 
+/// The same of a well-formed run, as all are in the store: a quarter of the time.
+package func wellFormedPackedEntryCount(_ run: ByteView) -> Int {
+    let end = UnsafeRawPointer(run.base) + run.count
+    var address = UnsafeRawPointer(run.base)
+    var count = 0
+    while address < end {
+        address += PackedEntry.byteCount(at: address)
+        count &+= 1
+    }
+    return count
+}
+
 /// Calls `body` with each value of a well-formed run. O(bytes).
 package func forEachPackedEntry(_ run: ByteView, _ body: (StringValue) -> Void) {
     var offset = 0
