@@ -118,7 +118,9 @@ public final class KedisConnection {
     /// Sleeps while a snapshot has too much to take of what was changed, a second at most.
     private func waitForSnapshot() {
         let start = monotonicNanoseconds()
-        while session.engine.store.handle.isPressedBySnapshot, monotonicNanoseconds() &- start < 1_000_000_000 {
+        while session.engine.store.handle.isPressedBySnapshot,
+            monotonicNanoseconds() &- start < StoreHandle.pressureNanosecondsMax
+        {
             usleep(500)
         }
     }

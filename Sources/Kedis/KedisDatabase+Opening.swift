@@ -186,8 +186,7 @@ extension KedisDatabase {
             guard names.contains("appendonly") else { return nil }
             return ConfigurationProblem(name: "appendonly", reason: "this database has no directory for a journal")
         }
-        if names.contains(where: { $0 == "appendfsync" || $0.hasPrefix("journal-") }) { journal.applyPolicy() }
-        return names.contains("appendonly") ? journal.followSwitch() : nil
+        return journal.follow(names)
     }
 
     private static func persistenceStatus(

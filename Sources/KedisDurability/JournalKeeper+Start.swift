@@ -33,6 +33,13 @@ extension JournalKeeper {
         }
     }
 
+    func releaseLock() {
+        lock.withLock { lock in
+            lock?.release()
+            lock = nil
+        }
+    }
+
     /// The same for a store that may be opened only to be read: where the folder takes no files there will be no
     /// journal, which is told. Whether there will be one.
     package func acquireIfPossible() throws(JournalProblem) -> Bool {
@@ -98,7 +105,7 @@ extension JournalKeeper {
                     + "\(snapshotPath). If that is older, move it away and open again")
             return nil
         }
-        guard let imported = try importAppendOnlyFiles() else { return nil }
+        guard let imported = try importAppendOnlyFiles(beside: snapshotPath) else { return nil }
         return JournalContents(base: imported.base)
     }
 
@@ -134,17 +141,19 @@ extension JournalKeeper {
     }
 
     /// Fills the store from the append-only files of redis-server, which are left as they are; nil when there are none.
-    private func importAppendOnlyFiles() throws(JournalProblem) -> LoadedAppendOnlyFiles? {
+    private func importAppendOnlyFiles(
+        beside snapshotPath: String
+    ) throws(JournalProblem) -> LoadedAppendOnlyFiles? {
         var progress = ProgressLine(log: log)
         let start = monotonicNanoseconds()
         do {
             guard let found = try foreignFiles() else { return nil }
-            let snapshot = configuration.text("dbfilename")
-            if ((try? FileSystem.system.names(configuration.text("dir"))) ?? []).contains(snapshot) {
+            if hasFile(snapshotPath) {
                 log(
                     .warning,
-                    "There is also \(snapshot), which is not read: with appendonly the append-only files count, as on "
-                        + "redis-server (\(found.path)). If those are old, move them away and start again")
+                    "There is also \(configuration.text("dbfilename")), which is not read: with appendonly the "
+                        + "append-only files count, as on redis-server (\(found.path)). "
+                        + "If those are old, move them away and start again")
             }
             let loaded = try loadAppendOnlyFiles(
                 found, into: store, configuration: configuration,
@@ -285,7 +294,7 @@ extension JournalKeeper {
     /// is the error.
     package func close() throws(JournalProblem) {
         awaitEnd()
-        defer { lock.withLock { $0?.release() } }
+        defer { releaseLock() }
         while rewrite.withLock({ $0.startNanoseconds != nil }) { sleepBriefly() }
         if let journal, current.withLock({ $0.generation != nil }), !journal.isFailed, case .started = claimRewrite() {
             end(attempt(journal), of: journal)

@@ -14,8 +14,13 @@ import KedisUtilities
 import Synchronization
 
 extension JournalKeeper {
-    /// Follows `appendonly`; nil, or why not.
-    package func followSwitch() -> ConfigurationProblem? {
+    /// Follows what CONFIG SET has changed; nil, or what cannot be.
+    package func follow(_ names: [String]) -> ConfigurationProblem? {
+        if names.contains(where: { $0 == "appendfsync" || $0.hasPrefix("journal-") }) { applyPolicy() }
+        return names.contains("appendonly") ? followSwitch() : nil
+    }
+
+    private func followSwitch() -> ConfigurationProblem? {
         guard let owner = owner.withLock({ $0 }) else { return nil }
         let state = current.withLock { ($0.journal != nil && !$0.isEnding, $0.isEnding) }
         switch (isWanted, state) {
@@ -59,10 +64,7 @@ extension JournalKeeper {
         }
         if let begun { abandon(begun) }
         awaitsBase.store(false, ordering: .releasing)
-        lock.withLock { lock in
-            lock?.release()
-            lock = nil
-        }
+        releaseLock()
         return problem("Unable to turn on AOF. Check server logs.")
     }
 
@@ -105,10 +107,7 @@ extension JournalKeeper {
         }
         if let generation = current.withLock({ $0.generation }) { abandon(generation) }
         awaitsBase.store(false, ordering: .releasing)
-        lock.withLock { lock in
-            lock?.release()
-            lock = nil
-        }
+        releaseLock()
         current.withLock { $0 = Current() }
     }
 

@@ -16,8 +16,6 @@ final class PressedClients {
     private var waiting: [(handler: SessionHandler, sinceNanoseconds: UInt64)] = []
     private var timer: Scheduled<Void>?
 
-    private static let waitNanosecondsMax: UInt64 = 1_000_000_000
-
     init(loop: any EventLoop, store: StoreHandle) {
         self.loop = loop
         self.store = store
@@ -47,7 +45,7 @@ final class PressedClients {
         let now = monotonicNanoseconds()
         var count = 0
         while count < waiting.count,
-            !store.isPressedBySnapshot || now &- waiting[count].sinceNanoseconds >= Self.waitNanosecondsMax
+            !store.isPressedBySnapshot || now &- waiting[count].sinceNanoseconds >= StoreHandle.pressureNanosecondsMax
         {
             count += 1
         }

@@ -78,7 +78,7 @@ extension ServerState {
         if let problem = applySnapshotPlace(names, beforeMoving: { applyNetwork(names) }) { return problem }
         if names.contains(where: { ["proc-title-template", "bind", "port", "tls-port"].contains($0) }) { showTitle() }
         // Last: what has begun is not taken back.
-        return applyJournal(names)
+        return journal.follow(names)
     }
 
     /// Loads the snapshot; nil, or what went wrong.

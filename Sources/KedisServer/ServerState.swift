@@ -71,12 +71,6 @@ final class ServerState: Sendable {
 
     func applyNetwork(_ names: [String]) -> ConfigurationProblem? { hooks.withLock { $0 }.applyNetwork(names) }
 
-    /// Lets the journal follow what CONFIG SET has changed; nil, or what cannot be.
-    func applyJournal(_ names: [String]) -> ConfigurationProblem? {
-        if names.contains(where: { $0 == "appendfsync" || $0.hasPrefix("journal-") }) { journal.applyPolicy() }
-        return names.contains("appendonly") ? journal.followSwitch() : nil
-    }
-
     func closeJournal() {
         do { try journal.close() } catch { log(.warning, error.description) }
     }

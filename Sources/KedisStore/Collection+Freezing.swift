@@ -5,9 +5,6 @@
 import KedisUtilities
 
 extension Collection {
-    /// Up to this size a copy takes less than freezing, and some tens of microseconds.
-    static let copiedByteCountMax = 64 << 10
-
     // MARK: The collection, while it is read
 
     /// To be called before the bytes of a piece are changed or freed. Its stripe is locked. O(1), or O(piece) once
@@ -79,12 +76,31 @@ extension Collection {
     }
 
     private func pieces(_ backlog: SnapshotBacklog) -> CollectionPieces? {
-        let source = header.pointee.source
+        let (count, blobs) = pieceFigures
+        let made = CollectionPieces(
+            form: form, count: count, blobs: blobs, source: header.pointee.source, backlog: backlog)
+        guard let made else { return nil }
         switch form {
-        case .deque: return PackedDeque(address).pieces(source, backlog)
-        case .members: return MemberTable(address).pieces(source, backlog)
-        case .sortedTree: return SortedTree(address).pieces(source, backlog)
-        case .stream: return Stream(address).pieces(source, backlog)
+        case .deque: PackedDeque(address).forEachPiece(made.add)
+        case .members: MemberTable(address).forEachPiece(made.add)
+        case .sortedTree: SortedTree(address).forEachPiece(made.add)
+        case .stream: Stream(address).forEachPiece(made.add)
+        }
+        return made
+    }
+
+    /// How many pieces there are, and of a hash or a set whether elements refer to blobs, and have values.
+    private var pieceFigures: (count: Int, blobs: (areThere: Bool, isValued: Bool)) {
+        switch form {
+        case .deque: return (PackedDeque(address).chunkCount, (false, false))
+        case .members:
+            let own = MemberTable(address).header.pointee
+            return (own.blockCount, (own.outsideCount > 0, own.isValued))
+        case .sortedTree:
+            var count = 0
+            SortedTree(address).forEachPiece { _, _ in count += 1 }
+            return (count, (false, false))
+        case .stream: return (Stream(address).nodeCount, (false, false))
         }
     }
 
@@ -111,56 +127,35 @@ extension Collection {
     }
 }
 
+private typealias PieceBody = (UnsafeMutableRawPointer, CollectionPieces.Detail) -> Void
+
 extension PackedDeque {
-    fileprivate func pieces(
-        _ source: UnsafeMutablePointer<MemorySource>, _ backlog: SnapshotBacklog
-    ) -> CollectionPieces? {
-        let made = CollectionPieces(form: .deque, count: chunkCount, source: source, backlog: backlog)
-        guard let made else { return nil }
+    fileprivate func forEachPiece(_ body: PieceBody) {
         for index in 0..<chunkCount {
             let chunk = chunk(index)
-            made.add(
+            body(
                 chunk.base,
                 CollectionPieces.Detail(
                     offset: chunk.start, byteCount: chunk.end - chunk.start, entryCount: chunk.count))
         }
-        return made
     }
 }
 
 extension MemberTable {
-    fileprivate func pieces(
-        _ source: UnsafeMutablePointer<MemorySource>, _ backlog: SnapshotBacklog
-    ) -> CollectionPieces? {
-        let made = CollectionPieces(
-            form: .members, count: header.pointee.blockCount, blobs: (header.pointee.outsideCount > 0, isValued),
-            source: source, backlog: backlog)
-        guard let made else { return nil }
+    fileprivate func forEachPiece(_ body: PieceBody) {
         header.pointee.directory.forEach { block in
-            made.add(block)
+            body(block, CollectionPieces.Detail())
             return true
         }
-        return made
     }
 }
 
 extension SortedTree {
-    fileprivate func pieces(
-        _ source: UnsafeMutablePointer<MemorySource>, _ backlog: SnapshotBacklog
-    ) -> CollectionPieces? {
-        var count = 0
-        forEachLeafReversed(root, level: height) { _ in count += 1 }
-        let made = CollectionPieces(form: .sortedTree, count: count, source: source, backlog: backlog)
-        guard let made else { return nil }
-        forEachLeafReversed(root, level: height) { made.add($0) }
-        return made
-    }
+    /// All leaves, the last first, as files want elements. No leaf is touched.
+    fileprivate func forEachPiece(_ body: PieceBody) { forEachLeafReversed(root, level: height, body) }
 
-    /// The addresses of all leaves, the last first, as files want elements. No leaf is touched.
-    private func forEachLeafReversed(
-        _ block: UnsafeMutableRawPointer, level: Int, _ body: (UnsafeMutableRawPointer) -> Void
-    ) {
-        guard level > 0 else { return body(block) }
+    private func forEachLeafReversed(_ block: UnsafeMutableRawPointer, level: Int, _ body: PieceBody) {
+        guard level > 0 else { return body(block, CollectionPieces.Detail()) }
         let node = TreeNode(block)
         for child in stride(from: node.count - 1, through: 0, by: -1) {
             forEachLeafReversed(node.child(child), level: level - 1, body)
@@ -169,17 +164,12 @@ extension SortedTree {
 }
 
 extension Stream {
-    fileprivate func pieces(
-        _ source: UnsafeMutablePointer<MemorySource>, _ backlog: SnapshotBacklog
-    ) -> CollectionPieces? {
-        let made = CollectionPieces(form: .stream, count: nodeCount, source: source, backlog: backlog)
-        guard let made else { return nil }
+    fileprivate func forEachPiece(_ body: PieceBody) {
         var position = header.pointee.nodes.start
         while header.pointee.nodes.isValid(position) {
             let node = node(at: position)
-            made.add(node.base, CollectionPieces.Detail(byteCount: node.byteCount, id: node.id))
+            body(node.base, CollectionPieces.Detail(byteCount: node.byteCount, id: node.id))
             position = header.pointee.nodes.position(after: position)
         }
-        return made
     }
 }

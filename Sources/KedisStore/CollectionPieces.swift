@@ -98,7 +98,7 @@ final class CollectionPieces: @unchecked Sendable {
 
     /// Without pieces yet; nil when memory is exhausted.
     init?(
-        form: CollectionForm, count: Int, blobs: (areThere: Bool, isValued: Bool) = (false, false),
+        form: CollectionForm, count: Int, blobs: (areThere: Bool, isValued: Bool),
         source: UnsafeMutablePointer<MemorySource>, backlog: SnapshotBacklog
     ) {
         var slotCount = 16
@@ -127,7 +127,7 @@ final class CollectionPieces: @unchecked Sendable {
     // MARK: Filling
 
     /// Adds the next piece. The collection's stripe is locked, and nobody else knows of this yet.
-    func add(_ address: UnsafeMutableRawPointer, _ detail: Detail = Detail()) {
+    func add(_ address: UnsafeMutableRawPointer, _ detail: Detail) {
         assert(filledCount < count)
         (pieces + filledCount).initialize(to: Piece(address))
         if let details { (details + filledCount).initialize(to: detail) }
@@ -359,7 +359,7 @@ final class CollectionPieces: @unchecked Sendable {
             MemberBlock(memory).forEachBlob(isValued: blobs.isValued) { blob in
                 if blob.dropReference() { blob.deallocate(to: source) }
             }
-        case .sortedTree: TreeLeaf(memory).freeOutside(0..<TreeLeaf(memory).count)
+        case .sortedTree: TreeLeaf(memory).freeCopiedOutside(0..<TreeLeaf(memory).count)
         case .deque, .stream: break
         }
     }

@@ -115,6 +115,9 @@ final class SnapshotBacklog: @unchecked Sendable {
 }
 
 extension StoreHandle {
+    /// Nobody is to wait longer for a snapshot: what is changed then has a limit of its own.
+    package static let pressureNanosecondsMax: UInt64 = 1_000_000_000
+
     /// Copies that were ever made for snapshots: a caller whose changes made some finds another number behind them.
     @inline(__always)
     package var snapshotCopyCount: UInt64 { shared.pointee.snapshotPressure.copyCount.load(ordering: .relaxed) }

@@ -50,7 +50,8 @@ package final class StoreSnapshot: @unchecked Sendable {
     private static let waitingByteCountSoftMax = 4 << 20
     /// A store of 512 MiB or more may let half of its size wait, and is pressed from a sixteenth on.
     fileprivate static let waitingByteCountMin = 256 << 20
-    package static let copiedByteCountMax = Collection.copiedByteCountMax
+    /// Up to this size the copy of a collection takes less than reading it piece by piece: some tens of microseconds.
+    package static let copiedByteCountMax = 64 << 10
     /// A slice ends behind the home that exceeds one of these: it is copied under a lock, in about 2 microseconds
     /// unless there are large collections.
     private static let sliceKeyCount = 32

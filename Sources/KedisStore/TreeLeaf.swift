@@ -322,7 +322,7 @@ struct TreeLeaf: Equatable {
         for index in 0..<count {
             guard let outside = outsideBlock(index) else { continue }
             guard let block = allocateBuffer(byteCount: outside.byteCount) else {
-                copy.freeOutside(0..<index)
+                copy.freeCopiedOutside(0..<index)
                 return false
             }
             memcpy(block, outside.address, outside.byteCount)
@@ -335,7 +335,7 @@ struct TreeLeaf: Equatable {
     var hasOutside: Bool { (0..<count).contains { outsideBlock($0) != nil } }
 
     /// Frees the blocks of long members of such a copy.
-    func freeOutside(_ range: Range<Int>) {
+    func freeCopiedOutside(_ range: Range<Int>) {
         for index in range { if let block = outsideBlock(index) { deallocateBuffer(block.address) } }
     }
 

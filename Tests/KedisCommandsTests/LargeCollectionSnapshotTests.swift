@@ -128,10 +128,7 @@ struct LargeCollectionSnapshotTests {
         let isGivenUp = number % 5 == 3
         let wantedNodes = Self.nodes(of: store)
         let gotNodes = Locked<[[UInt8]: [[UInt8]]]>([:])
-        store.lock(.all)
-        let begun = store.beginSnapshot(nowMilliseconds: 0)
-        store.unlock(.all)
-        let snapshot = try #require(begun)
+        let snapshot = try #require(store.beginSnapshotForTest())
         let isDone = Atomic<Bool>(false)
         onThreads(2) { thread in
             if thread == 0 {

@@ -133,10 +133,7 @@ struct SnapshotInstantTests {
 
     /// Takes a snapshot and counts what is in it.
     private static func isWhole(_ store: Store, _ accountCount: Int, _ elementCount: Int) -> Bool {
-        store.lock(.all)
-        let begun = store.beginSnapshot(nowMilliseconds: 0)
-        store.unlock(.all)
-        guard let snapshot = begun else { return false }
+        guard let snapshot = store.beginSnapshotForTest() else { return false }
         var (accounts, sum, elements) = (0, Int64(0), 0)
         while snapshot.next({ _, entry in
             if case .integer(let amount) = entry.string, entry.type == .string {
@@ -155,10 +152,7 @@ struct SnapshotInstantTests {
         let session = TestSession(engine)
         let value = String(repeating: "v", count: 1 << 20)
         for index in 0..<40 { _ = try session.call("SET", "key:\(index)", value) }
-        engine.store.lock(.all)
-        let begun = engine.store.beginSnapshot(nowMilliseconds: 0, waitingByteCountMax: 16 << 20)
-        engine.store.unlock(.all)
-        let snapshot = try #require(begun)
+        let snapshot = try #require(engine.store.beginSnapshotForTest(waitingByteCountMax: 16 << 20))
         for index in 0..<40 { #expect(try session.call("SET", "key:\(index)", "new") == .simple(Array("OK".utf8))) }
         #expect(snapshot.isOverrun && !snapshot.isIncomplete)
         var count = 0

@@ -21,10 +21,7 @@ struct SnapshotPressureTests {
             let store = server.server.engine.store
             let (writer, other) = (try server.connect(), try server.connect())
             overwrite(writer)
-            store.lock(.all)
-            let begun = store.beginSnapshot(nowMilliseconds: 0, waitingByteCountMax: 8 << 20)
-            store.unlock(.all)
-            let snapshot = try #require(begun)
+            let snapshot = try #require(store.beginSnapshotForTest(waitingByteCountMax: 8 << 20))
             overwrite(writer)
             #expect(store.handle.isPressedBySnapshot)
             writer.send("PING\r\n")
@@ -45,10 +42,7 @@ struct SnapshotPressureTests {
             let store = server.server.engine.store
             let writer = try server.connect()
             overwrite(writer)
-            store.lock(.all)
-            let begun = store.beginSnapshot(nowMilliseconds: 0, waitingByteCountMax: 8 << 20)
-            store.unlock(.all)
-            let snapshot = try #require(begun)
+            let snapshot = try #require(store.beginSnapshotForTest(waitingByteCountMax: 8 << 20))
             overwrite(writer)
             #expect(writer.ask("PING\r\n", "+PONG\r\n"))
             #expect(store.handle.isPressedBySnapshot)
