@@ -15,23 +15,13 @@ final class TargetFolder {
         self.path = path
         self.fileSystem = fileSystem
         do {
-            isNew = try Self.make(path, fileSystem)
+            isNew = try fileSystem.makeDirectoryUnlessThere(path)
             guard !isNew, let other = try fileSystem.names(path).filter({ !$0.hasPrefix(".") }).min() else { return }
             throw JournalToolError(description: "\(path) is not empty (\(other))")
         } catch let error as JournalToolError {
             throw error
         } catch {
             throw JournalToolError(description: "\(error)")
-        }
-    }
-
-    private static func make(_ path: String, _ fileSystem: FileSystem) throws(SystemError) -> Bool {
-        do {
-            try fileSystem.retrying { () throws(SystemError) in try fileSystem.makeDirectory(path) }
-            return true
-        } catch {
-            if !error.isExistingFile { throw error }
-            return false
         }
     }
 

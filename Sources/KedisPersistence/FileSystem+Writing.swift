@@ -173,6 +173,19 @@ package final class ReplacementFile {
     }
 }
 
+extension FileSystem {
+    /// Makes a directory; false when it is there already.
+    package func makeDirectoryUnlessThere(_ path: String) throws(SystemError) -> Bool {
+        do {
+            try retrying { () throws(SystemError) in try makeDirectory(path) }
+            return true
+        } catch {
+            if !error.isExistingFile { throw error }
+            return false
+        }
+    }
+}
+
 /// Why a file was not copied.
 package enum FileCopyError: Error, Equatable, Sendable {
     case system(SystemError)

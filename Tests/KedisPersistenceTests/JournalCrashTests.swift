@@ -9,40 +9,25 @@ import Testing
 
 @Suite("A journal survives crashes")
 struct JournalCrashTests {
-    private static let seconds = TestFiles.environment("KEDIS_JOURNAL_SECONDS").flatMap { UInt64($0) } ?? 3
-
     @Test("Crashes at any call, failing and full disks, lost power: nothing promised is lost, nothing else appears")
     func crashes() throws {
-        var seeds = RandomGenerator.forTest("journal crashes")
-        let fixed = TestFiles.environment("KEDIS_JOURNAL_ROUND").flatMap { UInt64($0) }
-        let end = monotonicNanoseconds() + Self.seconds * 1_000_000_000
-        var counts: [String: Int] = [:]
-        var rounds = 0
-        while monotonicNanoseconds() < end {
-            let seed = fixed ?? seeds.next()
+        let rounds = CrashRounds("journal crashes", seconds: 3) { seed in
             let model = JournalModel(seed: seed)
-            do {
-                for _ in 0..<5 {
-                    try model.start(mayCrash: true)
-                    try model.live(stepMax: 60)
-                }
-                try model.start(mayCrash: false)
-            } catch {
-                Issue.record("round \(seed) (KEDIS_JOURNAL_ROUND): \(error)")
-                return
+            for _ in 0..<5 {
+                try model.start(mayCrash: true)
+                try model.live(stepMax: 60)
             }
-            counts.merge(model.counts) { $0 + $1 }
-            rounds += 1
-            if fixed != nil { break }
+            try model.start(mayCrash: false)
+            return model.counts
         }
-        print("journal crashes: \(rounds) rounds, \(counts.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" })")
-        guard fixed == nil else { return }
+        if let problem = rounds.problem { return _ = Issue.record("\(problem)") }
+        guard !rounds.isSingle else { return }
         let events = [
             "base", "base used", "close", "close failed", "crash in recovery", "cut", "failed step",
             "fault in recovery",
             "power lost", "segments removed", "start",
         ]
-        for event in events { #expect(counts[event, default: 0] > 0, "\(event) never happens") }
+        for event in events { #expect(rounds.counts[event, default: 0] > 0, "\(event) never happens") }
     }
 
     @Test("A crash at each call of a life in turn, and at each call of the recovery behind it")

@@ -171,22 +171,11 @@ struct SnapshotCrashTests {
 
     @Test("Lives with failing and full disks and lost power: what was saved is there, or what was begun later")
     func lives() throws {
-        var seeds = RandomGenerator.forTest("snapshot crashes")
-        let seconds = TestFiles.environment("KEDIS_JOURNAL_SECONDS").flatMap { UInt64($0) } ?? 1
-        let fixed = TestFiles.environment("KEDIS_JOURNAL_ROUND").flatMap { UInt64($0) }
-        let end = monotonicNanoseconds() + seconds * 1_000_000_000
-        var rounds = 0
-        while monotonicNanoseconds() < end, fixed == nil || rounds == 0 {
-            let seed = fixed ?? seeds.next()
-            do {
-                try live(SavedStore(seed: seed))
-            } catch {
-                Issue.record("round \(seed) (KEDIS_JOURNAL_ROUND): \(error)")
-                return
-            }
-            rounds += 1
+        let rounds = CrashRounds("snapshot crashes", seconds: 1) { seed in
+            try live(SavedStore(seed: seed))
+            return ["save": Self.saveCount]
         }
-        print("snapshot crashes: \(rounds) rounds of \(Self.saveCount) saves")
+        if let problem = rounds.problem { Issue.record("\(problem)") }
     }
 
     private func live(_ model: SavedStore) throws {

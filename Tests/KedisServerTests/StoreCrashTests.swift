@@ -10,39 +10,24 @@ import Testing
 
 @Suite("A store with a journal survives crashes")
 struct StoreCrashTests {
-    private static let seconds = TestFiles.environment("KEDIS_JOURNAL_SECONDS").flatMap { UInt64($0) } ?? 3
-
     @Test("Crashes at any call, bad and full disks, lost power, compaction under writes: a state of the past, whole")
     func crashes() throws {
-        var seeds = RandomGenerator.forTest("store crashes")
-        let fixed = TestFiles.environment("KEDIS_JOURNAL_ROUND").flatMap { UInt64($0) }
-        let end = monotonicNanoseconds() + Self.seconds * 1_000_000_000
-        var counts: [String: Int] = [:]
-        var rounds = 0
-        while monotonicNanoseconds() < end {
-            let seed = fixed ?? seeds.next()
+        let rounds = CrashRounds("store crashes", seconds: 3) { seed in
             let model = StoreCrashModel(seed: seed)
-            do {
-                for _ in 0..<4 {
-                    try model.start(mayCrash: true)
-                    try model.liveAndMayCrash()
-                }
-                try model.start(mayCrash: false)
-                try model.checkHistory()
-            } catch {
-                Issue.record("round \(seed) (KEDIS_JOURNAL_ROUND): \(error)")
-                return
+            for _ in 0..<4 {
+                try model.start(mayCrash: true)
+                try model.liveAndMayCrash()
             }
-            counts.merge(model.counts) { $0 + $1 }
-            rounds += 1
-            if fixed != nil { break }
+            try model.start(mayCrash: false)
+            try model.checkHistory()
+            return model.counts
         }
-        print("store crashes: \(rounds) rounds, \(counts.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" })")
-        guard fixed == nil, !isSanitized else { return }
+        if let problem = rounds.problem { return _ = Issue.record("\(problem)") }
+        guard !rounds.isSingle, !isSanitized else { return }
         let events = [
             "back", "base", "base used", "compared", "crash in recovery", "cut", "failed step", "no base", "power lost",
         ]
-        for event in events { #expect(counts[event, default: 0] > 0, "\(event) never happens") }
+        for event in events { #expect(rounds.counts[event, default: 0] > 0, "\(event) never happens") }
     }
 
     @Test("A crash at each call of a life with compaction in turn, and at each call of the recovery behind it")

@@ -81,11 +81,7 @@ package struct JournalGeneration: Sendable {
     }
 
     private static func makeDirectory(_ path: String, _ fileSystem: FileSystem) throws(SystemError) {
-        do {
-            try fileSystem.retrying { () throws(SystemError) in try fileSystem.makeDirectory(path) }
-        } catch {
-            if !error.isExistingFile { throw error }
-        }
+        _ = try fileSystem.makeDirectoryUnlessThere(path)
         let parent = directoryPath(of: path)
         try fileSystem.retrying { () throws(SystemError) in try fileSystem.synchronizeDirectory(parent) }
     }
