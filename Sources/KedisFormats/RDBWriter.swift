@@ -226,12 +226,18 @@ package struct RDBWriter: ~Copyable {
 
     // MARK: Bytes
 
-    mutating func appendLittleEndian(_ value: UInt64, byteCount: Int) {
-        for index in 0..<byteCount { append(UInt8(truncatingIfNeeded: value >> UInt64(8 * index))) }
+    /// The lowest `byteCount` bytes of a number, at most 8, the lowest first.
+    mutating func appendLittleEndian(_ value: UInt64, byteCount newByteCount: Int) {
+        assert(newByteCount <= 8)
+        // The whole word is stored, and what is behind its bytes is stored over.
+        if capacity - count < 8 { flush() }
+        UnsafeMutableRawPointer(chunk + count).storeBytes(of: value.littleEndian, as: UInt64.self)
+        count += newByteCount
+        byteCount += newByteCount
     }
 
     private mutating func appendBigEndian(_ value: UInt64, byteCount: Int) {
-        for index in 0..<byteCount { append(UInt8(truncatingIfNeeded: value >> UInt64(8 * (byteCount - 1 - index)))) }
+        appendLittleEndian(value.byteSwapped >> UInt64(64 - 8 * byteCount), byteCount: byteCount)
     }
 
     private mutating func append(_ byte: UInt8) {

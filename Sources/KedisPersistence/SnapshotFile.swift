@@ -173,8 +173,9 @@ private func problem(of snapshot: StoreSnapshot, _ path: String, _ file: Replace
 private func beginSnapshot(of store: Store, nowMilliseconds: Int64, atInstant: () -> Void) -> StoreSnapshot {
     while true {
         while store.isTakingSnapshot { sleepBriefly() }
+        let room = PieceRoom(outsideByteCount: store.memoryStatistics().blobByteCount)
         let snapshot = withAllStripes(of: store, held: StripeSet()) {
-            let snapshot = store.beginSnapshot(nowMilliseconds: nowMilliseconds)
+            let snapshot = store.beginSnapshot(nowMilliseconds: nowMilliseconds, room: room)
             if snapshot != nil { atInstant() }
             return snapshot
         }

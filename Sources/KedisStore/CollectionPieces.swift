@@ -20,8 +20,10 @@
 //
 // Ownership: the collection and the frozen one have a reference each. A collection that is removed meanwhile is handed
 // over. Threads: any; the lock is taken under a stripe's and never the other way round. Memory of copies is not counted
-// as the store's. Cost: about 30 bytes a piece, 60 of lists and streams.
+// as the store's. Cost: about 30 bytes a piece, 60 of lists and streams, in the snapshot's room as far as there is some
+// (PieceRoom.swift).
 
+import CKedis
 import KedisUtilities
 
 final class CollectionPieces: @unchecked Sendable {
@@ -85,6 +87,8 @@ final class CollectionPieces: @unchecked Sendable {
     /// By address: open addressing, an index plus 1, or 0.
     private var slots: UnsafeMutablePointer<UInt32>
     private let slotMask: Int
+    /// Where the three lie, one behind the other; nil when they were allocated.
+    private var room: PieceRoom?
     private var filledCount = 0
     private var position = 0
     /// Copies of pieces whose order does not matter, linked by their heads; -1 for none.
@@ -104,20 +108,17 @@ final class CollectionPieces: @unchecked Sendable {
         var slotCount = 16
         while slotCount < 2 * count { slotCount *= 2 }
         let isOrdered = form == .deque || form == .stream
-        guard count < UInt32.max, let pieces = allocateBuffer(byteCount: count * MemoryLayout<Piece>.stride) else {
-            return nil
-        }
-        let details = isOrdered ? allocateBuffer(byteCount: count * MemoryLayout<Detail>.stride) : nil
-        let slots = allocateBuffer(byteCount: slotCount * MemoryLayout<UInt32>.stride, isZeroed: true)
-        guard let slots, details != nil || !isOrdered else {
-            deallocateBuffer(pieces)
-            deallocateBuffer(details)
-            deallocateBuffer(slots)
-            return nil
-        }
-        self.pieces = pieces.bindMemory(to: Piece.self, capacity: count)
-        self.details = details?.bindMemory(to: Detail.self, capacity: count)
-        self.slots = slots.bindMemory(to: UInt32.self, capacity: slotCount)
+        // One run of memory: slots, pieces, details.
+        let piecesOffset = slotCount * MemoryLayout<UInt32>.stride
+        let detailsOffset = piecesOffset + count * MemoryLayout<Piece>.stride
+        let byteCount = detailsOffset + (isOrdered ? count * MemoryLayout<Detail>.stride : 0)
+        guard count < UInt32.max else { return nil }
+        let taken = backlog.room?.take(byteCount)
+        guard let memory = taken ?? allocateBuffer(byteCount: byteCount, isZeroed: true) else { return nil }
+        room = taken == nil ? nil : backlog.room
+        slots = memory.bindMemory(to: UInt32.self, capacity: slotCount)
+        pieces = (memory + piecesOffset).bindMemory(to: Piece.self, capacity: count)
+        details = isOrdered ? (memory + detailsOffset).bindMemory(to: Detail.self, capacity: count) : nil
         slotMask = slotCount - 1
         (self.form, self.count, self.blobs, self.source, self.backlog) = (form, count, blobs, source, backlog)
     }
@@ -132,10 +133,20 @@ final class CollectionPieces: @unchecked Sendable {
         (pieces + filledCount).initialize(to: Piece(address))
         if let details { (details + filledCount).initialize(to: detail) }
         filledCount += 1
-        var slot = home(of: address)
-        while slots[slot] != 0 { slot = (slot + 1) & slotMask }
-        slots[slot] = UInt32(truncatingIfNeeded: filledCount)
     }
+
+    /// Makes pieces known by their addresses: all of them have been added. Slots are fetched ahead.
+    func enterAll() {
+        for index in 0..<filledCount {
+            let ahead = index + Self.prefetchDistance
+            if ahead < filledCount { kedis_prefetch(slots + home(of: pieces[ahead].address)) }
+            var slot = home(of: pieces[index].address)
+            while slots[slot] != 0 { slot = (slot + 1) & slotMask }
+            slots[slot] = UInt32(truncatingIfNeeded: index + 1)
+        }
+    }
+
+    private static let prefetchDistance = 16
 
     private func home(of address: UnsafeMutableRawPointer) -> Int {
         let mixed = UInt64(UInt(bitPattern: address)) &* 0x9E37_79B9_7F4A_7C15
@@ -308,9 +319,8 @@ final class CollectionPieces: @unchecked Sendable {
             releaseReferences(of: memory + Self.headByteCount)
             free(memory)
         }
-        deallocateBuffer(pieces)
-        deallocateBuffer(details)
-        deallocateBuffer(slots)
+        if room == nil { deallocateBuffer(slots) }
+        room = nil
         deallocateBuffer(scratch)
     }
 

@@ -38,13 +38,16 @@ final class SnapshotBacklog: @unchecked Sendable {
     /// Since when as much waits as may, or nearly; 0 while it does not.
     private let fullNanoseconds = Atomic<UInt64>(0)
     let shared: UnsafeMutablePointer<StoreShared>
+    /// For the addresses of pieces. Changed only with all stripes locked, read with one of them.
+    private(set) var room: PieceRoom?
     private let cellByteCount = Atomic<Int>(0)
     private let pieceByteCount = Atomic<Int>(0)
     private let abandoned = Atomic<Bool>(false)
     private let incomplete = Atomic<Bool>(false)
     private let overrun = Atomic<Bool>(false)
 
-    init(byteCountMax: Int, shared: UnsafeMutablePointer<StoreShared>) {
+    init(byteCountMax: Int, shared: UnsafeMutablePointer<StoreShared>, room: PieceRoom?) {
+        self.room = room
         self.byteCountMax = byteCountMax
         pressingByteCount = byteCountMax / 8
         self.shared = shared
@@ -92,7 +95,10 @@ final class SnapshotBacklog: @unchecked Sendable {
     }
 
     /// Everything was taken. All stripes are locked.
-    func end() { shared.pointee.snapshotPressure.isOn.store(false, ordering: .relaxed) }
+    func end() {
+        shared.pointee.snapshotPressure.isOn.store(false, ordering: .relaxed)
+        room = nil
+    }
 
     // MARK: Room
 

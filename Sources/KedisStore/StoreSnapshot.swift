@@ -79,11 +79,11 @@ package final class StoreSnapshot: @unchecked Sendable {
 
     fileprivate init(
         store: Store, databases: [DatabaseCounts], nowMilliseconds: Int64, waitingByteCountMax: Int,
-        copiedByteCountMax: Int
+        copiedByteCountMax: Int, room: PieceRoom?
     ) {
         self.store = store
         self.copiedByteCountMax = copiedByteCountMax
-        backlog = SnapshotBacklog(byteCountMax: waitingByteCountMax, shared: store.shared)
+        backlog = SnapshotBacklog(byteCountMax: waitingByteCountMax, shared: store.shared, room: room)
         self.databases = databases
         instant = store.keyspace(0, nowMilliseconds: nowMilliseconds)
         changes = store.statistics(held: .all).changes
@@ -309,9 +309,10 @@ extension Store {
     ///   - nowMilliseconds: what is due then is not in the snapshot.
     ///   - waitingByteCountMax: how much that was changed meanwhile may wait to be taken.
     ///   - copiedByteCountMax: collections that are larger are read piece by piece.
+    ///   - room: what was made ready for them.
     package func beginSnapshot(
         nowMilliseconds: Int64, waitingByteCountMax: Int? = nil,
-        copiedByteCountMax: Int = StoreSnapshot.copiedByteCountMax
+        copiedByteCountMax: Int = StoreSnapshot.copiedByteCountMax, room: PieceRoom? = nil
     ) -> StoreSnapshot? {
         guard shared.pointee.snapshot == nil else { return nil }
         var databases: [StoreSnapshot.DatabaseCounts] = []
@@ -326,7 +327,7 @@ extension Store {
         let snapshot = StoreSnapshot(
             store: self, databases: databases, nowMilliseconds: nowMilliseconds,
             waitingByteCountMax: waitingByteCountMax ?? max(StoreSnapshot.waitingByteCountMin, usedByteCount / 2),
-            copiedByteCountMax: copiedByteCountMax)
+            copiedByteCountMax: copiedByteCountMax, room: room)
         for index in 0..<Store.stripeCount {
             // What comes to an empty one is not of this instant.
             stripes[index].forEachTable { databaseIndex, table in

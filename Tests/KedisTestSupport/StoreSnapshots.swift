@@ -8,10 +8,11 @@ extension Store {
         nowMilliseconds: Int64 = 0, waitingByteCountMax: Int? = nil,
         copiedByteCountMax: Int = StoreSnapshot.copiedByteCountMax
     ) -> StoreSnapshot? {
+        let room = PieceRoom(outsideByteCount: memoryStatistics().blobByteCount)
         lock(.all)
         defer { unlock(.all) }
         return beginSnapshot(
             nowMilliseconds: nowMilliseconds, waitingByteCountMax: waitingByteCountMax,
-            copiedByteCountMax: copiedByteCountMax)
+            copiedByteCountMax: copiedByteCountMax, room: room)
     }
 }
