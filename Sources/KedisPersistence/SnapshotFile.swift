@@ -140,10 +140,20 @@ package func saveSnapshotInBackground(
     var options = options
     options.journal = instant.mark
     progress?.begin(totalKeyCount: snapshot.databases.reduce(0) { $0 + $1.keyCount })
+    let handle = store.handle
+    var pace = SnapshotPace(
+        nowNanoseconds: monotonicNanoseconds(), othersNanoseconds: processorNanosecondsOfOthers())
     var summary = encode(
         snapshot, usedByteCount: store.usedByteCount, options: options, nowMilliseconds: nowMilliseconds,
         progress: progress, betweenSlices: betweenSlices
-    ) { isWanted() && file.write($0) }
+    ) { chunk in
+        guard isWanted(), file.write(chunk) else { return false }
+        sleep(
+            nanoseconds: pace.rest(
+                nowNanoseconds: monotonicNanoseconds(), othersNanoseconds: processorNanosecondsOfOthers(),
+                isPressed: handle.isPressedBySnapshot))
+        return true
+    }
     if let problem = problem(of: snapshot, path, file) ?? mayCommit().map({ .system($0) }) {
         file.discard()
         throw problem
