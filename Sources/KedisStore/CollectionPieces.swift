@@ -104,11 +104,11 @@ final class CollectionPieces: @unchecked Sendable {
         var slotCount = 16
         while slotCount < 2 * count { slotCount *= 2 }
         let isOrdered = form == .deque || form == .stream
-        guard count < UInt32.max, let pieces = allocateBuffer(byteCount: count * MemoryLayout<Piece>.stride) else {
+        guard count < UInt32.max, let pieces = backlog.allocate(byteCount: count * MemoryLayout<Piece>.stride) else {
             return nil
         }
-        let details = isOrdered ? allocateBuffer(byteCount: count * MemoryLayout<Detail>.stride) : nil
-        let slots = allocateBuffer(byteCount: slotCount * MemoryLayout<UInt32>.stride, isZeroed: true)
+        let details = isOrdered ? backlog.allocate(byteCount: count * MemoryLayout<Detail>.stride) : nil
+        let slots = backlog.allocate(byteCount: slotCount * MemoryLayout<UInt32>.stride, isZeroed: true)
         guard let slots, details != nil || !isOrdered else {
             deallocateBuffer(pieces)
             deallocateBuffer(details)
@@ -189,7 +189,7 @@ final class CollectionPieces: @unchecked Sendable {
     }
 
     private func copy(_ index: Int, byteCount: Int) -> UnsafeMutableRawPointer? {
-        guard let memory = allocateBuffer(byteCount: Self.headByteCount + byteCount) else { return nil }
+        guard let memory = backlog.allocate(byteCount: Self.headByteCount + byteCount) else { return nil }
         if copyPiece(index, to: memory + Self.headByteCount) { return memory }
         deallocateBuffer(memory)
         return nil
@@ -275,7 +275,7 @@ final class CollectionPieces: @unchecked Sendable {
     private func scratch(_ byteCount: Int) -> UnsafeMutableRawPointer? {
         if byteCount > scratchByteCount {
             freeScratch()
-            scratch = allocateBuffer(byteCount: byteCount)
+            scratch = backlog.allocate(byteCount: byteCount)
             scratchByteCount = scratch == nil ? 0 : byteCount
         }
         return scratch
@@ -332,7 +332,7 @@ final class CollectionPieces: @unchecked Sendable {
         case .members:
             memory.copyMemory(from: address, byteCount: byteCount(index))
             return retainReferences(of: memory)
-        case .sortedTree: return TreeLeaf(address).copyWhole(to: memory)
+        case .sortedTree: return TreeLeaf(address).copyWhole(to: memory, backlog)
         case .deque, .stream:
             let detail = details?[index] ?? Detail()
             memory.copyMemory(from: address + Int(detail.offset), byteCount: Int(detail.byteCount))

@@ -73,6 +73,12 @@ final class SnapshotBacklog: @unchecked Sendable {
         }
     }
 
+    /// Memory for copies, to be given to `deallocateBuffer`; nil when it is exhausted.
+    func allocate(byteCount: Int, isZeroed: Bool = false) -> UnsafeMutableRawPointer? {
+        guard shared.pointee.mayAllocateForSnapshot else { return nil }
+        return allocateBuffer(byteCount: byteCount, isZeroed: isZeroed)
+    }
+
     // MARK: Its end
 
     /// There was no memory for a copy: something is missing.
@@ -111,6 +117,15 @@ final class SnapshotBacklog: @unchecked Sendable {
             }
             usleep(50)
         }
+    }
+}
+
+extension StoreShared {
+    /// Whether a copy gets memory, as far as a test decides.
+    @inline(__always)
+    var mayAllocateForSnapshot: Bool {
+        guard snapshotAllocationCount.load(ordering: .relaxed) < .max else { return true }
+        return snapshotAllocationCount.wrappingSubtract(1, ordering: .relaxed).newValue >= 0
     }
 }
 
