@@ -10,7 +10,8 @@ let journalDirectives: [DirectiveSpec] =
             "appendonly", .boolean, default: "no", .atRunTime,
             "Whether changes are written to a journal, which a start replays: docs/DURABILITY.md."),
         DirectiveSpec(
-            "appenddirname", .text, default: usualJournalName, .atStart, "The folder of the journal, in that of `dir`."),
+            "appenddirname", .text, default: usualJournalName, .atStart,
+        "The folder of the journal, in that of `dir`."),
         DirectiveSpec(
             "appendfsync", .enumeration(["everysec", "always", "no"]), default: "everysec", .atRunTime,
             "When the journal goes to disk: every second, before a reply leaves, or when the system likes."),
