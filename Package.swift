@@ -113,7 +113,10 @@ let package = Package(
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ]
         ),
-        tests("KedisTests", ["Kedis", "KedisTestSupport"]),
+        tests(
+            "KedisTests",
+            ["Kedis", "KedisCommands", "KedisDurability", "KedisPersistence", "KedisStore", "KedisTestSupport"]
+        ),
         tests("KedisShellTests", ["KedisShell", "KedisProtocol", "KedisUtilities", "KedisTestSupport"]),
         tests("TidyTests", ["KedisTestSupport"]),
     ],

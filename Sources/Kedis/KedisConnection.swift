@@ -5,6 +5,7 @@
 // allocated.
 
 import KedisCommands
+import KedisDurability
 public import KedisProtocol
 import KedisStore
 import KedisUtilities
@@ -26,7 +27,7 @@ public final class KedisConnection {
     /// Keeps the database alive; nil in its own pool.
     private let owner: KedisDatabase?
     private let lifecycle: KedisDatabase.Lifecycle
-    private let gate: DurabilityGate
+    let gate: DurabilityGate
     /// Given when there is an outcome for the blocking command that the thread waits in.
     private let signal: WakeSignal
 
@@ -49,6 +50,9 @@ public final class KedisConnection {
         session.client.pointee.takesMessages = bell != nil
         bytes.reserveCapacity(256)
     }
+
+    /// The last record that anybody's command has made.
+    var appendedSequence: UInt64 { session.engine.journal.appendedSequence }
 
     var record: ClientRecord { session.client.pointee.record }
 

@@ -11,63 +11,6 @@ import KedisStore
 import KedisUtilities
 import Synchronization
 
-/// What is on disk, for all threads of a program.
-final class DurabilityGate: Sendable {
-    /// Calls wait.
-    let isOn = Atomic<Bool>(false)
-    private let durableSequence = Atomic<UInt64>(0)
-    private let state = Locked(State())
-
-    private struct State {
-        var journal: Journal?
-        var waiting: [(sequence: UInt64, signal: WakeSignal)] = []
-    }
-
-    /// Nobody is to be kept waiting by a disk that takes nothing.
-    private static let lookNanoseconds: UInt64 = 50_000_000
-
-    func connect(_ journal: Journal) {
-        durableSequence.store(journal.durableSequence, ordering: .releasing)
-        state.withLock { $0.journal = journal }
-    }
-
-    func noteDurable(_ sequence: UInt64) {
-        durableSequence.store(sequence, ordering: .sequentiallyConsistent)
-        let due = state.withLock { state in
-            let due = state.waiting.filter { $0.sequence <= sequence }
-            if !due.isEmpty { state.waiting.removeAll { $0.sequence <= sequence } }
-            return due
-        }
-        for one in due { one.signal.signal() }
-    }
-
-    func isDurable(_ sequence: UInt64) -> Bool {
-        sequence <= durableSequence.load(ordering: .sequentiallyConsistent)
-    }
-
-    /// Returns when the records up to `sequence` are on disk: nil, or why they are not.
-    func wait(for sequence: UInt64, _ signal: WakeSignal) -> String? {
-        guard !isDurable(sequence), let journal = state.withLock({ $0.journal }) else { return nil }
-        journal.syncHere()
-        while !isDurable(sequence) {
-            if let failure = journal.failure {
-                state.withLock { state in state.waiting.removeAll { $0.signal === signal } }
-                return failure
-            }
-            // Whoever ends the journal puts all on disk, or tells that it failed.
-            guard !journal.hasEnded else { return isDurable(sequence) ? nil : "the journal was closed" }
-            state.withLock { state in
-                if !state.waiting.contains(where: { $0.signal === signal }) { state.waiting.append((sequence, signal)) }
-            }
-            journal.requestSyncNow()
-            if isDurable(sequence) { break }
-            signal.wait(nanosecondsMax: Self.lookNanoseconds)
-        }
-        state.withLock { state in state.waiting.removeAll { $0.signal === signal } }
-        return nil
-    }
-}
-
 extension KedisDatabase {
     /// Returns when everything that was executed before, by any thread, is on disk in the journal, whatever
     /// ``Options/journal`` says. One sync serves all threads that wait. With ``Options/Journal/always`` there is
@@ -101,7 +44,7 @@ extension KedisDatabase {
         let weak = WeakEngine(engine)
         let owner = JournalOwner(
             engine: { weak.value }, hasOpened: { [gate] in gate.connect($0) },
-            holdsReplies: { [gate] in gate.isOn.store($0, ordering: .relaxed) },
+            holdsReplies: { [gate] in gate.setOn($0) },
             hasAdvanced: { [gate] sequence in
                 gate.noteDurable(sequence)
                 if let engine = weak.value { engine.journal.noteDurable(engine) }

@@ -14,10 +14,12 @@ final class DatabaseFiles: Sendable {
     /// Keeps others from writing the snapshot.
     let lock: SnapshotLock?
     let journal: JournalKeeper
+    let fileSystem: FileSystem
     /// The journal had more than the snapshot may have.
     let isSnapshotStale = Atomic<Bool>(false)
 
-    init(snapshotPath: String, lock: SnapshotLock?, journal: JournalKeeper) {
+    init(snapshotPath: String, lock: SnapshotLock?, journal: JournalKeeper, fileSystem: FileSystem) {
+        self.fileSystem = fileSystem
         self.snapshotPath = snapshotPath
         self.lock = lock
         self.journal = journal
@@ -43,6 +45,24 @@ extension KedisDatabase {
     ///   files are left alone.
     /// - Complexity: O(size of snapshot and journal)
     public static func open(directory: String, options: Options = Options()) throws(KedisError) -> KedisDatabase {
+        try open(directory: directory, options: options, fileSystem: .system)
+    }
+
+    /// The same with files that a test may let fail.
+    static func open(
+        directory: String, options: Options, fileSystem: FileSystem
+    ) throws(KedisError) -> KedisDatabase {
+        let (database, contents) = try load(directory: directory, options: options, fileSystem: fileSystem)
+        try database.begin(after: contents)
+        // Not before: what it evicts or expires has to be in the journal.
+        database.ticker.start()
+        return database
+    }
+
+    /// A database with what its directory has, whose journal is yet to begin.
+    static func load(
+        directory: String, options: Options, fileSystem: FileSystem
+    ) throws(KedisError) -> (KedisDatabase, JournalContents?) {
         let folder = directory.isEmpty ? "." : directory
         try check(options)
         let configuration = makeConfiguration(options)
@@ -50,7 +70,8 @@ extension KedisDatabase {
         let store = makeStore(options, configuration)
         let warn = options.warn
         let journal = JournalKeeper(
-            configuration: configuration, store: store, log: { level, text in if level == .warning { warn?(text) } })
+            configuration: configuration, store: store, fileSystem: fileSystem,
+            log: { level, text in if level == .warning { warn?(text) } })
         let path = folder + "/" + options.snapshotName
         let lock: SnapshotLock?
         do {
@@ -58,13 +79,10 @@ extension KedisDatabase {
         } catch {
             throw .snapshot("\(error)")
         }
-        let files = DatabaseFiles(snapshotPath: path, lock: lock, journal: journal)
+        if lock != nil { _ = removeLeftoverFiles(in: folder) }
+        let files = DatabaseFiles(snapshotPath: path, lock: lock, journal: journal, fileSystem: fileSystem)
         let contents = try load(files, into: store, configuration)
-        let database = KedisDatabase(store: store, configuration: configuration, files: files)
-        try database.begin(after: contents)
-        // Not before: what it evicts or expires has to be in the journal.
-        database.ticker.start()
-        return database
+        return (KedisDatabase(store: store, configuration: configuration, files: files), contents)
     }
 
     private static func check(_ options: Options) throws(KedisError) {
@@ -101,7 +119,8 @@ extension KedisDatabase {
         }
         do {
             let summary = try loadSnapshot(
-                into: store, from: files.snapshotPath, nowMilliseconds: wallClockMilliseconds())
+                into: store, from: files.snapshotPath, nowMilliseconds: wallClockMilliseconds(),
+                fileSystem: files.fileSystem)
             files.functions.withLock { $0 = summary?.functions ?? [] }
         } catch {
             throw .snapshot("\(error)")
@@ -161,7 +180,9 @@ extension KedisDatabase {
             startJournalRewrite: {
                 files?.journal.startRewrite() ?? .failed("there is no journal: this database has no directory")
             },
-            persistenceStatus: { persistenceStatus(of: keeper, files?.journal.information) },
+            persistenceStatus: {
+                PersistenceStatus(of: keeper, files?.journal, nowMilliseconds: wallClockMilliseconds())
+            },
             shutDown: { _, _, _ in .notPossible },
             information: { section in section == "memory" ? memoryInformation() : [] },
             applyConfiguration: { names in apply(names, files) },
@@ -187,20 +208,5 @@ extension KedisDatabase {
             return ConfigurationProblem(name: "appendonly", reason: "this database has no directory for a journal")
         }
         return journal.follow(names)
-    }
-
-    private static func persistenceStatus(
-        of keeper: SnapshotKeeper, _ journal: JournalInformation?
-    ) -> PersistenceStatus {
-        let known = keeper.status
-        var status = PersistenceStatus()
-        status.lastSaveSeconds = known.lastSaveMilliseconds / 1000
-        status.isSaving = known.isSavingInBackground
-        status.lastSaveSucceeded = known.lastAttemptSucceeded
-        status.lastSaveDurationSeconds = known.lastBackgroundDurationMilliseconds.map { $0 / 1000 } ?? -1
-        status.saveCount = UInt64(known.saveCount)
-        status.changesAtLastSave = known.changesAtLastSave
-        status.journal = journal
-        return status
     }
 }

@@ -1,5 +1,7 @@
 // How a database is opened: names, limits, what is kept.
 
+import KedisDurability
+
 extension KedisDatabase {
     /// How a database is opened.
     public struct Options: Sendable {
@@ -61,7 +63,7 @@ extension KedisDatabase {
         public init() {}
 
         var usedJournalName: String {
-            journalName ?? (snapshotName == "dump.rdb" ? "appendonlydir" : snapshotName + ".appendonlydir")
+            journalName ?? KedisDurability.journalName(beside: snapshotName)
         }
     }
 }

@@ -73,7 +73,8 @@ public final class KedisDatabase: Sendable {
 
     init(store: Store, configuration: Configuration, files: DatabaseFiles?) {
         self.files = files
-        let keeper = SnapshotKeeper(store: store, nowMilliseconds: wallClockMilliseconds())
+        let keeper = SnapshotKeeper(
+            store: store, fileSystem: files?.fileSystem ?? .system, nowMilliseconds: wallClockMilliseconds())
         self.keeper = keeper
         engine = Engine(
             store: store, configuration: configuration, host: KedisDatabase.host(keeper: keeper, files: files),

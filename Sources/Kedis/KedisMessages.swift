@@ -2,7 +2,8 @@
 //
 //   publisher ─▶ postbox ─▶ bell ─▶ the task that awaits wakes ─▶ takes all mail, under the lock ─▶ next()
 //
-// Nothing runs between: a message costs its receiver no thread, and its publisher what it costs with a server. What is
+// Nothing runs between: a message costs its receiver no thread, and its publisher what it costs with a server. With
+// `always` what was taken waits until the records that were there then are on disk, as messages of a server do. What is
 // not read waits in the postbox, whose limit is 256 MiB; then the subscription ends with an error, so that a reader
 // never misses a message without knowing.
 //
@@ -10,6 +11,7 @@
 // iterators each message goes to one.
 
 import KedisCommands
+import KedisDurability
 import KedisProtocol
 import KedisStore
 import KedisUtilities
@@ -85,6 +87,14 @@ public final class KedisMessages: AsyncSequence, Sendable {
                 if !isLast { bell.ring() }
                 return message
             case .lost: throw .missedMessages
+            case .held(let gate, let sequence, let isAnnounced):
+                if !isAnnounced.value.exchange(true, ordering: .acquiringAndReleasing) {
+                    gate.whenDurable(sequence) { [bell] in
+                        isAnnounced.value.store(false, ordering: .releasing)
+                        bell.ring()
+                    }
+                }
+                await bell.wait()
             case .none: await bell.wait()
             }
         }
@@ -100,18 +110,28 @@ private final class Listener {
         case none
         /// And whether no other one has been taken out of the postbox.
         case message(KedisMessage, isLast: Bool)
+        /// There are some, which must not be told of before this record is on disk.
+        case held(DurabilityGate, UInt64, isAnnounced: Flag)
         /// The subscription was cut off: a message did not fit in the postbox, or somebody has closed the client.
         case lost
     }
 
+    final class Flag: Sendable {
+        let value = Atomic<Bool>(false)
+    }
+
     private let connection: KedisConnection
     private let inbox = Inbox()
+    /// Somebody rings when what is held may be told.
+    private let isAnnounced = Flag()
 
     /// What the postbox has delivered.
     private final class Inbox {
         var messages: [Message] = []
         var takenCount = 0
         var isCutOff = false
+        /// The last record that the messages may be about.
+        var neededSequence: UInt64 = 0
     }
 
     init(_ connection: KedisConnection, channels: [[UInt8]], patterns: [[UInt8]]) throws(KedisError) {
@@ -141,6 +161,10 @@ private final class Listener {
             inbox.messages.removeAll()
             inbox.takenCount = 0
             connection.record.postbox.deliver()
+            if connection.gate.isOn.load(ordering: .relaxed) { inbox.neededSequence = connection.appendedSequence }
+        }
+        if inbox.takenCount < inbox.messages.count, !connection.gate.isDurable(inbox.neededSequence) {
+            return .held(connection.gate, inbox.neededSequence, isAnnounced: isAnnounced)
         }
         while inbox.takenCount < inbox.messages.count {
             inbox.takenCount += 1

@@ -4,7 +4,9 @@
 import ArgumentParser
 import KedisDurability
 import KedisPersistence
+import KedisProtocol
 import KedisServer
+import KedisShell
 
 #if canImport(Glibc)
 import Glibc
@@ -42,7 +44,7 @@ struct CheckCommand: ParsableCommand {
     }
 
     private func checkDirectory() throws {
-        let path = journalFolder(path)
+        let path = journalFolder(withoutSlash(path))
         // What is beside a journal of Kedis was read when that began.
         if !repair, !hasJournal(path) {
             let check = try checkAppendOnlyFiles(path, isFolder: true, progress: showProgress)
@@ -58,14 +60,31 @@ struct CheckCommand: ParsableCommand {
             if repaired.damages.isEmpty { print("nothing to repair") }
         }
         let check = try checkJournal(directory: path, progress: showProgress)
-        guard check.segmentCount > 0 || !check.basePaths.isEmpty else {
+        let isThere = check.segmentCount > 0 || !check.basePaths.isEmpty
+        guard isThere || check.awaitedSequence != nil else {
             throw JournalToolError(description: "there is no journal in \(path)")
+        }
+        showNeedless(check)
+        guard isThere else {
+            if let other = try checkAppendOnlyFiles(path, isFolder: true, progress: showProgress) { return show(other) }
+            return print("no other journal: a start loads the snapshot, or is empty, and begins one anew: good")
         }
         for path in check.basePaths {
             let summary = try checkSnapshot(path)
             print("\(path): \(summary.keyCount) keys, \(summary.byteCount) bytes")
         }
         try show(check)
+    }
+
+    /// What is there beside the journal that counts, if there is one.
+    private func showNeedless(_ check: JournalCheck) {
+        let what = "\(check.needlessPaths.count) files, \(check.needlessByteCount) bytes"
+        if let sequence = check.awaitedSequence {
+            print("a journal that was begun behind record \(sequence) awaits its first base snapshot")
+            print("nothing of it counts before (\(what)): its server writes the base, or has crashed before")
+        } else if !check.needlessPaths.isEmpty {
+            print("of an earlier journal, in whose place this one is: \(what), which a start removes")
+        }
     }
 
     private func hasJournal(_ path: String) -> Bool {
@@ -120,7 +139,7 @@ struct RestoreCommand: ParsableCommand {
                 complain("--until is a moment like 2026-11-23T10:15:00Z, or a number")
                 throw ExitCode.validationFailure
             }
-            let journal = journalFolder(dir)
+            let journal = journalFolder(withoutSlash(dir))
             guard access(journal, F_OK) == 0 else { throw missing(journal) }
             let summary = try restoreJournal(
                 journal, until: bound, into: withoutSlash(into), progress: showProgress)
@@ -150,6 +169,7 @@ struct BackupCommand: ParsableCommand {
     @Option(help: "The folder to make, or an empty one.") var into: String
     @Option(help: "The name of the snapshot, if it is not dump.rdb.") var dbfilename = "dump.rdb"
     @Flag(help: "Copy the snapshot, though there is a journal.") var snapshot = false
+    @Flag(help: "Print what was copied as one line of JSON.") var json = false
 
     func run() throws {
         try explaining {
@@ -160,11 +180,33 @@ struct BackupCommand: ParsableCommand {
             let summary = try backUp(
                 withoutSlash(dir), into: withoutSlash(into), snapshotName: dbfilename, prefersSnapshot: snapshot,
                 progress: showProgress)
+            if json { return printJSON(summary) }
             guard let journal = summary.journal else {
                 return print("\(summary.path): \(summary.keyCount) keys, \(summary.byteCount) bytes: verified")
             }
             show(journal, summary)
         }
+    }
+
+    private func printJSON(_ summary: BackupSummary) {
+        func text(_ text: String) -> Reply { .bulk(Array(text.utf8)) }
+        func count(_ count: some BinaryInteger) -> Reply { .integer(Int64(clamping: count)) }
+        let journal = summary.journal
+        var fields: [(String, Reply)] = [
+            ("path", text(summary.path)), ("kind", text(journal == nil ? "snapshot" : "journal")),
+            ("bytes", count(summary.byteCount)), ("keys", count(summary.keyCount)),
+        ]
+        if let journal {
+            let last = journal.lastMilliseconds > 0 ? text(moment(journal.lastMilliseconds)) : .null
+            fields += [
+                ("base_sequence", journal.basePath == nil ? .null : count(journal.baseSequence)),
+                ("records", count(journal.recordCount)), ("files", count(journal.segmentCount)),
+                ("last_sequence", count(journal.lastSequence)), ("last_time", last),
+                ("retries", count(journal.retryCount)), ("ignores_snapshot", .boolean(summary.ignoresSnapshot)),
+            ]
+        }
+        let line = ReplyFormatter.json(.map(fields.map { Reply.Entry(key: text($0.0), value: $0.1) }))
+        print(String(decoding: line, as: UTF8.self), terminator: "")
     }
 
     private func show(_ journal: JournalCopy, _ summary: BackupSummary) {
@@ -184,13 +226,6 @@ struct BackupCommand: ParsableCommand {
 
 private func withoutSlash(_ path: String) -> String {
     path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
-}
-
-/// The journal's folder, when `path` is that or the server's.
-private func journalFolder(_ path: String) -> String {
-    let path = withoutSlash(path)
-    let inner = "\(path)/appendonlydir"
-    return access(inner, F_OK) == 0 ? inner : path
 }
 
 /// What `errno` says of a file.

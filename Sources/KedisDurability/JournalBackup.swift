@@ -7,6 +7,7 @@
 // verified: every record's checksum while it is copied, a snapshot by loading its copy into nothing. D is only read.
 // Memory: the data of the snapshot, once.
 
+import KedisCommands
 package import KedisPersistence
 import KedisStore
 import KedisUtilities
@@ -24,7 +25,6 @@ package struct BackupSummary: Sendable {
 }
 
 private let incompleteName = "incomplete-backup"
-private let journalName = "appendonlydir"
 
 /// Copies the journal of the server's folder `directory`, or the one that `directory` is itself, or else the snapshot
 /// there, into the folder `target`, which is made, or empty. On return it is on disk.
@@ -58,7 +58,7 @@ package func backUp(
         return summary
     } catch {
         // What looks whole goes first by its name: a crash in between leaves nothing that does.
-        let (whole, incomplete) = ("\(target)/\(journalName)", "\(target)/\(incompleteName)")
+        let (whole, incomplete) = ("\(target)/\(usualJournalName)", "\(target)/\(incompleteName)")
         try? fileSystem.retrying { () throws(SystemError) in try fileSystem.rename(whole, incomplete) }
         folder.discard([incompleteName, snapshotName])
         throw JournalToolError(description: "\(error)")
@@ -82,7 +82,7 @@ private struct BackupSource {
             hasSnapshot = names.contains(snapshotName)
             if prefersSnapshot, hasSnapshot { return }
             // Beside a snapshot of another name programs and the shell have a journal of its own; servers have not.
-            let candidates = ["\(snapshotName).\(journalName)", journalName]
+            let candidates = [journalName(beside: snapshotName), usualJournalName]
             for name in candidates where journalPath == nil && names.contains(name) {
                 if try isJournal("\(directory)/\(name)", fileSystem) { journalPath = "\(directory)/\(name)" }
             }
@@ -91,7 +91,7 @@ private struct BackupSource {
             }
             if let journalPath, hasSnapshot {
                 let outline = try outlineJournal(directory: journalPath, fileSystem: fileSystem)
-                if isYounger("\(directory)/\(snapshotName)", than: outline) {
+                if try isYounger("\(directory)/\(snapshotName)", than: outline, fileSystem) {
                     throw JournalToolError(
                         description: "\(directory)/\(snapshotName) is younger than the journal in \(journalPath), and "
                             + "not of it: a store without that journal has written it. --snapshot copies the snapshot, "
@@ -121,7 +121,7 @@ private func copyJournal(
 ) throws -> BackupSummary {
     let incomplete = "\(folder.path)/\(incompleteName)"
     try fileSystem.retrying { () throws(SystemError) in try fileSystem.makeDirectory(incomplete) }
-    var summary = BackupSummary(path: "\(folder.path)/\(journalName)")
+    var summary = BackupSummary(path: "\(folder.path)/\(usualJournalName)")
     let copy = try copyJournal(from: journal, to: incomplete, fileSystem: fileSystem, progress: progress) {
         (path) throws(JournalRefusal) in summary.keyCount = try verify(path)
     }

@@ -90,7 +90,7 @@ extension JournalKeeper {
             var mended = 0
             let (summary, base) = try saveJournalBase(
                 of: store, behind: journal, directory: directory, options: snapshotOptions,
-                atInstant: { mended = lossCount.load(ordering: .relaxed) },
+                fileSystem: fileSystem, atInstant: { mended = lossCount.load(ordering: .relaxed) },
                 isWanted: { [self] in self.journal === journal }, mayCommit: { beginCommitting(journal) })
             mendedLossCount.store(mended, ordering: .relaxed)
             endCommitting(journal, hasBase: true)
@@ -122,7 +122,7 @@ extension JournalKeeper {
         }
         guard let awaited else { return }
         do {
-            try awaited.finish()
+            try awaited.finish(fileSystem: fileSystem)
         } catch {
             log(.warning, "Files of an earlier journal stay until the next start: \(error)")
         }
@@ -133,7 +133,7 @@ extension JournalKeeper {
 
     private func removeOld(_ journal: Journal, base: UInt64) {
         do {
-            try removeJournalFiles(before: base, of: journal, directory: directory)
+            try removeJournalFiles(before: base, of: journal, directory: directory, fileSystem: fileSystem)
         } catch {
             log(.warning, "Files of the journal that are needless stay: \(error)")
         }

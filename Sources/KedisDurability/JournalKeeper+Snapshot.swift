@@ -13,14 +13,6 @@ import KedisStore
 import KedisUtilities
 import Synchronization
 
-#if canImport(Glibc)
-import Glibc
-#elseif canImport(Musl)
-import Musl
-#else
-import Darwin
-#endif
-
 extension JournalKeeper {
     /// What a save to `snapshotPath` asks.
     package func beside(_ snapshotPath: String) -> SnapshotJournal {
@@ -33,16 +25,32 @@ extension JournalKeeper {
     /// what older files there may be, and not of theirs.
     func isSurpassed(_ outline: JournalOutline, by snapshotPath: String) throws(JournalProblem) -> Bool {
         let foreign: AppendOnlyFiles?
-        guard outline.isIncomplete, let saved = modificationNanoseconds(snapshotPath) else { return false }
-        if let name = outline.identifierText, mention(of: name, inSnapshot: snapshotPath) != nil { return false }
+        guard outline.isIncomplete, let saved = try time(of: snapshotPath) else { return false }
+        if let name = outline.identifierText, try mention(of: name, in: snapshotPath) != nil { return false }
         do { foreign = try foreignFiles() } catch { throw problem(error) }
-        return (outline.paths + (foreign?.paths ?? [])).allSatisfy { modificationNanoseconds($0) ?? 0 < saved }
+        for path in outline.paths + (foreign?.paths ?? []) where try time(of: path) ?? 0 >= saved { return false }
+        return true
+    }
+
+    // What cannot be told is no answer: the one or the other would be loaded, and the next save would settle it.
+
+    /// The last record of a journal that a snapshot says it has.
+    private func mention(of name: String, in snapshotPath: String) throws(JournalProblem) -> UInt64? {
+        do {
+            return try KedisPersistence.mention(of: name, inSnapshot: snapshotPath, fileSystem: fileSystem)
+        } catch {
+            throw problem(error)
+        }
+    }
+
+    private func time(of path: String) throws(JournalProblem) -> Int64? {
+        do { return try fileSystem.time(of: path) } catch { throw problem(error) }
     }
 
     /// Whether the snapshot has records that the journal has not: a loss of power, or a failing disk, took them. Then
     /// the store is empty again, for the snapshot.
-    func isBehind(_ snapshotPath: String, _ recovered: RecoveredJournal) -> Bool {
-        guard let name = recovered.identifierText, let last = mention(of: name, inSnapshot: snapshotPath),
+    func isBehind(_ snapshotPath: String, _ recovered: RecoveredJournal) throws(JournalProblem) -> Bool {
+        guard let name = recovered.identifierText, let last = try mention(of: name, in: snapshotPath),
             last > recovered.lastSequence
         else { return false }
         log(
@@ -58,23 +66,24 @@ extension JournalKeeper {
         return true
     }
 
-    func isNamed(_ recovered: RecoveredJournal, in snapshotPath: String) -> Bool {
-        recovered.identifierText.map { mention(of: $0, inSnapshot: snapshotPath) != nil } ?? false
+    func isNamed(_ recovered: RecoveredJournal, in snapshotPath: String) throws(JournalProblem) -> Bool {
+        guard let name = recovered.identifierText else { return false }
+        return try mention(of: name, in: snapshotPath) != nil
     }
 
     /// Whether the snapshot has all that was recovered.
     package func isCurrent(_ snapshotPath: String, with recovered: RecoveredJournal) -> Bool {
         guard let name = recovered.identifierText else { return false }
-        return mention(of: name, inSnapshot: snapshotPath) == recovered.lastSequence
+        return (try? mention(of: name, in: snapshotPath)) == recovered.lastSequence
     }
 
-    func hasFile(_ path: String) -> Bool { modificationNanoseconds(path) != nil }
+    func hasFile(_ path: String) throws(JournalProblem) -> Bool { try time(of: path) != nil }
 
     // MARK: What was not loaded is kept
 
     /// The snapshot is not loaded, and nothing says that the journal has what it has.
-    func noteOther(_ snapshotPath: String) {
-        if hasFile(snapshotPath) { otherSnapshot.withLock { $0 = snapshotPath } }
+    func noteOther(_ snapshotPath: String) throws(JournalProblem) {
+        if try hasFile(snapshotPath) { otherSnapshot.withLock { $0 = snapshotPath } }
     }
 
     private func keepOther(_ snapshotPath: String) throws(SystemError) {
@@ -97,7 +106,7 @@ extension JournalKeeper {
 
     /// Renames what is at `path` to `path.old`, or `path.old-2` and so on, and returns that.
     private func renameAside(_ path: String) throws(SystemError) -> String {
-        let (files, folder) = (FileSystem.system, directoryPath(of: path))
+        let (files, folder) = (fileSystem, directoryPath(of: path))
         let names = Set(try files.retrying { () throws(SystemError) in try files.names(folder) })
         let own = path.split(separator: "/").last.map(String.init) ?? ""
         var (suffix, number) = (".old", 1)
@@ -112,23 +121,25 @@ extension JournalKeeper {
 }
 
 /// Whether a store without this journal has written the snapshot since the journal was written.
-func isYounger(_ snapshotPath: String, than outline: JournalOutline) -> Bool {
-    guard !outline.paths.isEmpty, !outline.isIncomplete, let saved = modificationNanoseconds(snapshotPath),
-        outline.paths.allSatisfy({ modificationNanoseconds($0) ?? 0 < saved })
+func isYounger(
+    _ snapshotPath: String, than outline: JournalOutline, _ fileSystem: FileSystem
+) throws(SystemError) -> Bool {
+    guard !outline.paths.isEmpty, !outline.isIncomplete, let saved = try fileSystem.time(of: snapshotPath)
     else { return false }
+    for path in outline.paths where try fileSystem.time(of: path) ?? 0 >= saved { return false }
     // Of a journal whose last file is damaged nobody knows: that is to be told, not passed over.
     guard let name = outline.identifierText else { return !outline.hasSegments }
-    return mention(of: name, inSnapshot: snapshotPath) == nil
+    return try mention(of: name, inSnapshot: snapshotPath, fileSystem: fileSystem) == nil
 }
 
-/// When a file was changed last; nil for one that is not there.
-private func modificationNanoseconds(_ path: String) -> Int64? {
-    var status = stat()
-    guard stat(path, &status) == 0 else { return nil }
-    #if canImport(Darwin)
-    let time = status.st_mtimespec
-    #else
-    let time = status.st_mtim
-    #endif
-    return Int64(time.tv_sec) &* 1_000_000_000 &+ Int64(time.tv_nsec)
+extension FileSystem {
+    /// When a file was changed last; nil for one that is not there.
+    fileprivate func time(of path: String) throws(SystemError) -> Int64? {
+        do {
+            return try retrying { () throws(SystemError) in try modificationNanoseconds(path) }
+        } catch {
+            guard error.isMissingFile else { throw error }
+            return nil
+        }
+    }
 }

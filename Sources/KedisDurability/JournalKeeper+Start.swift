@@ -28,6 +28,7 @@ extension JournalKeeper {
         do {
             let acquired = try SnapshotLock.acquire(forSnapshot: directory)
             lock.withLock { $0 = acquired }
+            if acquired != nil { _ = removeLeftoverFiles(in: directory) }
         } catch {
             throw JournalProblem("\(error)\nGive each store a folder (`dir`) or `appenddirname` of its own.")
         }
@@ -55,7 +56,7 @@ extension JournalKeeper {
     /// Why a folder takes no files, where that is so by its mode or that of its file system.
     private func refusal(of folder: String) -> SystemError? {
         do throws(SystemError) {
-            try ReplacementFile(replacing: "\(folder)/probe", fileSystem: .system).discard()
+            try ReplacementFile(replacing: "\(folder)/probe", fileSystem: fileSystem).discard()
             return nil
         } catch {
             return [EROFS, EACCES, EPERM].contains(error.code) ? error : nil
@@ -71,8 +72,13 @@ extension JournalKeeper {
     ///   younger and not of it: a store without a journal has written it. Else that is only told.
     package func load(beside snapshotPath: String, takesYounger: Bool) throws(JournalProblem) -> JournalContents? {
         let outline: JournalOutline
-        do { outline = try outlineJournal(directory: directory) } catch { throw problem(error) }
-        let isYounger = KedisDurability.isYounger(snapshotPath, than: outline)
+        do { outline = try outlineJournal(directory: directory, fileSystem: fileSystem) } catch { throw problem(error) }
+        let isYounger: Bool
+        do {
+            isYounger = try KedisDurability.isYounger(snapshotPath, than: outline, fileSystem)
+        } catch {
+            throw problem(error)
+        }
         if isYounger {
             let text = "\(snapshotPath) is younger than the journal in \(directory), and not of it"
             guard !takesYounger else {
@@ -91,14 +97,14 @@ extension JournalKeeper {
             return nil
         }
         if let loaded = try loadJournal() {
-            if isBehind(snapshotPath, loaded.recovered) { return nil }
-            if takesYounger ? !isNamed(loaded.recovered, in: snapshotPath) : isYounger {
-                noteOther(snapshotPath)
+            if try isBehind(snapshotPath, loaded.recovered) { return nil }
+            if try takesYounger ? !isNamed(loaded.recovered, in: snapshotPath) : isYounger {
+                try noteOther(snapshotPath)
             }
             warnOfForeign()
             return JournalContents(recovered: loaded.recovered, base: loaded.base)
         }
-        if takesYounger, let found = try? foreignFiles(), hasFile(snapshotPath) {
+        if takesYounger, let found = try? foreignFiles(), try hasFile(snapshotPath) {
             log(
                 .warning,
                 "There are append-only files of Redis as well (\(found.path)): they are not read, as there is "
@@ -120,7 +126,8 @@ extension JournalKeeper {
         let loaded: LoadedJournal
         do {
             loaded = try KedisDurability.loadJournal(
-                directory, into: store, configuration: configuration, removesLeftovers: isWanted,
+                directory, into: store, configuration: configuration, table: commandTable, removesLeftovers: isWanted,
+                fileSystem: fileSystem,
                 progress: { done, total in progress.note(done, total) })
         } catch {
             throw problem(error)
@@ -148,7 +155,7 @@ extension JournalKeeper {
         let start = monotonicNanoseconds()
         do {
             guard let found = try foreignFiles() else { return nil }
-            if hasFile(snapshotPath) {
+            if try hasFile(snapshotPath) {
                 log(
                     .warning,
                     "There is also \(configuration.text("dbfilename")), which is not read: with appendonly the "
@@ -156,7 +163,7 @@ extension JournalKeeper {
                         + "If those are old, move them away and start again")
             }
             let loaded = try loadAppendOnlyFiles(
-                found, into: store, configuration: configuration,
+                found, into: store, configuration: configuration, fileSystem: fileSystem,
                 progress: { done, total in progress.note(done, total) })
             if let cut = loaded.cut {
                 let text = "the last \(cut.byteCount) bytes of \(cut.path), from \(cut.offset) on, are no whole request"
@@ -178,7 +185,7 @@ extension JournalKeeper {
 
     /// Names in the journal's folder that end so.
     private func hasFiles(endingWith suffix: String) -> Bool {
-        ((try? FileSystem.system.names(directory)) ?? []).contains { $0.hasSuffix(suffix) }
+        ((try? fileSystem.names(directory)) ?? []).contains { $0.hasSuffix(suffix) }
     }
 
     /// Without `appendonly`: says that there is something that is not read.
@@ -196,7 +203,8 @@ extension JournalKeeper {
 
     func foreignFiles() throws(AppendOnlyError) -> AppendOnlyFiles? {
         try AppendOnlyFiles.find(
-            directory: directory, fileName: configuration.text("appendfilename"), folder: configuration.text("dir"))
+            directory: directory, fileName: configuration.text("appendfilename"), folder: configuration.text("dir"),
+            fileSystem: fileSystem)
     }
 
     /// With a journal: says that there is more, which was read when it began, or has come since.
@@ -222,7 +230,7 @@ extension JournalKeeper {
         do {
             let known = try recovered ?? writeFirstBase()
             let journal = try open(after: known, owner)
-            if let path = known.basePath { noteBase(byteCount: (try? FileSystem.system.byteCount(of: path)) ?? 0) }
+            if let path = known.basePath { noteBase(byteCount: (try? fileSystem.byteCount(of: path)) ?? 0) }
             current.withLock { $0 = Current(journal: journal) }
             connect(journal, owner)
         } catch {
@@ -231,12 +239,7 @@ extension JournalKeeper {
     }
 
     func open(after known: RecoveredJournal, _ owner: JournalOwner) throws(JournalError) -> Journal {
-        var options = JournalOptions()
-        options.policy = policy
-        options.segmentByteCount = configuration.integer("journal-segment-size")
-        options.retention = retention
-        options.onDurable = owner.hasAdvanced
-        let journal = try Journal.open(after: known, options: options)
+        let journal = try Journal.open(after: known, options: options(owner), fileSystem: fileSystem)
         owner.hasOpened(journal)
         return journal
     }
@@ -273,7 +276,8 @@ extension JournalKeeper {
     private func writeFirstBase() throws -> RecoveredJournal {
         if isOutdated.load(ordering: .relaxed) { try putAside() }
         let begun = try beginJournal(
-            of: store, directory: directory, options: snapshotOptions, nowMilliseconds: wallClockMilliseconds())
+            of: store, directory: directory, options: snapshotOptions, nowMilliseconds: wallClockMilliseconds(),
+            fileSystem: fileSystem)
         noteBase(byteCount: begun.summary.byteCount)
         log(.notice, "The journal begins in \(directory) with a base of \(begun.summary.keyCount) keys")
         return begun.recovered

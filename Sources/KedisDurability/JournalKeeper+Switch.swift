@@ -14,10 +14,11 @@ import KedisUtilities
 import Synchronization
 
 extension JournalKeeper {
-    /// Follows what CONFIG SET has changed; nil, or what cannot be.
+    /// Follows what CONFIG SET has changed; nil, or what cannot be: then nothing has changed.
     package func follow(_ names: [String]) -> ConfigurationProblem? {
+        if names.contains("appendonly"), let problem = followSwitch() { return problem }
         if names.contains(where: { $0 == "appendfsync" || $0.hasPrefix("journal-") }) { applyPolicy() }
-        return names.contains("appendonly") ? followSwitch() : nil
+        return nil
     }
 
     private func followSwitch() -> ConfigurationProblem? {
@@ -41,7 +42,7 @@ extension JournalKeeper {
         do {
             try acquire()
             let generation = try JournalGeneration.begin(
-                directory: directory, above: lastSequence.load(ordering: .relaxed))
+                directory: directory, above: lastSequence.load(ordering: .relaxed), fileSystem: fileSystem)
             begun = generation
             awaitsBase.store(true, ordering: .releasing)
             mendedLossCount.store(lossCount.load(ordering: .relaxed), ordering: .relaxed)
@@ -114,7 +115,7 @@ extension JournalKeeper {
     /// A journal without a base: nothing of it counts, and nothing stays.
     func abandon(_ generation: JournalGeneration) {
         do {
-            try generation.abandon()
+            try generation.abandon(fileSystem: fileSystem)
             log(.warning, "The journal in \(directory) has ended before it had its first base: nothing of it stays")
         } catch {
             log(.warning, "The journal in \(directory) has no base, so a start does not read it: \(error)")

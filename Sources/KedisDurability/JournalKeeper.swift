@@ -46,6 +46,10 @@ package struct JournalProblem: Error, Equatable, Sendable, CustomStringConvertib
 package final class JournalKeeper: Sendable {
     let configuration: Configuration
     let store: Store
+    let fileSystem: FileSystem
+    /// What the journal's records are executed by; nil makes one.
+    let commandTable: CommandTable?
+    private let baseOptions: JournalOptions
     let log: @Sendable (KedisCommands.LogLevel, String) -> Void
     let current = Locked(Current())
     let rewrite = Locked(Rewrite())
@@ -95,11 +99,19 @@ package final class JournalKeeper: Sendable {
         var notBefore: UInt64 = 0
     }
 
+    /// - Parameters:
+    ///   - table: what records are executed by; nil makes one.
+    ///   - options: what the configuration says nothing of. For tests, as `fileSystem`.
     package init(
-        configuration: Configuration, store: Store, log: @escaping @Sendable (KedisCommands.LogLevel, String) -> Void
+        configuration: Configuration, store: Store, fileSystem: FileSystem = .system, table: CommandTable? = nil,
+        options: JournalOptions = JournalOptions(),
+        log: @escaping @Sendable (KedisCommands.LogLevel, String) -> Void
     ) {
         self.configuration = configuration
         self.store = store
+        self.fileSystem = fileSystem
+        commandTable = table
+        baseOptions = options
         self.log = log
         place = Locked(Self.path(configuration))
     }
@@ -157,6 +169,16 @@ package final class JournalKeeper: Sendable {
         guard !holds else { return }
         owner.holdsReplies(false)
         engine.journal.setHoldsReplies(false)
+    }
+
+    /// What a journal is opened with.
+    func options(_ owner: JournalOwner) -> JournalOptions {
+        var options = baseOptions
+        options.policy = policy
+        options.segmentByteCount = configuration.integer("journal-segment-size")
+        options.retention = retention
+        options.onDurable = owner.hasAdvanced
+        return options
     }
 
     // MARK: While the store is used

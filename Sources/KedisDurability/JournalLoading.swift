@@ -53,18 +53,19 @@ package struct LoadedAppendOnlyFiles {
 /// Fills `store` from append-only files of redis-server. The error is an AppendOnlyError, or the ReplayError of the
 /// last requests.
 package func loadAppendOnlyFiles(
-    _ files: AppendOnlyFiles, into store: Store, configuration: Configuration,
+    _ files: AppendOnlyFiles, into store: Store, configuration: Configuration, fileSystem: FileSystem = .system,
     progress: @escaping (_ done: Int, _ total: Int) -> Void
 ) throws -> LoadedAppendOnlyFiles {
     var base: LoadSummary?
     // While they are read nothing is due, as on redis-server: deadlines may be taken back further on.
     var replay = JournalReplay(store: store, configuration: configuration)
-    var reader = AppendOnlyReader(files, progress: progress)
+    var reader = AppendOnlyReader(files, fileSystem: fileSystem, progress: progress)
     let cut = try reader.run(
         snapshot: { (path) throws(JournalRefusal) in
             let summary = try refusing {
                 try loadSnapshot(
-                    into: store, from: path, nowMilliseconds: 0, limits: configuration.loadLimits, allowsTail: true)
+                    into: store, from: path, nowMilliseconds: 0, limits: configuration.loadLimits, allowsTail: true,
+                    fileSystem: fileSystem)
             }
             if base == nil { base = summary }
             return summary?.byteCount ?? 0

@@ -2,7 +2,6 @@
 // at all.
 
 package import KedisUtilities
-import Synchronization
 
 #if canImport(Glibc)
 import Glibc
@@ -87,6 +86,7 @@ package final class ReplacementFile {
     /// Whose place the file will take; may change until ``commit()``.
     package var targetPath: String
     private var file: FileHandle
+    private let number: Int
     private var isOpen = true
     private let syncsWhileWriting: Bool
     private var unsyncedByteCount = 0
@@ -106,22 +106,24 @@ package final class ReplacementFile {
         self.syncsWhileWriting = syncsWhileWriting
         self.fileSystem = fileSystem
         self.targetPath = targetPath
-        file = try Self.create(beside: targetPath, suffix, isPrivate ? .createPrivate : .create, fileSystem)
+        (file, number) = try Self.create(beside: targetPath, suffix, isPrivate ? .createPrivate : .create, fileSystem)
     }
 
-    private static let lastNumber = Atomic<Int>(0)
+    deinit { LiveTemporaryFiles.release(number) }
 
     private static func create(
         beside path: String, _ suffix: String, _ mode: OpenMode, _ fileSystem: FileSystem
-    ) throws(SystemError) -> FileHandle {
+    ) throws(SystemError) -> (FileHandle, number: Int) {
         // A process before us may have had our number and crashed: its file is passed over.
         var attemptsLeft = 100
         while true {
-            let number = lastNumber.wrappingAdd(1, ordering: .relaxed).newValue
-            let temporary = "\(directoryPath(of: path))/temp-\(getpid())-\(number).\(suffix)"
+            let name = TemporaryName(process: getpid(), number: LiveTemporaryFiles.takeNumber())
+            let temporary = "\(directoryPath(of: path))/\(name.text(suffix))"
             do {
-                return try fileSystem.retrying { () throws(SystemError) in try fileSystem.open(temporary, mode) }
+                let file = try fileSystem.retrying { () throws(SystemError) in try fileSystem.open(temporary, mode) }
+                return (file, name.number)
             } catch {
+                LiveTemporaryFiles.release(name.number)
                 attemptsLeft -= 1
                 if !error.isExistingFile || attemptsLeft == 0 { throw error }
             }

@@ -93,6 +93,8 @@ package struct FileSystem: Sendable {
     package var makeDirectory: @Sendable (_ path: String) throws(SystemError) -> Void
     /// Removes a directory that is empty.
     package var removeDirectory: @Sendable (_ path: String) throws(SystemError) -> Void
+    /// When a file was changed last, in nanoseconds since 1970.
+    package var modificationNanoseconds: @Sendable (_ path: String) throws(SystemError) -> Int64
 
     package init(
         open: @escaping @Sendable (String, OpenMode) throws(SystemError) -> FileHandle,
@@ -108,7 +110,8 @@ package struct FileSystem: Sendable {
         synchronizeDirectory: @escaping @Sendable (String) throws(SystemError) -> Void,
         names: @escaping @Sendable (String) throws(SystemError) -> [String],
         makeDirectory: @escaping @Sendable (String) throws(SystemError) -> Void,
-        removeDirectory: @escaping @Sendable (String) throws(SystemError) -> Void
+        removeDirectory: @escaping @Sendable (String) throws(SystemError) -> Void,
+        modificationNanoseconds: @escaping @Sendable (String) throws(SystemError) -> Int64
     ) {
         self.open = open
         self.close = close
@@ -124,6 +127,7 @@ package struct FileSystem: Sendable {
         self.names = names
         self.makeDirectory = makeDirectory
         self.removeDirectory = removeDirectory
+        self.modificationNanoseconds = modificationNanoseconds
     }
 }
 
@@ -133,7 +137,8 @@ extension FileSystem {
         open: systemOpen, close: systemClose, size: systemSize, read: systemRead, readAt: systemReadAt,
         write: systemWrite, synchronize: systemSynchronize, synchronizeData: systemSynchronizeData,
         rename: systemRename, unlink: systemUnlink, synchronizeDirectory: systemSynchronizeDirectory,
-        names: systemNames, makeDirectory: systemMakeDirectory, removeDirectory: systemRemoveDirectory
+        names: systemNames, makeDirectory: systemMakeDirectory, removeDirectory: systemRemoveDirectory,
+        modificationNanoseconds: systemModificationNanoseconds
     )
 }
 
@@ -146,6 +151,8 @@ extension FileSystem {
         }
     let descriptor = open(path, flags, mode == .createPrivate ? 0o600 : 0o644)
     guard descriptor >= 0 else { throw SystemError(operation: "open", path: path, code: errno) }
+    // Tells others that it is being written, where the system has locks (TemporaryFiles.swift).
+    if mode == .create || mode == .createPrivate { _ = flock(descriptor, LOCK_EX | LOCK_NB) }
     return FileHandle(descriptor: descriptor, path: path)
 }
 
@@ -245,6 +252,17 @@ extension FileSystem {
 
 @Sendable private func systemRemoveDirectory(_ path: String) throws(SystemError) {
     try check(rmdir(path), "rmdir", path)
+}
+
+@Sendable private func systemModificationNanoseconds(_ path: String) throws(SystemError) -> Int64 {
+    var status = stat()
+    try check(stat(path, &status), "stat", path)
+    #if canImport(Darwin)
+    let time = status.st_mtimespec
+    #else
+    let time = status.st_mtim
+    #endif
+    return Int64(time.tv_sec) &* 1_000_000_000 &+ Int64(time.tv_nsec)
 }
 
 private func check(_ result: Int32, _ operation: String, _ path: String) throws(SystemError) {

@@ -10,6 +10,7 @@
 // made elsewhere. Bounds: a reply waits for the reads of one round; long replies do not wait, so what waits is at most
 // `outputByteCountMax` for each connection. Cost: one task a round.
 
+import KedisDurability
 import NIOCore
 import Synchronization
 
@@ -20,12 +21,12 @@ final class RoundEnd: @unchecked Sendable {
     static let outputByteCountMax = 16 << 10
 
     private let loop: any EventLoop
-    private let gate: ReplyGate
+    private let gate: DurabilityGate
     /// Kept from round to round, the buffer of one while the other is sent.
     private var waiting: [SessionHandler] = []
     private var sending: [SessionHandler] = []
 
-    init(loop: any EventLoop, gate: ReplyGate) {
+    init(loop: any EventLoop, gate: DurabilityGate) {
         self.loop = loop
         self.gate = gate
     }

@@ -3,6 +3,7 @@
 // Ownership: KedisServer's. Threads: any; atomics and immutable references only.
 
 import KedisCommands
+import KedisDurability
 import Logging
 import Synchronization
 
@@ -15,7 +16,7 @@ final class ServerContext: Sendable {
     /// After the last save no reply leaves: nobody may be told of a change that is not in it.
     let isStopped = Atomic<Bool>(false)
     let rhythm = TickRhythm()
-    let gate = ReplyGate()
+    let gate = DurabilityGate()
 
     init(engine: Engine, logger: Logger, encryption: TransportEncryption) {
         self.encryption = encryption

@@ -31,6 +31,7 @@ extension ServerState {
             log: { [self] level, message in log(level, message) },
             information: { [self] section in information(section) },
             applyConfiguration: { [self] names in apply(names) },
+            restoreConfiguration: { [self] names in restore(names) },
             awaitConfiguration: { [self] in journal.awaitEnd() },
             rewriteConfiguration: { [self] users in rewriteConfiguration(users) },
             releaseMemory: releaseFreeMemory,
@@ -56,9 +57,9 @@ extension ServerState {
         return .failed(problem)
     }
 
-    /// Applies what CONFIG SET changed; nil, or what cannot be.
+    /// Applies what CONFIG SET changed; nil, or what cannot be. Then nothing has changed but what ``restore(_:)`` takes
+    /// back: the snapshot moves last, what a journal has begun is not taken back.
     private func apply(_ names: [String]) -> ConfigurationProblem? {
-        if names.contains("stop-writes-on-bgsave-error") || names.contains("save") { refreshSaveFailure() }
         if names.contains("maxclients") {
             let wanted = configuration.integer("maxclients")
             let possible = clientCountLimit(wanting: wanted)
@@ -75,10 +76,21 @@ extension ServerState {
             return ConfigurationProblem(
                 name: name, reason: "Failed to apply new \(name) configuration, check server logs.")
         }
-        if let problem = applySnapshotPlace(names, beforeMoving: { applyNetwork(names) }) { return problem }
+        let problem = applySnapshotPlace(names, beforeMoving: { applyNetwork(names) ?? journal.follow(names) })
+        if let problem { return problem }
+        if names.contains("stop-writes-on-bgsave-error") || names.contains("save") { refreshSaveFailure() }
         if names.contains(where: { ["proc-title-template", "bind", "port", "tls-port"].contains($0) }) { showTitle() }
-        // Last: what has begun is not taken back.
-        return journal.follow(names)
+        return nil
+    }
+
+    /// A change was refused, and the old values are back.
+    private func restore(_ names: [String]) {
+        if names.contains(where: { $0.hasPrefix("oom-score-adj") }), let problem = setMemoryScore() {
+            log(.warning, "oom-score-adj is not applied: \(problem)")
+        }
+        if let problem = applyNetwork(names) {
+            log(.warning, "\(problem.name) cannot be as it was before a change that was refused: \(problem.reason)")
+        }
     }
 
     /// Loads the snapshot; nil, or what went wrong.

@@ -36,7 +36,11 @@ extension ServerState {
         guard !configuration.text("save").isEmpty else { return }
         do throws(SnapshotLockError) {
             let path = snapshotPath
-            if let lock = try newLock(path) { replaceLock(lock, of: path) }
+            guard let lock = try newLock(path) else { return }
+            replaceLock(lock, of: path)
+            for name in removeLeftoverFiles(in: place.withLock { $0.folder }) {
+                log(.notice, "Removed \(name), which a save had left that was killed")
+            }
         } catch {
             throw StartError("\(error)\nGive each server a `dir` or `dbfilename` of its own, or `save \"\"`.")
         }
@@ -86,13 +90,14 @@ extension ServerState {
         do throws(SnapshotLockError) { lock = try newLock(path) } catch {
             return ConfigurationProblem(name: moving ?? "save", reason: "\(error)")
         }
+        // What else changes goes by the new place.
+        configuration.settleWithinChange("dir", folder)
         if let problem = beforeMoving() {
             lock?.release()
             return problem
         }
         if let lock { replaceLock(lock, of: path) }
         place.withLock { ($0.folder, $0.name) = (new.folder, new.name) }
-        configuration.settleWithinChange("dir", folder)
         return nil
     }
 

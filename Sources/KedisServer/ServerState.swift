@@ -104,7 +104,8 @@ final class ServerState: Sendable {
         guard let title = process.title else { return }
         let ports = ports
         title.set(
-            processTitle(configuration, configurationPath: configurationPath, port: ports.plain,
+            processTitle(
+                configuration, configurationPath: configurationPath, port: ports.plain,
                 tlsPort: ports.encrypted))
     }
 
@@ -237,21 +238,8 @@ final class ServerState: Sendable {
     // MARK: Status
 
     var persistenceStatus: PersistenceStatus {
-        let status = keeper.status
-        var result = PersistenceStatus()
-        result.lastSaveSeconds = status.lastSaveMilliseconds / 1000
-        result.isSaving = status.isSavingInBackground
-        result.lastSaveSucceeded = status.lastAttemptSucceeded
-        result.lastSaveDurationSeconds = status.lastBackgroundDurationMilliseconds.map { $0 / 1000 } ?? -1
-        if let start = status.currentSaveStartMilliseconds {
-            result.currentSaveDurationSeconds = max(0, (wallClockMilliseconds() - start) / 1000)
-        }
-        result.currentSaveKeyCount = status.processedKeyCount
-        result.currentSaveKeyTotal = status.totalKeyCount
+        var result = PersistenceStatus(of: keeper, journal, nowMilliseconds: wallClockMilliseconds())
         (result.loadedKeyCount, result.loadedExpiredCount) = loaded.withLock { $0 }
-        result.saveCount = UInt64(clamping: status.saveCount)
-        result.changesAtLastSave = status.changesAtLastSave
-        result.journal = journal.information
         return result
     }
 }

@@ -16,6 +16,7 @@
 // µs a request (2-core EPYC, Swift 6.3.1, SwiftNIO 2.101, 2026-11).
 
 import KedisCommands
+import KedisDurability
 import KedisProtocol
 import KedisUtilities
 import NIOCore

@@ -24,6 +24,9 @@ final class CellBatch {
     private var last: UnsafeMutablePointer<Chunk>?
     /// What the copies take, with all that they refer to.
     private(set) var byteCount = 0
+    private let backlog: SnapshotBacklog
+
+    init(_ backlog: SnapshotBacklog) { self.backlog = backlog }
 
     deinit {
         assert(isEmpty, "a batch is drained before it goes")
@@ -57,7 +60,7 @@ final class CellBatch {
         if let last, last.pointee.usedByteCount + byteCount <= CellBatch.chunkByteCount {
             return UnsafeMutableRawPointer(last) + last.pointee.usedByteCount
         }
-        guard let memory = allocateBuffer(byteCount: CellBatch.chunkByteCount) else { return nil }
+        guard let memory = backlog.allocate(byteCount: CellBatch.chunkByteCount) else { return nil }
         let chunk = memory.bindMemory(to: Chunk.self, capacity: 1)
         chunk.initialize(to: Chunk())
         if let last { last.pointee.next = chunk } else { first = chunk }

@@ -113,8 +113,8 @@ final class CollectionPieces: @unchecked Sendable {
         let detailsOffset = piecesOffset + count * MemoryLayout<Piece>.stride
         let byteCount = detailsOffset + (isOrdered ? count * MemoryLayout<Detail>.stride : 0)
         guard count < UInt32.max else { return nil }
-        let taken = backlog.room?.take(byteCount)
-        guard let memory = taken ?? allocateBuffer(byteCount: byteCount, isZeroed: true) else { return nil }
+        let taken = backlog.takeFromRoom(byteCount: byteCount)
+        guard let memory = taken ?? backlog.allocate(byteCount: byteCount, isZeroed: true) else { return nil }
         room = taken == nil ? nil : backlog.room
         slots = memory.bindMemory(to: UInt32.self, capacity: slotCount)
         pieces = (memory + piecesOffset).bindMemory(to: Piece.self, capacity: count)
@@ -200,7 +200,7 @@ final class CollectionPieces: @unchecked Sendable {
     }
 
     private func copy(_ index: Int, byteCount: Int) -> UnsafeMutableRawPointer? {
-        guard let memory = allocateBuffer(byteCount: Self.headByteCount + byteCount) else { return nil }
+        guard let memory = backlog.allocate(byteCount: Self.headByteCount + byteCount) else { return nil }
         if copyPiece(index, to: memory + Self.headByteCount) { return memory }
         deallocateBuffer(memory)
         return nil
@@ -286,7 +286,7 @@ final class CollectionPieces: @unchecked Sendable {
     private func scratch(_ byteCount: Int) -> UnsafeMutableRawPointer? {
         if byteCount > scratchByteCount {
             freeScratch()
-            scratch = allocateBuffer(byteCount: byteCount)
+            scratch = backlog.allocate(byteCount: byteCount)
             scratchByteCount = scratch == nil ? 0 : byteCount
         }
         return scratch
@@ -342,7 +342,7 @@ final class CollectionPieces: @unchecked Sendable {
         case .members:
             memory.copyMemory(from: address, byteCount: byteCount(index))
             return retainReferences(of: memory)
-        case .sortedTree: return TreeLeaf(address).copyWhole(to: memory)
+        case .sortedTree: return TreeLeaf(address).copyWhole(to: memory, backlog)
         case .deque, .stream:
             let detail = details?[index] ?? Detail()
             memory.copyMemory(from: address + Int(detail.offset), byteCount: Int(detail.byteCount))

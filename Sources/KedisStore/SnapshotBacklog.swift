@@ -76,6 +76,18 @@ final class SnapshotBacklog: @unchecked Sendable {
         }
     }
 
+    /// Memory for copies, to be given to `deallocateBuffer`; nil when it is exhausted.
+    func allocate(byteCount: Int, isZeroed: Bool = false) -> UnsafeMutableRawPointer? {
+        guard shared.pointee.mayAllocateForSnapshot else { return nil }
+        return allocateBuffer(byteCount: byteCount, isZeroed: isZeroed)
+    }
+
+    /// Zeroed memory of the room; nil when there is none, or not so much.
+    func takeFromRoom(byteCount: Int) -> UnsafeMutableRawPointer? {
+        guard let room, shared.pointee.mayAllocateForSnapshot else { return nil }
+        return room.take(byteCount)
+    }
+
     // MARK: Its end
 
     /// There was no memory for a copy: something is missing.
@@ -117,6 +129,15 @@ final class SnapshotBacklog: @unchecked Sendable {
             }
             usleep(50)
         }
+    }
+}
+
+extension StoreShared {
+    /// Whether a copy gets memory, as far as a test decides.
+    @inline(__always)
+    var mayAllocateForSnapshot: Bool {
+        guard snapshotAllocationCount.load(ordering: .relaxed) < .max else { return true }
+        return snapshotAllocationCount.wrappingSubtract(1, ordering: .relaxed).newValue >= 0
     }
 }
 

@@ -25,6 +25,12 @@ extension Store {
         shared.pointee.source.pointee.byteCountMax.store(byteCount, ordering: .relaxed)
     }
 
+    /// Gives copies that are made for snapshots so many more allocations, and then none, as if the system refused;
+    /// `.max` takes that back. For tests.
+    package func setSnapshotAllocationCount(_ count: Int) {
+        shared.pointee.snapshotAllocationCount.store(count, ordering: .relaxed)
+    }
+
     /// Locks one stripe at a time, but for those in `held`.
     package func memoryStatistics(held: StripeSet = StripeSet()) -> MemoryStatistics {
         var sum = MemoryStatistics()

@@ -20,6 +20,8 @@ struct StoreShared: ~Copyable {
     let isDefragmenting = Atomic<Bool>(true)
     /// The stripe at which the next slice of maintenance begins.
     let nextStripe = Atomic<Int>(0)
+    /// How many more allocations copies for snapshots get; a test lowers it to see what a refusing system does.
+    let snapshotAllocationCount = Atomic<Int>(.max)
 
     init(stripes: UnsafeMutablePointer<Stripe>) {
         self.stripes = stripes

@@ -62,7 +62,7 @@ package final class StoreSnapshot: @unchecked Sendable {
 
     private let lock = StripeLock()
     /// Guarded by the lock: what was copied before it was changed.
-    private var waiting = CellBatch()
+    private var waiting: CellBatch
     /// What `waiting` takes, and pieces of large collections.
     private let backlog: SnapshotBacklog
     private let copiedByteCountMax: Int
@@ -72,7 +72,7 @@ package final class StoreSnapshot: @unchecked Sendable {
     private var sharingCounts = [Int](repeating: 0, count: Store.stripeCount)
 
     // The walker's.
-    private var spare = CellBatch()
+    private var spare: CellBatch
     private var position = 0
     private var stripeIndex = 0
     private var isEnded = false
@@ -84,6 +84,7 @@ package final class StoreSnapshot: @unchecked Sendable {
         self.store = store
         self.copiedByteCountMax = copiedByteCountMax
         backlog = SnapshotBacklog(byteCountMax: waitingByteCountMax, shared: store.shared, room: room)
+        (waiting, spare) = (CellBatch(backlog), CellBatch(backlog))
         self.databases = databases
         instant = store.keyspace(0, nowMilliseconds: nowMilliseconds)
         changes = store.statistics(held: .all).changes

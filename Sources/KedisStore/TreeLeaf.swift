@@ -314,14 +314,14 @@ struct TreeLeaf: Equatable {
 
     /// Copies the leaf to memory of its capacity, long members to blocks of their own; false when memory is exhausted.
     /// Its neighbours are not looked at: others may be changing them.
-    func copyWhole(to memory: UnsafeMutableRawPointer) -> Bool {
+    func copyWhole(to memory: UnsafeMutableRawPointer, _ backlog: SnapshotBacklog) -> Bool {
         let linksByteCount = 2 * MemoryLayout<UnsafeMutableRawPointer?>.stride
         memset(memory, 0, linksByteCount)
         memcpy(memory + linksByteCount, base + linksByteCount, capacity &- linksByteCount)
         let copy = TreeLeaf(memory)
         for index in 0..<count {
             guard let outside = outsideBlock(index) else { continue }
-            guard let block = allocateBuffer(byteCount: outside.byteCount) else {
+            guard let block = backlog.allocate(byteCount: outside.byteCount) else {
                 copy.freeCopiedOutside(0..<index)
                 return false
             }

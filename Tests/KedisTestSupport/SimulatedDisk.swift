@@ -6,7 +6,8 @@
 // length is the old one, the new one or one between; bytes that no write reached are zeros or leftovers. Names (create,
 // rename, unlink, mkdir) that were not synced by their directory are there or not, in any combination; a rename is one
 // step. A sync that fails may have written any part and may have forgotten the rest: the next one then succeeds and
-// writes nothing of it, though it can still be read until the power fails.
+// writes nothing of it, though it can still be read until the power fails. A file's time is that of its last write, or,
+// after a loss of power, of the last one that was synced, or any between.
 //
 // Deterministic for a seed and a sequence of calls. Threads: any, one lock. Directories form a tree below one that is
 // always there.
@@ -88,6 +89,7 @@ package final class SimulatedDisk: @unchecked Sendable {
     private var openFiles: [Int32: OpenFile] = [:]
     private var lastDescriptor: Int32 = 1000
     private var lastFileNumber = 0
+    private var lastModificationNumber: Int64 = 0
     private var currentFaults = DiskFaults()
     private var crashCall: Int?
     private var failingCall: Int?
@@ -146,7 +148,7 @@ package final class SimulatedDisk: @unchecked Sendable {
         locked {
             let (directory, name) = (find(directoryPath(of: path)), name(of: path))
             let file = makeFile()
-            file.write(bytes)
+            file.write(bytes, at: nextModificationNumber())
             file.synchronize()
             directory?.files[name] = file
             directory?.durableFiles[name] = file
@@ -218,7 +220,13 @@ package final class SimulatedDisk: @unchecked Sendable {
                 }
             },
             makeDirectory: { [self] (path) throws(SystemError) in try makeDirectory(path) },
-            removeDirectory: { [self] (path) throws(SystemError) in try removeDirectory(path) }
+            removeDirectory: { [self] (path) throws(SystemError) in try removeDirectory(path) },
+            modificationNanoseconds: { [self] (path) throws(SystemError) in
+                try call("stat", path) { () throws(SystemError) in
+                    guard let file = file(path) else { throw SystemError(operation: "stat", path: path, code: ENOENT) }
+                    return file.modificationNumber
+                }
+            }
         )
     }
 
@@ -305,7 +313,7 @@ package final class SimulatedDisk: @unchecked Sendable {
                     throw SystemError(operation: "write", path: handle.path, code: ENOSPC)
                 }
             }
-            open.file.write(bytes[0..<count].bytes)
+            open.file.write(bytes[0..<count].bytes, at: nextModificationNumber())
             return count
         }
     }
@@ -421,7 +429,13 @@ package final class SimulatedDisk: @unchecked Sendable {
 
     private func makeFile() -> SimulatedFile {
         lastFileNumber += 1
-        return SimulatedFile(number: lastFileNumber)
+        return SimulatedFile(number: lastFileNumber, modificationNumber: nextModificationNumber())
+    }
+
+    /// The time of a change: each has a later one.
+    private func nextModificationNumber() -> Int64 {
+        lastModificationNumber += 1
+        return lastModificationNumber
     }
 
     private func file(_ path: String) -> SimulatedFile? {

@@ -16,11 +16,19 @@ final class SimulatedFile {
     private var durable: [UInt8] = []
     /// Of each sector written since the last sync, all contents that it had: the disk may have any.
     private var unsynced: [Int: [[UInt8]]] = [:]
+    /// When it was made or written last, and what is on disk of that.
+    private(set) var modificationNumber: Int64
+    private var durableModificationNumber: Int64
 
-    init(number: Int) { self.number = number }
+    init(number: Int, modificationNumber: Int64) {
+        self.number = number
+        self.modificationNumber = modificationNumber
+        durableModificationNumber = modificationNumber
+    }
 
     /// Appends.
-    func write(_ added: [UInt8]) {
+    func write(_ added: [UInt8], at number: Int64) {
+        modificationNumber = number
         guard !added.isEmpty else { return }
         let first = bytes.count / Self.sectorByteCount
         bytes += added
@@ -39,6 +47,7 @@ final class SimulatedFile {
         extend(to: bytes.count)
         for sector in unsynced.keys { store(Array(bytes[range(of: sector)]), in: sector) }
         unsynced = [:]
+        durableModificationNumber = modificationNumber
     }
 
     /// Of each sector, a content goes to disk or none; and it is forgotten, or not.
@@ -68,6 +77,9 @@ final class SimulatedFile {
         durable.removeSubrange(count...)
         bytes = durable
         unsynced = [:]
+        let unsyncedTime = Int(modificationNumber - durableModificationNumber)
+        durableModificationNumber += Int64(generator.next(below: unsyncedTime + 1))
+        modificationNumber = durableModificationNumber
     }
 
     private func extend(to count: Int) {

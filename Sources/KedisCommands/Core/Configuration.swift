@@ -210,10 +210,14 @@ package final class Configuration: Sendable {
     ///
     /// - Parameters:
     ///   - allowsProtected: whether this client may set protected directives.
-    ///   - apply: told the names that were set; what it answers refuses them, and the old values come back.
+    ///   - apply: told the names that were set; what it answers refuses them, and the old values come back. Until it
+    ///     has answered, the texts are new and what the data path reads is old: nobody acts on what may be refused.
+    ///   - restore: told the same names when the old values are back: what was applied of the new ones is to follow.
+    ///   - follow: told them when the new values hold: what it does cannot fail.
     package func set(
         _ pairs: [(name: String, value: String)], allowsProtected: Bool = false,
-        apply: ([String]) -> ConfigurationProblem? = { _ in nil }
+        apply: ([String]) -> ConfigurationProblem? = { _ in nil }, restore: ([String]) -> Void = { _ in },
+        follow: ([String]) -> Void = { _ in }
     ) throws(ConfigurationError) {
         let changes = try resolve(pairs, allowsProtected: allowsProtected)
         try changing.withLock { _ throws(ConfigurationError) in
@@ -223,12 +227,16 @@ package final class Configuration: Sendable {
                 try change(&after, index, to: pair.value, as: pair.name)
                 after.isGiven[index] = true
             }
-            replaceState(with: after)
-            if let problem = apply(changes.map { directiveTable[$0].name }) {
-                replaceState(with: before)
+            let names = changes.map { directiveTable[$0].name }
+            state.withLock { $0 = after }
+            if let problem = apply(names) {
+                state.withLock { $0 = before }
+                restore(names)
                 let index = changes.firstIndex { directiveTable[$0].name == problem.name } ?? 0
                 throw .refused(name: pairs[index].name, reason: problem.reason)
             }
+            refreshHotValues()
+            follow(names)
         }
     }
 
@@ -266,7 +274,6 @@ package final class Configuration: Sendable {
     package func settleWithinChange(_ name: String, _ value: String) {
         guard let index = indices[name] else { return }
         state.withLock { $0.texts[index] = value }
-        refreshHotValues()
     }
 
     private func resolve(

@@ -145,9 +145,8 @@ package final class Engine: Sendable {
             created: classes.isOn && classes.contains(.created), missed: classes.isOn && classes.contains(.missed))
     }
 
-    /// Lets the store and the host follow directives that CONFIG SET has changed; nil, or which cannot be applied.
-    func applyConfiguration(_ names: [String]) -> ConfigurationProblem? {
-        if let problem = host.applyConfiguration(names) { return problem }
+    /// Lets the store follow directives that CONFIG SET has changed, when the host has applied them.
+    func followConfiguration(_ names: [String]) {
         store.setDefragmenting(configuration.isDefragmenting.load(ordering: .relaxed))
         if names.contains(where: { $0 == "maxmemory-policy" || $0.hasPrefix("lfu-") }) {
             store.setAccessTracking(configuration.accessTracking)
@@ -160,7 +159,6 @@ package final class Engine: Sendable {
         }
         if names.contains("maxmemory") { warnAboutLimit() }
         if names.contains("requirepass") { access.setDefaultPassword(configuration.text("requirepass")) }
-        return nil
     }
 
     /// Logs a limit that is below what is used: at the start, and when it is set.

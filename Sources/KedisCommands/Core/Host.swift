@@ -118,6 +118,8 @@ package struct Host: Sendable {
     package var information: @Sendable (_ section: String) -> [(field: String, value: String)]
     /// Told after CONFIG SET changed directives, which are valid; returns nil, or which cannot be applied and why.
     package var applyConfiguration: @Sendable (_ directives: [String]) -> ConfigurationProblem?
+    /// Told when that was refused and the old values are back: what was applied nevertheless is to follow them.
+    package var restoreConfiguration: @Sendable (_ directives: [String]) -> Void
     /// After CONFIG SET, when neither the configuration nor a stripe is locked: waits for what goes on elsewhere.
     package var awaitConfiguration: @Sendable () -> Void
     /// CONFIG REWRITE: writes the configuration into its file, and the users, unless they are in a file of their own.
@@ -149,6 +151,7 @@ package struct Host: Sendable {
         log: @escaping @Sendable (LogLevel, String) -> Void = { _, _ in },
         information: @escaping @Sendable (String) -> [(field: String, value: String)] = { _ in [] },
         applyConfiguration: @escaping @Sendable ([String]) -> ConfigurationProblem? = { _ in nil },
+        restoreConfiguration: @escaping @Sendable ([String]) -> Void = { _ in },
         awaitConfiguration: @escaping @Sendable () -> Void = {},
         rewriteConfiguration: @escaping @Sendable ([UserState]?) -> ConfigurationRewriteOutcome = { _ in .noFile },
         releaseMemory: @escaping @Sendable () -> Void = {},
@@ -170,6 +173,7 @@ package struct Host: Sendable {
         self.log = log
         self.information = information
         self.applyConfiguration = applyConfiguration
+        self.restoreConfiguration = restoreConfiguration
         self.awaitConfiguration = awaitConfiguration
         self.rewriteConfiguration = rewriteConfiguration
         self.releaseMemory = releaseMemory

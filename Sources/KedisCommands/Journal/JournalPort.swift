@@ -118,7 +118,7 @@ package final class JournalPort: @unchecked Sendable {
     }
 
     /// The last record of all.
-    var appendedSequence: UInt64 { shared.withLock { $0 }?.appendedSequence() ?? 0 }
+    package var appendedSequence: UInt64 { shared.withLock { $0 }?.appendedSequence() ?? 0 }
 
     /// The last record that is on disk; 0 without a journal.
     var durableSequence: UInt64 { shared.withLock { $0 }?.durableSequence() ?? 0 }

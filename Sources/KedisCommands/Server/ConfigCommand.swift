@@ -32,9 +32,11 @@ enum ConfigCommand {
                 complexity: "O(N), N being the number of directives", arity: -4, flags: flags,
                 locks: .none, tips: ["request_policy:all_nodes", "response_policy:all_succeeded"],
                 arguments: [
-                    .block("parameter_value", multiple: true, [
-                        ArgumentSpec("parameter", .string), ArgumentSpec("value", .string),
-                    ])
+                    .block(
+                        "parameter_value", multiple: true,
+                        [
+                            ArgumentSpec("parameter", .string), ArgumentSpec("value", .string),
+                        ])
                 ],
                 replies: [.ok], history: [("7.0.0", "Several directives can be set at once.")], handler: set
             ),
@@ -73,8 +75,8 @@ enum ConfigCommand {
         let engine = call.engine
         do throws(ConfigurationError) {
             try engine.configuration.set(
-                pairs, allowsProtected: allowsProtected(call), apply: { engine.applyConfiguration($0) }
-            )
+                pairs, allowsProtected: allowsProtected(call), apply: engine.host.applyConfiguration,
+                restore: engine.host.restoreConfiguration, follow: engine.followConfiguration)
         } catch {
             throw .text(Array(error.commandText.utf8))
         }

@@ -24,6 +24,14 @@ package struct JournalCheck: Equatable, Sendable {
     package internal(set) var damage: JournalDamage?
     /// A start reads nothing that is damaged.
     package internal(set) var canStart = true
+    /// Where a journal was begun whose first base is not there yet: the record that it is to have. The journal's
+    /// records, which do not count, are among ``needlessPaths``; what else is there counts as before.
+    package internal(set) var awaitedSequence: UInt64?
+    /// Files that do not count, which a start removes, oldest first: of a journal whose base has not come, or that
+    /// another one has taken the place of. What is in them is not looked at.
+    package internal(set) var needlessPaths: [String] = []
+    /// Their bytes.
+    package internal(set) var needlessByteCount = 0
 }
 
 /// Looks at all of the journal in `directory`. Damage is a result, not an error.
@@ -35,6 +43,7 @@ package func checkJournal(
     guard directory.exists else { throw .system(.missing(path)) }
     var checker = JournalChecker(fileSystem: fileSystem, progress: progress)
     checker.check.basePaths = directory.bases.map(\.path)
+    try checker.noteNeedless(directory)
     try checker.measure(directory.segments)
     let needed = directory.segments(after: directory.bases.last?.sequence ?? 0)
     for index in directory.segments.indices where index < needed.startIndex {
@@ -76,6 +85,19 @@ private struct JournalChecker {
     init(fileSystem: FileSystem, progress: @escaping (Int, Int) -> Void) {
         self.fileSystem = fileSystem
         self.progress = progress
+    }
+
+    mutating func noteNeedless(_ directory: JournalDirectory) throws(JournalError) {
+        if directory.isIncomplete { check.awaitedSequence = directory.awaited.last?.sequence }
+        check.needlessPaths = directory.needless.map(\.path)
+        for path in check.needlessPaths {
+            do {
+                check.needlessByteCount += try fileSystem.byteCount(of: path)
+            } catch {
+                // A server that runs removes them.
+                if !error.isMissingFile { throw .system(error) }
+            }
+        }
     }
 
     mutating func measure(_ files: [JournalDirectory.File]) throws(JournalError) {

@@ -32,8 +32,12 @@ package func outlineJournal(
     if let last = directory.segments.last {
         outline.hasSegments = true
         var reader = try SegmentReader(path: last.path, fileSystem: fileSystem)
-        // Damage is the recovery's affair.
-        outline.identifierText = (try? reader.readHeader())?.identifier.text
+        do {
+            outline.identifierText = try reader.readHeader().identifier.text
+        } catch {
+            // Damage is the recovery's affair.
+            if case .system = error { throw error }
+        }
     }
     return outline
 }

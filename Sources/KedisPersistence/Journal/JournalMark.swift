@@ -22,18 +22,36 @@ package struct JournalMark: Equatable, Sendable {
 }
 
 /// The last record of a journal that the snapshot at `path` says it has, with all before it: 0 where the snapshot names
-/// the journal and no record; nil where it does not name it. A file that cannot be read says nothing.
+/// the journal and no record; nil where it does not name it, or there is no such file.
 package func mention(
     of identifierText: String, inSnapshot path: String, fileSystem: FileSystem = .system
-) -> UInt64? {
-    guard let (file, byteCount) = try? fileSystem.openForReading(path) else { return nil }
-    defer { try? fileSystem.close(file) }
-    let room = UnsafeMutableRawBufferPointer.allocate(byteCount: max(1, min(byteCount, 1024)), alignment: 1)
-    defer { room.deallocate() }
-    guard let count = try? fileSystem.readAt(file, 0, room), count > 0 else { return nil }
-    let bytes = Array(room.prefix(count))
+) throws(SystemError) -> UInt64? {
+    let bytes: [UInt8]
+    do throws(SystemError) {
+        bytes = try firstBytes(of: path, byteCountMax: 1024, fileSystem)
+    } catch {
+        guard error.isMissingFile else { throw error }
+        return nil
+    }
     guard let name = value(of: "kedis-journal", in: bytes), name == identifierText else { return nil }
     return value(of: "kedis-journal-at", in: bytes).flatMap { $0.first == "s" ? UInt64($0.dropFirst()) : nil } ?? 0
+}
+
+private func firstBytes(
+    of path: String, byteCountMax: Int, _ fileSystem: FileSystem
+) throws(SystemError) -> [UInt8] {
+    let file = try fileSystem.openForReading(path).file
+    defer { try? fileSystem.close(file) }
+    let room = UnsafeMutableRawBufferPointer.allocate(byteCount: byteCountMax, alignment: 1)
+    defer { room.deallocate() }
+    var count = 0
+    while count < byteCountMax {
+        let rest = UnsafeMutableRawBufferPointer(rebasing: room[count...])
+        let got = try fileSystem.retrying { () throws(SystemError) in try fileSystem.readAt(file, count, rest) }
+        guard got > 0 else { break }
+        count += got
+    }
+    return Array(room.prefix(count))
 }
 
 /// The short text of a fact; nil for none.

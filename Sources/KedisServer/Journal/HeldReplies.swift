@@ -7,47 +7,21 @@
 // A connection that waits keeps its input and executes nothing: its order stands, and it makes the server hold no more
 // than one read's replies. Reads that have seen nothing new pass, also while the disk takes nothing.
 
-import KedisPersistence
-import KedisStore
+import KedisDurability
 import NIOCore
 import Synchronization
-
-/// What is on disk, for all loops. Threads: any.
-final class ReplyGate: Sendable {
-    /// Whether replies wait at all.
-    let isOn = Atomic<Bool>(false)
-    private let durableSequence = Atomic<UInt64>(0)
-    private let journal = Locked<Journal?>(nil)
-
-    func connect(_ journal: Journal) {
-        durableSequence.store(journal.durableSequence, ordering: .releasing)
-        self.journal.withLock { $0 = journal }
-    }
-
-    func noteDurable(_ sequence: UInt64) { durableSequence.store(sequence, ordering: .sequentiallyConsistent) }
-
-    @inline(__always)
-    func isDurable(_ sequence: UInt64) -> Bool {
-        sequence <= durableSequence.load(ordering: .sequentiallyConsistent) || !isOn.load(ordering: .relaxed)
-    }
-
-    /// Before the replies of a round: syncs here, if that is short.
-    func syncHere() { journal.withLock { $0 }?.syncHere() }
-
-    func requestSync() { journal.withLock { $0 }?.requestSync() }
-}
 
 /// The connections of one loop whose replies wait. Threads: the loop's, but for ``noteDurable(_:)``.
 final class HeldReplies: @unchecked Sendable {
     // Sendable: everything but `loop`, `gate` and `lowestSequence` is touched only on the event loop.
 
     private let loop: any EventLoop
-    private let gate: ReplyGate
+    private let gate: DurabilityGate
     private var handlers: [SessionHandler] = []
     /// The first record that somebody waits for; `.max` for nobody.
     private let lowestSequence = Atomic<UInt64>(.max)
 
-    init(loop: any EventLoop, gate: ReplyGate) {
+    init(loop: any EventLoop, gate: DurabilityGate) {
         self.loop = loop
         self.gate = gate
     }

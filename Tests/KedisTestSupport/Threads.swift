@@ -10,6 +10,22 @@ import Musl
 import Darwin
 #endif
 
+/// What went wrong on threads, which have no test to report to.
+package final class ThreadProblems: Sendable {
+    private let texts = Mutex<[String]>([])
+
+    package init() {}
+
+    package func add(_ text: String) { texts.withLock { $0.append(text) } }
+
+    /// Runs `body`, whose error is a problem.
+    package func noting(_ body: () throws -> Void) {
+        do { try body() } catch { add("\(error)") }
+    }
+
+    package var all: [String] { texts.withLock { $0 } }
+}
+
 private final class Work: Sendable {
     let body: @Sendable () -> Void
 
@@ -17,7 +33,7 @@ private final class Work: Sendable {
 }
 
 /// Runs `body` on `count` threads at once and returns when all are done.
-func onThreads(_ count: Int, _ body: @escaping @Sendable (_ index: Int) -> Void) {
+package func onThreads(_ count: Int, _ body: @escaping @Sendable (_ index: Int) -> Void) {
     var threads: [pthread_t] = []
     for index in 0..<count {
         let work = Unmanaged.passRetained(Work { body(index) })
