@@ -50,7 +50,8 @@ let package = Package(
         layer(
             "KedisServer",
             [
-                "KedisCommands", "KedisPersistence", "KedisDurability", "KedisFormats", "KedisStore", "KedisProtocol", "KedisUtilities",
+                "CKedis", "KedisCommands", "KedisPersistence", "KedisDurability", "KedisFormats", "KedisStore", "KedisProtocol",
+                "KedisUtilities",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),

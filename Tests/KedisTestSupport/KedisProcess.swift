@@ -31,7 +31,7 @@ package final class KedisProcess {
             let process = try spawnProcess(limit + [
                 program, "server", "--port", "\(port)", "--bind", "127.0.0.1", "--dir", folder,
                 "--logfile", "\(folder)/kedis.log", "--threads", "2",
-            ] + directives)
+            ] + TestFiles.transportDirectives + directives)
             if OracleServer.isReady(process, port: port) {
                 self.port = port
                 self.process = process
