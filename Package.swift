@@ -107,8 +107,8 @@ let package = Package(
         tests(
             "KedisServerTests",
             [
-                "KedisCLI", "KedisServer", "KedisDurability", "KedisCommands", "KedisPersistence", "KedisStore", "KedisProtocol",
-                "KedisUtilities", "KedisTestSupport",
+                "CKedis", "KedisCLI", "KedisServer", "KedisDurability", "KedisCommands", "KedisPersistence", "KedisStore",
+                "KedisProtocol", "KedisUtilities", "KedisTestSupport",
                 .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOEmbedded", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"), .product(name: "NIOTLS", package: "swift-nio"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),

@@ -29,8 +29,6 @@ struct Listener: Sendable {
             .childChannelOption(.recvAllocator, value: Self.readBuffers)
             .childChannelInitializer { channel in initialise(channel, kind) }
         if kind != .unixSocket { bootstrap = bootstrap.childChannelOption(.tcpOption(.tcp_nodelay), value: 1) }
-        // With TLS the end of what a peer sends is the end of the connection.
-        if kind != .encrypted { bootstrap = bootstrap.childChannelOption(.allowRemoteHalfClosure, value: true) }
         return ChannelAcceptor(bootstrap.withBoundSocket(descriptor))
     }
 

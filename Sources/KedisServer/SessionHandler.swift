@@ -1,5 +1,6 @@
 // A connection whose bytes a channel of SwiftNIO carries: with TLS, and where the native loop is not used. The handler
-// passes events on and does what the connection wants of its transport.
+// passes events on and does what the connection wants of its transport. A peer that ends its side ends the connection:
+// what the socket has taken by then still reaches it.
 //
 // Ownership: the channel's pipeline owns the handler, the handler the connection. Threads: the channel's event loop.
 
@@ -37,11 +38,6 @@ final class SessionHandler: ChannelInboundHandler, ConnectionTransport {
     }
 
     func channelReadComplete(context: ChannelHandlerContext) { connection.readIsComplete() }
-
-    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        if case .inputClosed? = event as? ChannelEvent { connection.peerHasEnded() }
-        context.fireUserInboundEventTriggered(event)
-    }
 
     func channelInactive(context: ChannelHandlerContext) { connection.socketIsGone() }
 

@@ -20,6 +20,10 @@ class EventSource {
     /// The next round has begun: see ``NativeLoop/listForNextRound(_:)``.
     func goOn() {}
 
+    /// See ReadAhead.swift: more of what its commands look for may be loaded now; and it executes what was read.
+    func goOnLoading() {}
+    func execute(_ input: UnsafeRawBufferPointer) {}
+
     /// The round in which it was taken out is over: nothing of it is running.
     func wasRemoved() {}
 }

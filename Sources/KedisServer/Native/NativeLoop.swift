@@ -38,7 +38,9 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
     private let threadNumber = Atomic<UInt>(0)
 
     /// What connections read into, one after the other.
-    let readBuffer: UnsafeMutableRawPointer
+    private(set) var readAhead = ReadAhead()
+    /// More than one source is ready in this round.
+    private var isCrowded = false
     private let events: UnsafeMutableRawPointer
     private var sources = EventSources()
     private let timers = NativeTimers()
@@ -60,8 +62,6 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
         var isOver = false
     }
 
-    /// What one read takes at most, and so what a connection gets of a round.
-    static let readByteCountMax = 64 << 10
     private static let eventCountMax = 512
     private static let bellToken = UInt64.max
 
@@ -69,7 +69,6 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
     init(name: String) throws(StartError) {
         epoll = kedis_epoll_make()
         bell = kedis_bell_make()
-        readBuffer = .allocate(byteCount: Self.readByteCountMax, alignment: 64)
         events = .allocate(byteCount: kedis_event_room(Self.eventCountMax), alignment: 16)
         // An edge for each ring: nothing has to be read.
         guard epoll >= 0, bell >= 0, kedis_epoll_add(epoll, bell, kedis_event_input, true, Self.bellToken),
@@ -81,7 +80,6 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
         // Not earlier: whoever still has the loop may ring.
         if epoll >= 0 { close(epoll) }
         if bell >= 0 { close(bell) }
-        readBuffer.deallocate()
         events.deallocate()
     }
 
@@ -122,8 +120,11 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
         var now = monotonicNanoseconds()
         while !isStopping {
             let count = wait(nowNanoseconds: now)
+            if !listed.isEmpty { swap(&listed, &going) }
+            isCrowded = Int(count) + going.count > 1
             for index in 0..<count { dispatch(index) }
-            if !listed.isEmpty { goOn() }
+            if !going.isEmpty { goOn() }
+            if readAhead.count > 0 { executeReads() }
             endRound()
             if !later.isEmpty { takeTurns() }
             now = monotonicNanoseconds()
@@ -165,9 +166,38 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
     }
 
     private func goOn() {
-        swap(&listed, &going)
         for token in going { sources[token]?._withUnsafeGuaranteedRef { $0.goOn() } }
         going.removeAll(keepingCapacity: true)
+    }
+
+    /// Puts off the commands of a short read if others follow it; false when they are to be executed now.
+    @inline(__always)
+    func putOff(_ source: EventSource, byteCount: Int) -> Bool {
+        guard isCrowded, byteCount <= ReadAhead.byteCountMax else { return false }
+        if readAhead.count > 0 { goOnLoading(readAhead.count - 1) }
+        readAhead.add(token: source.token, byteCount: byteCount)
+        return true
+    }
+
+    /// Executes what was put off, if there is no room for more.
+    @inline(__always)
+    func makeRoom() {
+        if readAhead.count == ReadAhead.countMax { executeReads() }
+    }
+
+    @inline(__always)
+    private func goOnLoading(_ index: Int) {
+        sources[readAhead[index].token]?._withUnsafeGuaranteedRef { $0.goOnLoading() }
+    }
+
+    private func executeReads() {
+        goOnLoading(readAhead.count - 1)
+        for index in 0..<readAhead.count {
+            let read = readAhead[index]
+            let input = UnsafeRawBufferPointer(start: read.start, count: read.byteCount)
+            sources[read.token]?._withUnsafeGuaranteedRef { $0.execute(input) }
+        }
+        readAhead.removeAll()
     }
 
     private func endRound() {

@@ -37,6 +37,9 @@ final class NativeSocket: EventSource, ConnectionTransport {
     private var isListed = false
     private var listedFlags: UInt32 = 0
 
+    /// What the commands that were put off are most likely about, 0 for nothing known.
+    private var likelyHash: UInt64 = 0
+
     /// Pieces of the queue that are sent before others have their turn.
     private static let sentPiecesMax = 4
 
@@ -86,14 +89,26 @@ final class NativeSocket: EventSource, ConnectionTransport {
         endFlags |= flags & (kedis_event_broken | kedis_event_peer_ended)
         isReadable = true
         guard isReading, !isAtEnd, descriptor >= 0 else { return leaveUnread(flags) }
-        let count = kedis_receive(descriptor, loop.readBuffer, NativeLoop.readByteCountMax)
+        loop.makeRoom()
+        let room = loop.readAhead.room
+        let count = kedis_receive(descriptor, room, ReadAhead.readByteCountMax)
         guard count > 0 else { return endReading(count) }
         // A read that does not fill the buffer has emptied the socket, unless the peer has ended behind it.
-        let hasMore = count == NativeLoop.readByteCountMax || endFlags != 0
-        isReadable = hasMore
-        connection.receive(UnsafeRawBufferPointer(start: loop.readBuffer, count: count))
+        isReadable = count == ReadAhead.readByteCountMax || endFlags != 0
+        let input = UnsafeRawBufferPointer(start: room, count: count)
+        if loop.putOff(self, byteCount: count) {
+            likelyHash = connection.session.pointee.beginLoading(input)
+        } else {
+            execute(input)
+        }
+    }
+
+    override func goOnLoading() { connection.session.pointee.goOnLoading(likelyHash) }
+
+    override func execute(_ input: UnsafeRawBufferPointer) {
+        connection.receive(input)
         connection.readIsComplete()
-        if hasMore, isReading { goOnLater(kedis_event_input) }
+        if isReadable, isReading { goOnLater(kedis_event_input) }
     }
 
     /// Nothing is to be read now. A connection that is broken takes nothing either, so it ends.
