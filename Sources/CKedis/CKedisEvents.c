@@ -1,5 +1,5 @@
-// Calls of the system for a loop over sockets. Those of each round go through `syscall`, which is no cancellation point:
-// in a process with several threads a cancellation point costs two atomic instructions more.
+// Calls of the system for a loop over sockets. Those of each round go through `syscall`, which is no cancellation
+// point: in a process with several threads a cancellation point costs two atomic instructions more.
 #ifdef __linux__
 
 #define _GNU_SOURCE
@@ -40,7 +40,8 @@ int kedis_epoll_wait(int epoll, void *events, int count, int64_t nanoseconds) {
     if (nanoseconds > 0 && !__atomic_load_n(&is_coarse, __ATOMIC_RELAXED)) {
         struct { int64_t seconds, nanoseconds; } limit = {nanoseconds / 1000000000, nanoseconds % 1000000000};
         int result = (int)syscall(SYS_epoll_pwait2, epoll, events, count, &limit, (void *)0, (size_t)0);
-        if (result >= 0 || errno != ENOSYS) return result;
+        // Filters of containers that are older than the call say that it is not permitted.
+        if (result >= 0 || (errno != ENOSYS && errno != EPERM)) return result;
         __atomic_store_n(&is_coarse, true, __ATOMIC_RELAXED);
     }
     int64_t milliseconds = nanoseconds < 0 ? -1 : nanoseconds / 1000000 + (nanoseconds % 1000000 != 0);

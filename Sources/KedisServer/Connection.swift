@@ -221,7 +221,8 @@ final class Connection {
 
     /// Sends the first `byteCount` bytes of what the session has written.
     private func send(byteCount: Int) {
-        // The transport may have sent what it gets before it returns: nothing may be executed until the output is empty.
+        // The transport may have sent what it gets before it returns: nothing may be executed until the output is
+        // empty.
         isSending = true
         isAwaitingRoundEnd = false
         defer { isSending = false }

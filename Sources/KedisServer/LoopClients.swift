@@ -134,7 +134,9 @@ final class LoopClients: @unchecked Sendable {
         let configuration = server.engine.configuration
         checksPerSecond = configuration.checksPerSecond.load(ordering: .relaxed)
         if configuration.raisesChecksPerSecond.load(ordering: .relaxed) {
-            while checksPerSecond < Self.checksPerSecondMax, connections.count / checksPerSecond > Self.checkedCountMax {
+            while checksPerSecond < Self.checksPerSecondMax,
+                connections.count / checksPerSecond > Self.checkedCountMax
+            {
                 checksPerSecond = min(2 * checksPerSecond, Self.checksPerSecondMax)
             }
         }

@@ -160,7 +160,8 @@ struct TransportTests {
                 other.send((start..<start + 100).map { "PUBLISH c \($0)\(text)\r\n" }.joined())
                 #expect(other.read(400) == String(repeating: ":1\r\n", count: 100))
             }
-            let expected = (10_000..<11_500).map { "*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$10000\r\n\($0)\(text)\r\n" }.joined()
+            let expected = (10_000..<11_500)
+                .map { "*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$10000\r\n\($0)\(text)\r\n" }.joined()
             let isSame = subscriber.read(expected.utf8.count) == expected
             #expect(isSame, "messages are lost, doubled or out of order")
         }
@@ -168,9 +169,9 @@ struct TransportTests {
 
     // MARK: Accepting
 
-    @Test("Numbers of clients are those of the order in which they came")
-    func numbers() async throws {
-        try await TestServer.with { server in
+    @Test("Numbers of clients are those of the order in which they came", arguments: all.filter { $0 != "nio" })
+    func numbers(transport: String) async throws {
+        try await withServer(transport) { server in
             let clients = try (0..<20).map { _ in try server.connect() }
             for (index, client) in clients.enumerated() {
                 let number = "\(index + 1)"

@@ -1,5 +1,5 @@
-// Readiness of sockets on Linux. In C because the platform's module hides some of these calls and the system's record of
-// an event is packed. Without the system's headers, whose types would be this module's then; the functions are in
+// Readiness of sockets on Linux. In C because the platform's module hides some of these calls and the system's record
+// of an event is packed. Without the system's headers, whose types would be this module's then; the functions are in
 // CKedisEvents.c.
 #ifndef CKEDIS_EVENTS_H
 #define CKEDIS_EVENTS_H

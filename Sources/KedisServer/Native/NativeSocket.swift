@@ -44,7 +44,8 @@ final class NativeSocket: EventSource, ConnectionTransport {
     private static let sentPiecesMax = 4
 
     init(
-        server: ServerContext, clients: LoopClients, loop: NativeLoop, endpoint: ClientEndpoint, identifier: Int64? = nil
+        server: ServerContext, clients: LoopClients, loop: NativeLoop, endpoint: ClientEndpoint,
+        identifier: Int64? = nil
     ) {
         self.loop = loop
         descriptor = endpoint.descriptor
