@@ -50,7 +50,8 @@ let package = Package(
         layer(
             "KedisServer",
             [
-                "KedisCommands", "KedisPersistence", "KedisDurability", "KedisFormats", "KedisStore", "KedisProtocol", "KedisUtilities",
+                "CKedis", "KedisCommands", "KedisPersistence", "KedisDurability", "KedisFormats", "KedisStore", "KedisProtocol",
+                "KedisUtilities",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -106,8 +107,8 @@ let package = Package(
         tests(
             "KedisServerTests",
             [
-                "KedisCLI", "KedisServer", "KedisDurability", "KedisCommands", "KedisPersistence", "KedisStore", "KedisProtocol",
-                "KedisUtilities", "KedisTestSupport",
+                "CKedis", "KedisCLI", "KedisServer", "KedisDurability", "KedisCommands", "KedisPersistence", "KedisStore",
+                "KedisProtocol", "KedisUtilities", "KedisTestSupport",
                 .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOEmbedded", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"), .product(name: "NIOTLS", package: "swift-nio"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Server CPU per command: redis-server and kedis server side by side, in one run.
 
-The load is redis-benchmark's (GET and SET, pipelines of 1, 16 and 128, 50 connections, 32-byte values, 1 M keys).
+The load is redis-benchmark's (GET and SET, pipelines of 1, 16 and 128, 50 connections, 32-byte values, 1 M keys, or
+what the options say).
 What is measured is the time that the server's threads spent on processors, user and system, from /proc/PID/stat, over
 the number of requests: unlike throughput it does not depend on how busy the load generator is. Servers take turns
 within each round, and the table shows medians over the rounds.
 
-    Benchmarks/server-cpu.py [--threads 1] [--rounds 3] [--keys 1000000] [--tls] [--json FILE]
+    Benchmarks/server-cpu.py [--threads 1] [--rounds 3] [--keys 1000000] [--commands set,get] [--connections 50]
+                             [--transport epoll|nio] [--tls] [--json FILE]
 
 With --tls the load comes over TLS, with certificates made for the run.
 
@@ -25,19 +27,19 @@ from servers import (  # noqa: E402
     Encryption, Server, add_kedis_option, kedis_command, preload_strings, redis_benchmark, redis_command, require,
 )
 
-CONNECTIONS = 50
 VALUE_BYTES = 32
 
 
-def measure(server, command, pipeline, requests, keys):
+def measure(server, command, pipeline, requests, options):
     """Microseconds of server CPU per command, and commands per second."""
     before = server.cpu()
-    duration = redis_benchmark(server, ["-t", command], requests, keys, CONNECTIONS, pipeline, VALUE_BYTES)
+    duration = redis_benchmark(
+        server, ["-t", command], requests, options.keys, options.connections, pipeline, VALUE_BYTES)
     return server.cpu().since(before).per(requests)[0], requests / duration
 
 
 def run(options):
-    kedis = kedis_command(options.kedis, options.threads)
+    kedis = kedis_command(options.kedis, options.threads) + ["--transport", options.transport]
     encryption = Encryption() if options.tls else None
     servers = []
     rows = []
@@ -48,12 +50,12 @@ def run(options):
             preload_strings(server, options.keys, VALUE_BYTES)
         for pipeline in options.pipelines:
             requests = int((300_000 if pipeline == 1 else 2_000_000) * options.scale)
-            samples = {(server.name, command): [] for server in servers for command in ("set", "get")}
+            samples = {(server.name, command): [] for server in servers for command in options.commands}
             for _ in range(options.rounds):
-                for command in ("set", "get"):
+                for command in options.commands:
                     for server in servers:
-                        samples[server.name, command].append(measure(server, command, pipeline, requests, options.keys))
-            for command in ("set", "get"):
+                        samples[server.name, command].append(measure(server, command, pipeline, requests, options))
+            for command in options.commands:
                 redis, own = (samples[server.name, command] for server in servers)
                 redis_cpu, own_cpu = (statistics.median(cpu for cpu, _ in one) for one in (redis, own))
                 rows.append({
@@ -87,6 +89,9 @@ def main():
     parser.add_argument("--keys", type=int, default=1_000_000)
     parser.add_argument("--scale", type=float, default=1.0, help="factor on the number of requests")
     parser.add_argument("--pipelines", type=lambda text: [int(one) for one in text.split(",")], default=[1, 16, 128])
+    parser.add_argument("--commands", type=lambda text: text.split(","), default=["set", "get"])
+    parser.add_argument("--connections", type=int, default=50)
+    parser.add_argument("--transport", default="auto", help="what carries connections of kedis server")
     parser.add_argument("--tls", action="store_true", help="send the load over TLS")
     parser.add_argument("--json", help="also write the figures to this file")
     options = parser.parse_args()
@@ -98,7 +103,8 @@ def main():
         with open(options.json, "w") as file:
             json.dump({
                 "date": time.strftime("%Y-%m-%d"), "machine": platform.processor() or platform.machine(),
-                "cores": os.cpu_count(), "threads": options.threads, "tls": options.tls, "keys": options.keys, "connections": CONNECTIONS,
+                "cores": os.cpu_count(), "threads": options.threads, "tls": options.tls, "keys": options.keys, "connections": options.connections,
+                "transport": options.transport,
                 "value_bytes": VALUE_BYTES, "resident_bytes": memory, "rows": rows,
             }, file, indent=2)
             file.write("\n")

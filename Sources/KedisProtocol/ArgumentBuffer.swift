@@ -12,7 +12,8 @@ package struct ArgumentBuffer: ~Copyable {
     @usableFromInline package private(set) var count = 0
     private var inlineBytes: [UInt8] = []
 
-    private static let initialCapacity = 64
+    /// For a connection that sends one request at a time; a pipeline makes it grow once.
+    private static let initialCapacity = 16
 
     package init() {
         ranges = smallBuffer(ArgumentRange.self, capacity: Self.initialCapacity)

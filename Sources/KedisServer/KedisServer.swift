@@ -10,7 +10,6 @@ import KedisStore
 import KedisUtilities
 package import Logging
 import NIOCore
-import NIOPosix
 import ServiceLifecycle
 import Synchronization
 
@@ -18,8 +17,7 @@ package final class KedisServer: Service {
     package let engine: Engine
     private let state: ServerState
     let context: ServerContext
-    private let group: MultiThreadedEventLoopGroup
-    private let loops: [LoopClients]
+    private let loops: ServerLoops
     private let sockets: ListeningSockets
     private let health: Health
     private let metrics: MetricsServer?
@@ -29,7 +27,6 @@ package final class KedisServer: Service {
 
     private struct Running: Sendable {
         var isListening = false
-        var tasks: [RepeatedTask] = []
     }
 
     /// Makes a server that does nothing yet. `configuration` gets what was left to the surroundings: threads, absolute
@@ -52,15 +49,13 @@ package final class KedisServer: Service {
         self.state = state
         self.engine = engine
         self.context = context
-        let group = MultiThreadedEventLoopGroup(numberOfThreads: configuration.integer("threads"))
-        self.group = group
-        let health = Health(loopCount: configuration.integer("threads"))
+        let threadCount = configuration.integer("threads")
+        let health = Health(loopCount: ServerLoops.countMax(threads: threadCount))
         self.health = health
-        loops = group.makeIterator().enumerated().map { number, loop in
-            LoopClients(loop: loop, number: number, server: context, health: health)
-        }
-        let sockets = ListeningSockets(
-            listener: Listener(server: context, group: group, loops: loops), log: { state.log($0, $1) })
+        let kind = TransportKind(rawValue: configuration.text("transport")) ?? .standard
+        let loops = try ServerLoops(server: context, health: health, kind: kind, count: threadCount)
+        self.loops = loops
+        let sockets = ListeningSockets(server: context, loops: loops, log: { state.log($0, $1) })
         self.sockets = sockets
         metrics = configuration.integer("metrics-port") > 0 ? MetricsServer(engine: engine, health: health) : nil
         (stopRequests, requestStop) = AsyncStream.makeStream(of: StopReason.self, bufferingPolicy: .bufferingNewest(4))
@@ -161,7 +156,7 @@ package final class KedisServer: Service {
             state.releaseSnapshotLock()
             await metrics?.stop()
             removeProcessFile()
-            try? await group.shutdownGracefully()
+            await loops.shutDown()
             throw error
         }
         health.enter(.serving)
@@ -227,12 +222,12 @@ package final class KedisServer: Service {
             hasOpened: { [context] in context.gate.connect($0) },
             holdsReplies: { [context, loops] holds in
                 context.gate.isOn.store(holds, ordering: .relaxed)
-                if !holds { for loop in loops { loop.held.policyHasChanged() } }
+                if !holds { for loop in loops.all { loop.held.policyHasChanged() } }
             },
             hasAdvanced: { [context, loops, engine] sequence in
                 context.gate.noteDurable(sequence)
                 engine.journal.noteDurable(engine)
-                for loop in loops { loop.held.noteDurable(sequence) }
+                for loop in loops.all { loop.held.noteDurable(sequence) }
             })
         state.journal.prepare(functions: state.functions.withLock { $0 }, owner: owner)
     }
@@ -288,14 +283,11 @@ package final class KedisServer: Service {
     }
 
     private func startTicks() {
-        for loop in loops { loop.start() }
-        guard let first = loops.first else { return }
+        loops.start()
+        guard let first = loops.all.first else { return }
         let ticks = Ticks(engine: engine, state: state, rhythm: context.rhythm)
         ticks.start(on: first.turns)
-        let rules = first.loop.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(1)) { _ in
-            ticks.applySaveRules()
-        }
-        running.withLock { $0.tasks = [rules] }
+        first.loop.execute { ticks.startSaveRules(on: first.loop) }
     }
 
     // MARK: Stop
@@ -308,16 +300,15 @@ package final class KedisServer: Service {
         }
         health.enter(.stopping)
         if running.isListening { state.process.supervisor.noteStopping() }
-        for task in running.tasks { task.cancel() }
         context.rhythm.stop()
         await sockets.closeAll()
-        for loop in loops { try? await loop.stop().get() }
+        await loops.stop()
         state.keeper.waitUntilIdle()
         state.closeJournal()
         if running.isListening { removeProcessFile() }
         state.releaseSnapshotLock()
         await metrics?.stop()
-        try? await group.shutdownGracefully()
+        await loops.shutDown()
     }
 
     private func removeProcessFile() {
@@ -331,6 +322,14 @@ package final class KedisServer: Service {
 /// Fills in what a configuration leaves to the surroundings.
 private func settle(_ configuration: Configuration) throws(StartError) {
     if !configuration.isGiven("threads") { configuration.settle("threads", String(System.coreCount)) }
+    if configuration.text("transport") == "auto" {
+        configuration.settle("transport", TransportKind.standard.rawValue)
+    }
+    #if !os(Linux)
+    if configuration.text("transport") == "epoll" {
+        throw StartError("transport epoll is there on Linux only: use nio, or auto")
+    }
+    #endif
     configuration.settle("dir", try dataFolder(of: configuration))
 }
 

@@ -1,4 +1,5 @@
-// What becomes of a connection that comes in: it is refused, encrypted, or given its session.
+// What becomes of a connection that comes in through a channel of SwiftNIO: it is refused, encrypted, or given its
+// session.
 //
 // Accepted connections are spread over the event loops in turn. An accept that fails (no descriptors left) is tried
 // again a moment later: NIO's server bootstrap does that.
@@ -8,15 +9,6 @@ import KedisUtilities
 import NIOCore
 import NIOPosix
 import NIOSSL
-import Synchronization
-
-#if canImport(Glibc)
-import Glibc
-#elseif canImport(Musl)
-import Musl
-#else
-import Darwin
-#endif
 
 /// Why the server does not start: a sentence for people.
 package struct StartError: Error, CustomStringConvertible {
@@ -30,62 +22,14 @@ struct Listener: Sendable {
     let group: MultiThreadedEventLoopGroup
     let loops: [LoopClients]
 
-    /// What a connection comes in through.
-    enum Kind: Sendable {
-        case plain
-        case encrypted
-        case unixSocket
-    }
-
-    /// Accepts on a TCP socket that listens, and owns it from now on.
-    func accept(on descriptor: Int32, _ kind: Kind) -> EventLoopFuture<any Channel> {
-        bootstrap(kind).childChannelOption(.tcpOption(.tcp_nodelay), value: 1).withBoundSocket(descriptor)
-    }
-
-    func open(path: String) async throws(StartError) -> any Channel {
-        do {
-            let channel = try await bootstrap(.unixSocket)
-                .bind(unixDomainSocketPath: path, cleanupExistingSocketFile: true).get()
-            let permissions = UInt32(server.engine.configuration.text("unixsocketperm"), radix: 8) ?? 0
-            if permissions != 0, chmod(path, mode_t(permissions)) != 0 {
-                throw StartError("cannot set the permissions of \(path): \(String(cString: strerror(errno)))")
-            }
-            return channel
-        } catch let error as StartError {
-            throw error
-        } catch {
-            throw StartError("cannot listen on the Unix socket \(path): \(reason(error))")
-        }
-    }
-
-    private func reason(_ error: any Error) -> String {
-        guard let error = error as? IOError else { return "\(error)" }
-        return String(cString: strerror(error.errnoCode))
-    }
-
-    // MARK: Channels
-
-    private func bootstrap(_ kind: Kind) -> ServerBootstrap {
-        let configuration = server.engine.configuration
-        return ServerBootstrap(group: group)
-            .serverChannelOption(.backlog, value: Int32(clamping: configuration.integer("tcp-backlog")))
+    /// Accepts on a socket that listens, and owns it from now on.
+    func accept(on descriptor: Int32, _ kind: DoorKind) -> any Acceptor {
+        var bootstrap = ServerBootstrap(group: group)
             .childChannelOption(.maxMessagesPerRead, value: 1)
             .childChannelOption(.recvAllocator, value: Self.readBuffers)
             .childChannelInitializer { channel in initialise(channel, kind) }
-    }
-
-    /// `tcp-keepalive` as it is now: it may change while the server runs. A connection without it works as well.
-    private func keepAlive(_ descriptor: Int32) {
-        let seconds = server.engine.configuration.keepAliveSeconds.load(ordering: .relaxed)
-        guard seconds > 0, descriptor >= 0 else { return }
-        setOption(SOL_SOCKET, SO_KEEPALIVE, 1, of: descriptor)
-        #if os(Linux)
-        // As Redis spreads it: the first probe after the interval, two more a third of it apart.
-        let interval = Int32(clamping: seconds)
-        setOption(Int32(IPPROTO_TCP), TCP_KEEPIDLE, interval, of: descriptor)
-        setOption(Int32(IPPROTO_TCP), TCP_KEEPINTVL, max(1, interval / 3), of: descriptor)
-        setOption(Int32(IPPROTO_TCP), TCP_KEEPCNT, 3, of: descriptor)
-        #endif
+        if kind != .unixSocket { bootstrap = bootstrap.childChannelOption(.tcpOption(.tcp_nodelay), value: 1) }
+        return ChannelAcceptor(bootstrap.withBoundSocket(descriptor))
     }
 
     /// A channel keeps the buffer that it reads into. It begins small, so that 10,000 clients that wait or say little
@@ -93,51 +37,28 @@ struct Listener: Sendable {
     private static let readBuffers = AdaptiveRecvByteBufferAllocator(
         minimum: 1024, initial: 2048, maximum: 64 << 10)
 
-    /// More than a connection takes for itself: session, channel, and the buffer that it reads into.
-    private static let connectionByteCount = 256 << 10
-    /// With TLS also the state of BoringSSL and two buffers of records, which nothing can refuse later.
-    private static let encryptedConnectionByteCount = 1 << 20
-
     /// Gives an accepted connection its handler, or refuses it.
-    func initialise(_ channel: any Channel, _ kind: Kind) -> EventLoopFuture<Void> {
-        let refusal = refusal(of: channel, kind)
-        let counters = server.engine.statistics
-        if refusal == nil {
-            counters.connectionsReceived.wrappingAdd(1, ordering: .relaxed)
-        } else {
-            counters.connectionsRejected.wrappingAdd(1, ordering: .relaxed)
-        }
+    func initialise(_ channel: any Channel, _ kind: DoorKind) -> EventLoopFuture<Void> {
+        let ipAddress = kind == .unixSocket ? nil : channel.remoteAddress?.ipAddress ?? "unknown"
+        let refusal = server.admit(ipAddress: ipAddress, kind)
         return channel.eventLoop.makeCompletedFuture {
             let pipeline = channel.pipeline.syncOperations
             if let refusal, kind != .encrypted { return try pipeline.addHandler(RefusalHandler(refusal)) }
-            guard let loop = loops.first(where: { $0.loop === channel.eventLoop }) else {
+            guard let clients = loops.first(where: { ($0.loop as? NIOLoop)?.base === channel.eventLoop }) else {
                 if refusal == nil { server.releaseConnection() }
                 throw ChannelError.ioOnClosedChannel
             }
             let endpoint = endpoint(of: channel)
-            if kind != .unixSocket { keepAlive(endpoint.descriptor) }
-            if kind == .encrypted { return try encrypt(pipeline, loop, endpoint, refusal) }
-            try pipeline.addHandler(SessionHandler(server: server, loop: loop, endpoint: endpoint))
+            if kind != .unixSocket { server.keepAlive(endpoint.descriptor) }
+            if kind == .encrypted { return try encrypt(pipeline, clients, endpoint, refusal) }
+            try pipeline.addHandler(SessionHandler(server: server, clients: clients, endpoint: endpoint))
         }
-    }
-
-    /// Why a connection is refused; nil when it is let in, and counts from now on.
-    private func refusal(of channel: any Channel, _ kind: Kind) -> Refusal? {
-        let isProtected =
-            server.engine.configuration.isProtected.load(ordering: .relaxed) && server.engine.access.admitsAnybody
-        // A TCP peer that has reset its connection by now has no address any more, but what it sent can still be read:
-        // it counts as one from elsewhere.
-        let ipAddress = kind == .unixSocket ? nil : channel.remoteAddress?.ipAddress ?? "unknown"
-        if isRefusedByProtectedMode(ipAddress: ipAddress, isProtected: isProtected) { return .protected }
-        let byteCount = kind == .encrypted ? Self.encryptedConnectionByteCount : Self.connectionByteCount
-        guard hasHeadroom(beside: byteCount) else { return .memoryExhausted }
-        return server.admitConnection() ? nil : .tooManyClients
     }
 
     /// Puts TLS in front of what follows the handshake. Who is refused is told so after one, as far as there are not
     /// many at a time, and there is memory for it.
     private func encrypt(
-        _ pipeline: ChannelPipeline.SynchronousOperations, _ loop: LoopClients, _ endpoint: ClientEndpoint,
+        _ pipeline: ChannelPipeline.SynchronousOperations, _ clients: LoopClients, _ endpoint: ClientEndpoint,
         _ refusal: Refusal?
     ) throws {
         if let refusal {
@@ -146,7 +67,7 @@ struct Listener: Sendable {
             }
         }
         // From here on the place that the connection has taken is this handler's to give back.
-        let handshake = HandshakeHandler(server: server, loop: loop, endpoint: endpoint, refusal: refusal)
+        let handshake = HandshakeHandler(server: server, clients: clients, endpoint: endpoint, refusal: refusal)
         try pipeline.addHandler(handshake)
         guard let context = server.encryption.context else { throw ChannelError.ioOnClosedChannel }
         var settings = NIOSSLHandler.Configuration()
@@ -174,6 +95,21 @@ struct Listener: Sendable {
         guard let address, let host = address.ipAddress, let port = address.port else { return "?:0" }
         return host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
     }
+}
+
+/// A channel of SwiftNIO that accepts.
+private final class ChannelAcceptor: Acceptor {
+    private let channel: EventLoopFuture<any Channel>
+
+    init(_ channel: EventLoopFuture<any Channel>) { self.channel = channel }
+
+    func waitForStart() async throws { _ = try await channel.get() }
+
+    func start(hasFailed: @escaping @Sendable (any Error) -> Void) { channel.whenFailure(hasFailed) }
+
+    func closeSoon() { channel.whenSuccess { $0.close(promise: nil) } }
+
+    func close() async { try? await channel.get().close() }
 }
 
 /// Says why a connection is refused and closes it.

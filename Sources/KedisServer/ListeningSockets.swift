@@ -1,13 +1,13 @@
 // The sockets that the server listens on: one for each address of `bind` and each port, and the Unix socket. CONFIG SET
 // of `bind`, `port` and `tls-port` opens what is new and closes what is gone; the connections that are there stay.
 //
-// TCP sockets are opened by plain system calls, so that it is known at once whether an address can be had; SwiftNIO
-// accepts on them from then on. Ownership: KedisServer's. Threads: any, a mutex; CONFIG SET comes one at a time.
+// Sockets are opened by plain system calls, so that it is known at once whether an address can be had; an acceptor of
+// the transport takes them over: the native loops' for plain connections, SwiftNIO's for others.
+// Ownership: KedisServer's. Threads: any, a mutex; CONFIG SET comes one at a time.
 
 import KedisCommands
 import KedisStore
 import NIOCore
-import NIOPosix
 import Synchronization
 
 #if canImport(Glibc)
@@ -27,10 +27,10 @@ final class ListeningSockets: Sendable {
 
     private struct Open: Sendable {
         var place: ListeningPlace
-        /// Done when SwiftNIO accepts on the socket.
-        var channel: EventLoopFuture<any Channel>
-        /// Another number of the channel's socket, -1 for none: with it the address is free at once, whenever the
-        /// channel closes its own.
+        /// Accepts on the socket.
+        var acceptor: any Acceptor
+        /// Another number of the acceptor's socket, -1 for none: with it the address is free at once, whenever the
+        /// acceptor closes its own.
         var descriptor: Int32
     }
 
@@ -40,14 +40,18 @@ final class ListeningSockets: Sendable {
         var isClosed = false
     }
 
-    private let listener: Listener
+    private let server: ServerContext
+    private let loops: ServerLoops
     private let configuration: Configuration
     private let log: @Sendable (KedisCommands.LogLevel, String) -> Void
     private let state = Locked(State())
 
-    init(listener: Listener, log: @escaping @Sendable (KedisCommands.LogLevel, String) -> Void) {
-        self.listener = listener
-        configuration = listener.server.engine.configuration
+    init(
+        server: ServerContext, loops: ServerLoops, log: @escaping @Sendable (KedisCommands.LogLevel, String) -> Void
+    ) {
+        self.server = server
+        self.loops = loops
+        configuration = server.engine.configuration
         self.log = log
     }
 
@@ -65,7 +69,7 @@ final class ListeningSockets: Sendable {
                 if let one = try open(place) { keep(one) }
             }
             let path = configuration.text("unixsocket")
-            if !path.isEmpty { keep(try await open(path: path)) }
+            if !path.isEmpty { keep(try open(path: path)) }
             guard state.withLock({ !$0.open.isEmpty }) else {
                 throw StartError("there is nothing to listen on: no port, no tls-port and no unixsocket")
             }
@@ -78,7 +82,7 @@ final class ListeningSockets: Sendable {
 
     private func wait(_ one: Open) async throws(StartError) {
         do {
-            _ = try await one.channel.get()
+            try await one.acceptor.waitForStart()
         } catch {
             throw StartError("cannot listen on \(one.place): \(error)")
         }
@@ -95,7 +99,7 @@ final class ListeningSockets: Sendable {
         }
         for one in open {
             release(one.descriptor)
-            try? await one.channel.get().close()
+            await one.acceptor.close()
             if one.place.kind == .unixSocket { removeFile(one.place.host) }
         }
     }
@@ -159,7 +163,7 @@ final class ListeningSockets: Sendable {
     private func places(at ports: Ports) -> [ListeningPlace] {
         let hosts = configuration.text("bind").split(separator: " ").map(String.init)
         var result: [ListeningPlace] = []
-        for (port, kind) in [(ports.plain, Listener.Kind.plain), (ports.encrypted, .encrypted)] {
+        for (port, kind) in [(ports.plain, DoorKind.plain), (ports.encrypted, .encrypted)] {
             guard let port else { continue }
             for host in hosts {
                 let place = ListeningPlace(host: host, port: port, kind: kind)
@@ -190,14 +194,26 @@ final class ListeningSockets: Sendable {
         var bound = place
         bound.port = boundPort(of: descriptor)
         let other = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
-        return Open(place: bound, channel: listener.accept(on: descriptor, place.kind), descriptor: other)
+        return Open(place: bound, acceptor: accept(on: descriptor, bound), descriptor: other)
     }
 
-    private func open(path: String) async throws(StartError) -> Open {
-        let channel = try await listener.open(path: path)
-        return Open(
-            place: ListeningPlace(host: path, port: 0, kind: .unixSocket),
-            channel: channel.eventLoop.makeSucceededFuture(channel), descriptor: -1)
+    private func open(path: String) throws(StartError) -> Open {
+        let backlog = Int32(clamping: configuration.integer("tcp-backlog"))
+        let descriptor = try openUnixSocket(path, backlog: backlog, permissions: configuration.text("unixsocketperm"))
+        let place = ListeningPlace(host: path, port: 0, kind: .unixSocket)
+        return Open(place: place, acceptor: accept(on: descriptor, place), descriptor: -1)
+    }
+
+    /// Gives a socket that listens to an acceptor.
+    private func accept(on descriptor: Int32, _ place: ListeningPlace) -> any Acceptor {
+        #if os(Linux)
+        if place.kind != .encrypted, loops.isNative {
+            return NativeAcceptor(
+                server: server, parts: loops.nativeParts, descriptor: descriptor, kind: place.kind, path: place.host)
+        }
+        #endif
+        let part = loops.nio()
+        return Listener(server: server, group: part.group, loops: part.clients).accept(on: descriptor, place.kind)
     }
 
     private func keep(_ one: Open) {
@@ -214,7 +230,7 @@ final class ListeningSockets: Sendable {
         }
         guard !isClosed else { return closeLater(one) }
         log(.notice, "Listening on \(one.place)")
-        one.channel.whenFailure { [self] error in
+        one.acceptor.start { [self] error in
             log(.warning, "Nothing is accepted on \(one.place): \(error)")
             let isMine = state.withLock { state in
                 let index = state.open.firstIndex { $0.descriptor == one.descriptor }
@@ -228,7 +244,7 @@ final class ListeningSockets: Sendable {
     private func closeLater(_ one: Open) {
         _ = shutdown(one.descriptor, Int32(SHUT_RDWR))
         release(one.descriptor)
-        one.channel.whenSuccess { $0.close(promise: nil) }
+        one.acceptor.closeSoon()
     }
 
     private func release(_ descriptor: Int32) {
@@ -240,7 +256,7 @@ final class ListeningSockets: Sendable {
 struct ListeningPlace: Equatable, Sendable, CustomStringConvertible {
     var host: String
     var port: Int
-    var kind: Listener.Kind
+    var kind: DoorKind
 
     /// It may be missing.
     var isOptional: Bool { host.hasPrefix("-") }
@@ -261,45 +277,4 @@ struct ListeningPlace: Equatable, Sendable, CustomStringConvertible {
         case .unixSocket: "the Unix socket \(host)"
         }
     }
-}
-
-/// A TCP socket that listens at `target`, or -1 and `errno`.
-private func openListeningSocket(_ target: SocketAddress, backlog: Int32, mark: UInt32) -> Int32 {
-    let family = target.protocol == .inet6 ? AF_INET6 : AF_INET
-    #if os(Linux)
-    let descriptor = socket(family, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-    #else
-    let descriptor = socket(family, SOCK_STREAM, 0)
-    #endif
-    guard descriptor >= 0 else { return -1 }
-    setOption(SOL_SOCKET, SO_REUSEADDR, 1, of: descriptor)
-    if family == AF_INET6 { setOption(Int32(IPPROTO_IPV6), IPV6_V6ONLY, 1, of: descriptor) }
-    #if os(Linux)
-    if mark > 0 { setOption(SOL_SOCKET, SO_MARK, Int32(bitPattern: mark), of: descriptor) }
-    #endif
-    let isBound = target.withSockAddr { address, length in bind(descriptor, address, socklen_t(length)) } == 0
-    guard isBound, listen(descriptor, backlog) == 0 else {
-        let code = errno
-        close(descriptor)
-        errno = code
-        return -1
-    }
-    return descriptor
-}
-
-/// The port of a TCP socket.
-private func boundPort(of descriptor: Int32) -> Int {
-    var address = sockaddr_storage()
-    var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
-    let result = withUnsafeMutablePointer(to: &address) { pointer in
-        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &length) }
-    }
-    guard result == 0 else { return 0 }
-    // In IPv4 and IPv6 it stands behind the family.
-    return withUnsafeBytes(of: address) { Int(UInt16(bigEndian: $0.load(fromByteOffset: 2, as: UInt16.self))) }
-}
-
-func setOption(_ level: Int32, _ option: Int32, _ value: Int32, of descriptor: Int32) {
-    var value = value
-    _ = setsockopt(descriptor, level, option, &value, socklen_t(MemoryLayout<Int32>.size))
 }

@@ -8,13 +8,12 @@
 import KedisCommands
 import KedisStore
 import KedisUtilities
-import NIOCore
 import Synchronization
 
 final class LoopClients: @unchecked Sendable {
     // Sendable: everything but `loop` is touched only on the event loop.
 
-    let loop: any EventLoop
+    let loop: any ServerLoop
     /// Its place among the loops: counters of its own go by it.
     let number: Int
     let turns: LoopTurns
@@ -28,12 +27,12 @@ final class LoopClients: @unchecked Sendable {
     private let server: ServerContext
     private let health: Health
     /// Clients whose messages are to be sent.
-    private var receivers: [SessionHandler] = []
-    private var handlers: [SessionHandler] = []
+    private var receivers: [Connection] = []
+    private var connections: [Connection] = []
     /// Those of them whose output waits, or did at their last check.
-    private var watched: [SessionHandler] = []
+    private var watched: [Connection] = []
     private var cursor = 0
-    private var task: Scheduled<Void>?
+    private var task: (any LoopTimer)?
     private var checksPerSecond = 10
     /// When the last check was done, or the first one was ordered, and when stages were last sampled.
     private var checkedNanoseconds: UInt64 = 0
@@ -44,7 +43,7 @@ final class LoopClients: @unchecked Sendable {
     private static let checkedCountMax = 200
     private static let samplePauseNanoseconds: UInt64 = 90_000_000
 
-    init(loop: any EventLoop, number: Int, server: ServerContext, health: Health) {
+    init(loop: any ServerLoop, number: Int, server: ServerContext, health: Health) {
         self.loop = loop
         self.number = number
         self.health = health
@@ -69,59 +68,59 @@ final class LoopClients: @unchecked Sendable {
 
     /// Delivers all mail and sends it. No session of the loop is executing.
     func deliverMail() {
-        loop.preconditionInEventLoop()
+        precondition(loop.isCurrent)
         postbox.deliver()
         // Sending may close connections, which changes nothing here.
-        while let handler = receivers.popLast() {
-            handler.hasMessages = false
-            handler.sendMessages()
+        while let connection = receivers.popLast() {
+            connection.hasMessages = false
+            connection.sendMessages()
         }
     }
 
-    func noteMessage(for handler: SessionHandler) {
-        guard !handler.hasMessages else { return }
-        handler.hasMessages = true
-        receivers.append(handler)
+    func noteMessage(for connection: Connection) {
+        guard !connection.hasMessages else { return }
+        connection.hasMessages = true
+        receivers.append(connection)
     }
 
     // MARK: Connections
 
-    func add(_ handler: SessionHandler) {
-        loop.preconditionInEventLoop()
-        handler.loopIndex = handlers.count
-        handlers.append(handler)
+    func add(_ connection: Connection) {
+        precondition(loop.isCurrent)
+        connection.loopIndex = connections.count
+        connections.append(connection)
     }
 
-    func remove(_ handler: SessionHandler) {
-        loop.preconditionInEventLoop()
-        unwatch(handler)
-        if handler.session.pointee.isHeld { held.remove(handler) }
-        let index = handler.loopIndex
-        guard index >= 0, index < handlers.count, handlers[index] === handler else { return }
-        let last = handlers.removeLast()
-        if last !== handler {
-            handlers[index] = last
+    func remove(_ connection: Connection) {
+        precondition(loop.isCurrent)
+        unwatch(connection)
+        if connection.session.pointee.isHeld { held.remove(connection) }
+        let index = connection.loopIndex
+        guard index >= 0, index < connections.count, connections[index] === connection else { return }
+        let last = connections.removeLast()
+        if last !== connection {
+            connections[index] = last
             last.loopIndex = index
         }
-        handler.loopIndex = -1
+        connection.loopIndex = -1
     }
 
-    /// From now on a handler is checked, until it has nothing that is worth it.
-    func watch(_ handler: SessionHandler) {
-        guard handler.watchIndex < 0 else { return }
-        handler.watchIndex = watched.count
-        watched.append(handler)
+    /// From now on a connection is checked, until it has nothing that is worth it.
+    func watch(_ connection: Connection) {
+        guard connection.watchIndex < 0 else { return }
+        connection.watchIndex = watched.count
+        watched.append(connection)
     }
 
-    private func unwatch(_ handler: SessionHandler) {
-        let index = handler.watchIndex
+    private func unwatch(_ connection: Connection) {
+        let index = connection.watchIndex
         guard index >= 0 else { return }
         let last = watched.removeLast()
-        if last !== handler {
+        if last !== connection {
             watched[index] = last
             last.watchIndex = index
         }
-        handler.watchIndex = -1
+        connection.watchIndex = -1
     }
 
     func start() {
@@ -135,12 +134,14 @@ final class LoopClients: @unchecked Sendable {
         let configuration = server.engine.configuration
         checksPerSecond = configuration.checksPerSecond.load(ordering: .relaxed)
         if configuration.raisesChecksPerSecond.load(ordering: .relaxed) {
-            while checksPerSecond < Self.checksPerSecondMax, handlers.count / checksPerSecond > Self.checkedCountMax {
+            while checksPerSecond < Self.checksPerSecondMax,
+                connections.count / checksPerSecond > Self.checkedCountMax
+            {
                 checksPerSecond = min(2 * checksPerSecond, Self.checksPerSecondMax)
             }
         }
         checkedNanoseconds = monotonicNanoseconds()
-        task = loop.assumeIsolated().scheduleTask(in: .milliseconds(pauseMilliseconds)) { [weak self] in
+        task = loop.schedule(inMilliseconds: pauseMilliseconds) { [weak self] in
             guard let self else { return }
             noteLateness()
             checkSome()
@@ -161,14 +162,14 @@ final class LoopClients: @unchecked Sendable {
     }
 
     /// Ends the checks and closes all connections; what was flushed before is sent as far as the peers take it now.
-    func stop() -> EventLoopFuture<Void> {
-        loop.submit { [self] in
+    func stop() async {
+        await loop.run { [self] in
             task?.cancel()
             task = nil
             deadlines.removeAll()
             pressed.removeAll()
             roundEnd.sendAll()
-            for handler in handlers { handler.context.map { handler.close($0) } }
+            for connection in connections { connection.close() }
         }
     }
 
@@ -188,19 +189,19 @@ final class LoopClients: @unchecked Sendable {
         let isEverybody =
             configuration.idleTimeoutSeconds.load(ordering: .relaxed) > 0
             || configuration.clientMemoryByteCountMax.load(ordering: .relaxed) > 0
-        let total = isEverybody ? handlers.count : watched.count
+        let total = isEverybody ? connections.count : watched.count
         guard total > 0 else { return }
         let now = Int64(truncatingIfNeeded: monotonicNanoseconds() / 1_000_000)
         let wall = server.engine.clock.wallMilliseconds
         for _ in 0..<min(total, max(5, (total + checksPerSecond - 1) / checksPerSecond)) {
             // A check may close its connection, and another one takes the place.
-            let count = isEverybody ? handlers.count : watched.count
+            let count = isEverybody ? connections.count : watched.count
             guard count > 0 else { return }
             if cursor >= count { cursor = 0 }
-            let handler = isEverybody ? handlers[cursor] : watched[cursor]
+            let connection = isEverybody ? connections[cursor] : watched[cursor]
             cursor += 1
-            handler.check(nowMilliseconds: now, wallMilliseconds: wall)
-            if handler.isUnwatched { unwatch(handler) }
+            connection.check(nowMilliseconds: now, wallMilliseconds: wall)
+            if connection.isUnwatched { unwatch(connection) }
         }
     }
 }

@@ -1,21 +1,19 @@
 // Which rounds of an event loop are in the sample of stages: some rounds after a check, ten times a second.
 //
-//      round   the loop wakes up ─▶ reads one connection after the other ─▶ tasks, of which one ends the round here
+//      round   the loop wakes up ─▶ reads one connection after the other ─▶ the round ends here
 //
 // All bytes of a round were there when it began, as far as anybody can tell: so waiting is counted from its first read.
-// SwiftNIO runs tasks when it has gone through the channels that were ready.
 //
 // Ownership: one for each loop, `LoopClients` has it. Threads: the loop's alone, `@unchecked Sendable` because it is
 // made elsewhere. Cost: a test for each read; a task and some readings of the clock in a round of the sample.
 
 import KedisCommands
-import NIOCore
 import Synchronization
 
 final class LoopStages: @unchecked Sendable {
     // Sendable: everything but `loop` is touched only on the event loop.
 
-    private let loop: any EventLoop
+    private let loop: any ServerLoop
     private let engine: Engine
     private var roundsLeft = 0
     /// The tick at which the round began that is sampled now; 0 when none is.
@@ -24,7 +22,7 @@ final class LoopStages: @unchecked Sendable {
     /// Rounds of the sample after a check.
     private static let roundsPerCheck = 8
 
-    init(loop: any EventLoop, engine: Engine) {
+    init(loop: any ServerLoop, engine: Engine) {
         self.loop = loop
         self.engine = engine
     }
@@ -43,7 +41,7 @@ final class LoopStages: @unchecked Sendable {
     private func noteReadSlowly() -> UInt64 {
         guard startTicks == 0 else { return startTicks }
         startTicks = engine.clock.ticksNow
-        loop.execute { [self] in
+        loop.afterRound { [self] in
             startTicks = 0
             roundsLeft -= 1
         }

@@ -1,37 +1,29 @@
-// Work that takes turns with the connections of an event loop.
-//
-// SwiftNIO runs all tasks of a loop, those that tasks add meanwhile too, before it looks at the channels again: work
-// that goes on by `execute` keeps every connection waiting until it is done. So what is done in slices waits here, and
-// one timer, a little ahead of the clock, gives each a slice. Behind it the loop finds nothing due, and looks.
+// Work that takes turns with the connections of an event loop: what is done in slices waits here, and each gets one
+// when the connections have had their turn. Work that went on by itself would keep them all waiting until it is done.
 //
 // Ownership: one for each loop. Threads: the loop's alone, `@unchecked Sendable` because it is made elsewhere. Cost: a
-// timer for each turn. When the loop ends, what waits is dropped.
-
-import NIOCore
+// round of the loop for each turn. When the loop ends, what waits is dropped.
 
 final class LoopTurns: @unchecked Sendable {
     // Sendable: everything but `loop` is touched only on the event loop.
 
-    let loop: any EventLoop
+    let loop: any ServerLoop
     private var waiting: [() -> Void] = []
     private var isRunning = false
     private var isScheduled = false
 
-    /// Longer than the loop takes to find that nothing else is due.
-    private static let pause = TimeAmount.microseconds(50)
-
-    init(loop: any EventLoop) { self.loop = loop }
+    init(loop: any ServerLoop) { self.loop = loop }
 
     /// Runs `slice` after the loop's connections had their turn.
     func next(_ slice: @escaping () -> Void) {
-        loop.preconditionInEventLoop()
+        precondition(loop.isCurrent)
         waiting.append(slice)
         if !isRunning { schedule() }
     }
 
     /// Runs `slices` now. What asks for another turn meanwhile gets it after the connections, however long this takes.
     func now(_ slices: () -> Void) {
-        loop.preconditionInEventLoop()
+        precondition(loop.isCurrent)
         isRunning = true
         slices()
         isRunning = false
@@ -41,7 +33,7 @@ final class LoopTurns: @unchecked Sendable {
     private func schedule() {
         guard !waiting.isEmpty, !isScheduled else { return }
         isScheduled = true
-        loop.scheduleTask(in: Self.pause) { [self] in run() }
+        loop.nextRound { [self] in run() }
     }
 
     private func run() {

@@ -7,23 +7,22 @@
 
 import KedisStore
 import KedisUtilities
-import NIOCore
 
 final class PressedClients {
-    private let loop: any EventLoop
+    private let loop: any ServerLoop
     private let store: StoreHandle
     /// Who waits, and since when; the longest first.
-    private var waiting: [(handler: SessionHandler, sinceNanoseconds: UInt64)] = []
-    private var timer: Scheduled<Void>?
+    private var waiting: [(connection: Connection, sinceNanoseconds: UInt64)] = []
+    private var timer: (any LoopTimer)?
 
-    init(loop: any EventLoop, store: StoreHandle) {
+    init(loop: any ServerLoop, store: StoreHandle) {
         self.loop = loop
         self.store = store
     }
 
-    /// Enters a handler that is not there; it is told by `pressureIsOver`.
-    func add(_ handler: SessionHandler) {
-        waiting.append((handler, monotonicNanoseconds()))
+    /// Enters a connection that is not there; it is told by `pressureIsOver`.
+    func add(_ connection: Connection) {
+        waiting.append((connection, monotonicNanoseconds()))
         setTimer()
     }
 
@@ -36,8 +35,7 @@ final class PressedClients {
 
     private func setTimer() {
         guard timer == nil, !waiting.isEmpty else { return }
-        // The timer runs on the loop, which these connections belong to.
-        timer = loop.assumeIsolated().scheduleTask(in: .milliseconds(1)) { [weak self] in self?.look() }
+        timer = loop.schedule(inMilliseconds: 1) { [weak self] in self?.look() }
     }
 
     private func look() {
@@ -49,9 +47,9 @@ final class PressedClients {
         {
             count += 1
         }
-        let released = waiting.prefix(count).map(\.handler)
+        let released = waiting.prefix(count).map(\.connection)
         waiting.removeFirst(count)
-        for handler in released { handler.pressureIsOver() }
+        for connection in released { connection.pressureIsOver() }
         setTimer()
     }
 }

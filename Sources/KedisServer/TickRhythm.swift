@@ -5,7 +5,6 @@
 // Ownership: the server's context. Threads: `noteInput` any, the rest that of the loop that ticks. A request in the
 // slow rhythm has the next tick come after 10 ms, as ever: no deadline is met later for it.
 
-import NIOCore
 import Synchronization
 
 final class TickRhythm: @unchecked Sendable {
@@ -18,10 +17,12 @@ final class TickRhythm: @unchecked Sendable {
     /// Requests were read since the last tick.
     private let hasInput = Atomic<Bool>(false)
     private let isStopped = Atomic<Bool>(false)
-    private var loop: (any EventLoop)?
-    private var next: Scheduled<Void>?
+    private var loop: (any ServerLoop)?
+    private var next: (any LoopTimer)?
     /// Does the work of a tick and answers whether there is nothing to do soon.
     private var tick: (() -> Bool)?
+
+    var isOver: Bool { isStopped.load(ordering: .relaxed) }
 
     var isSlow: Bool { slow.load(ordering: .relaxed) }
 
@@ -39,7 +40,7 @@ final class TickRhythm: @unchecked Sendable {
         loop?.execute { [self] in schedule() }
     }
 
-    func start(on loop: any EventLoop, _ tick: @escaping @Sendable () -> Bool) {
+    func start(on loop: any ServerLoop, _ tick: @escaping @Sendable () -> Bool) {
         // Before any connection is accepted, so that `noteInput` finds the loop.
         self.loop = loop
         loop.execute { [self] in
@@ -60,7 +61,7 @@ final class TickRhythm: @unchecked Sendable {
         guard !isStopped.load(ordering: .relaxed), let loop else { return }
         next?.cancel()
         let period = isSlow ? Self.idlePeriodMilliseconds : Self.periodMilliseconds
-        next = loop.assumeIsolated().scheduleTask(in: .milliseconds(period)) { [self] in run() }
+        next = loop.schedule(inMilliseconds: period) { [self] in run() }
     }
 
     private func run() {

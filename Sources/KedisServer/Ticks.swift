@@ -99,7 +99,16 @@ final class Ticks: Sendable {
         return left > elapsed
     }
 
-    func applySaveRules() {
+    /// Looks at the save rules every second, from the next one on, until `rhythm` is stopped. On the loop.
+    func startSaveRules(on loop: any ServerLoop) {
+        _ = loop.schedule(inMilliseconds: 1000) { [self] in
+            guard !rhythm.isOver else { return }
+            applySaveRules()
+            startSaveRules(on: loop)
+        }
+    }
+
+    private func applySaveRules() {
         state.saveWhenDue()
         state.journal.rewriteWhenDue()
     }

@@ -4,46 +4,46 @@
 // nothing for those who go on waiting; a timer that fires too early (its client was served) finds nothing and is set
 // anew.
 
-import NIOCore
+import KedisUtilities
 
 final class WaitDeadlines {
-    private let loop: any EventLoop
-    /// A binary heap, the earliest first. A handler knows its place (`deadlineIndex`).
+    private let loop: any ServerLoop
+    /// A binary heap, the earliest first. A connection knows its place (`deadlineIndex`).
     private var heap: [Entry] = []
-    private var timer: Scheduled<Void>?
+    private var timer: (any LoopTimer)?
     private var timerNanoseconds = UInt64.max
 
     private struct Entry {
         let nanoseconds: UInt64
-        let handler: SessionHandler
+        let connection: Connection
     }
 
-    init(loop: any EventLoop) { self.loop = loop }
+    init(loop: any ServerLoop) { self.loop = loop }
 
-    /// Enters a handler, which is not there, to be called at `nanoseconds` of the monotonic clock.
-    func add(_ handler: SessionHandler, nanoseconds: UInt64) {
-        assert(handler.deadlineIndex < 0)
-        heap.append(Entry(nanoseconds: nanoseconds, handler: handler))
+    /// Enters a connection, which is not there, to be called at `nanoseconds` of the monotonic clock.
+    func add(_ connection: Connection, nanoseconds: UInt64) {
+        assert(connection.deadlineIndex < 0)
+        heap.append(Entry(nanoseconds: nanoseconds, connection: connection))
         rise(heap.count - 1)
         setTimer()
     }
 
-    func remove(_ handler: SessionHandler) {
-        let index = handler.deadlineIndex
+    func remove(_ connection: Connection) {
+        let index = connection.deadlineIndex
         guard index >= 0 else { return }
-        handler.deadlineIndex = -1
+        connection.deadlineIndex = -1
         let last = heap.removeLast()
         guard index < heap.count else { return }
         place(last, at: index)
         sink(index)
-        rise(last.handler.deadlineIndex)
+        rise(last.connection.deadlineIndex)
     }
 
     func removeAll() {
         timer?.cancel()
         timer = nil
         timerNanoseconds = .max
-        for entry in heap { entry.handler.deadlineIndex = -1 }
+        for entry in heap { entry.connection.deadlineIndex = -1 }
         heap = []
     }
 
@@ -51,18 +51,18 @@ final class WaitDeadlines {
         guard let first = heap.first, first.nanoseconds < timerNanoseconds else { return }
         timer?.cancel()
         timerNanoseconds = first.nanoseconds
-        let deadline = NIODeadline.uptimeNanoseconds(min(first.nanoseconds, UInt64(Int64.max)))
-        // The timer runs on the loop, which these deadlines belong to.
-        timer = loop.assumeIsolated().scheduleTask(deadline: deadline) { [weak self] in self?.fire() }
+        let now = monotonicNanoseconds()
+        let delay = first.nanoseconds > now ? first.nanoseconds - now : 0
+        timer = loop.schedule(inNanoseconds: delay) { [weak self] in self?.fire() }
     }
 
     private func fire() {
         timer = nil
         timerNanoseconds = .max
-        let now = NIODeadline.now().uptimeNanoseconds
+        let now = monotonicNanoseconds()
         while let first = heap.first, first.nanoseconds <= now {
-            remove(first.handler)
-            first.handler.waitIsOver()
+            remove(first.connection)
+            first.connection.waitIsOver()
         }
         setTimer()
     }
@@ -71,7 +71,7 @@ final class WaitDeadlines {
 
     private func place(_ entry: Entry, at index: Int) {
         heap[index] = entry
-        entry.handler.deadlineIndex = index
+        entry.connection.deadlineIndex = index
     }
 
     private func rise(_ start: Int) {

@@ -89,7 +89,8 @@ struct AccessTests {
             let server = try KedisServer(options: options) { _ in }
             let channel = EmbeddedChannel()
             let loop = LoopClients(
-                loop: channel.eventLoop, number: 0, server: server.context, health: Health(loopCount: 1))
+                loop: NIOLoop(channel.eventLoop), number: 0, server: server.context,
+                health: Health(loopCount: 1))
             let listener = Listener(server: server.context, group: .singleton, loops: [loop])
             try await listener.initialise(channel, .plain).get()
             let count = server.context.engine.statistics.connectionsRejected.load(ordering: .relaxed)

@@ -46,9 +46,9 @@ struct ConnectionTests {
         try await withServer { context in
             let channel = EmbeddedChannel()
             let loop = LoopClients(
-                loop: channel.eventLoop, number: 0, server: context, health: Health(loopCount: 1))
+                loop: NIOLoop(channel.eventLoop), number: 0, server: context, health: Health(loopCount: 1))
             let handler = SessionHandler(
-                server: context, loop: loop,
+                server: context, clients: loop,
                 endpoint: .init(address: "a:1", localAddress: "b:2", descriptor: ends[0]))
             try channel.pipeline.syncOperations.addHandler(handler)
             let value = String(repeating: "x", count: 40_000)

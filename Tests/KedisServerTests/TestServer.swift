@@ -17,7 +17,9 @@ final class TestServer: Sendable {
 
     /// Starts a server with `directives` as on the command line, over a port of its own, no saving and two threads.
     init(_ directives: [String] = [], folder: String) async throws {
-        let arguments = ["--dir", folder, "--save", "", "--threads", "2", "--loglevel", "debug"] + directives
+        let arguments =
+            ["--dir", folder, "--save", "", "--threads", "2", "--loglevel", "debug"] + TestFiles.transportDirectives
+            + directives
         let lines = Lines()
         let options = try parseServerArguments(arguments).get()
         server = try KedisServer(options: options) { line in lines.all.withLock { $0.append(line) } }

@@ -18,7 +18,7 @@ struct TickRhythmTests {
     @Test("Ten times a second while nothing happens, every 10 ms as soon as something does")
     func rhythm() {
         let (loop, rhythm, work) = (EmbeddedEventLoop(), TickRhythm(), Work())
-        rhythm.start(on: loop) {
+        rhythm.start(on: NIOLoop(loop)) {
             work.tickCount.add(1, ordering: .relaxed)
             return work.isIdle.load(ordering: .relaxed)
         }

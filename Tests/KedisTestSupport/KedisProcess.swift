@@ -14,6 +14,9 @@ package final class KedisProcess {
     package let port: UInt16
     private var process: pid_t
 
+    /// The number of the process; 0 when it has ended.
+    package var identifier: Int32 { process }
+
     /// The executable beside the one that runs the tests; nil where there is none.
     package static let program: String? = {
         let own = CommandLine.arguments.first ?? ""
@@ -31,7 +34,7 @@ package final class KedisProcess {
             let process = try spawnProcess(limit + [
                 program, "server", "--port", "\(port)", "--bind", "127.0.0.1", "--dir", folder,
                 "--logfile", "\(folder)/kedis.log", "--threads", "2",
-            ] + directives)
+            ] + TestFiles.transportDirectives + directives)
             if OracleServer.isReady(process, port: port) {
                 self.port = port
                 self.process = process

@@ -123,6 +123,9 @@ package final class LoopbackSocket {
         }
     }
 
+    /// Ends this side: the peer finds the end of what is sent, and may send on.
+    package func endSending() { _ = shutdown(descriptor, Int32(SHUT_WR)) }
+
     package func receive(timeoutMilliseconds: Int) -> Received {
         var event = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
         guard poll(&event, 1, Int32(clamping: timeoutMilliseconds)) > 0 else { return .timeout }

@@ -74,6 +74,11 @@ package enum TestFiles {
         return text.isEmpty ? nil : text
     }
 
+    /// What servers of tests are started with: the transport of `KEDIS_TRANSPORT` instead of the usual one.
+    package static var transportDirectives: [String] {
+        environment("KEDIS_TRANSPORT").map { ["--transport", $0] } ?? []
+    }
+
     /// The full path of a program in PATH.
     package static func program(_ name: String) -> String? {
         if name.contains("/") { return access(name, X_OK) == 0 ? name : nil }

@@ -23,6 +23,7 @@
 #include "CKedisBits.h"
 #include "CKedisChecksum.h"
 #include "CKedisClock.h"
+#include "CKedisEvents.h"
 #include "CKedisFutex.h"
 #include "CKedisMemory.h"
 #include "CKedisRegisters.h"

@@ -54,6 +54,10 @@ private let networkDirectives: [DirectiveSpec] = [
         "threads", otherNames: ["io-threads"], .integer(1...1024), default: "1", .atStart,
         "Event loops, each on a thread of its own; the server's default is the number of cores."
     ),
+    DirectiveSpec(
+        "transport", .enumeration(["auto", "epoll", "nio"]), default: "auto", .atStart,
+        "What carries plain connections: loops of the server's own (`epoll`, on Linux), SwiftNIO, or what is there."
+    ),
 ]
 
 private let accessDirectives: [DirectiveSpec] = [

@@ -65,8 +65,8 @@ struct KeyBuffer: ~Copyable {
     private var capacity = KeyBuffer.initialCapacity
     private(set) var count = 0
 
-    /// Two for each command of a batch: a connection that does nothing keeps them.
-    private static let initialCapacity = 32
+    /// For a connection that sends one request at a time, which keeps them; a pipeline makes it grow once.
+    private static let initialCapacity = 8
 
     init() { base = smallBuffer(Key.self, capacity: Self.initialCapacity) }
 

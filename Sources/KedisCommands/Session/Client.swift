@@ -215,19 +215,30 @@ package final class ClientRegistry: Sendable {
     private struct State {
         var nextIdentifier: Int64 = 1
         var records: [Int64: ClientRecord] = [:]
+
+        mutating func takeIdentifier() -> Int64 {
+            defer { nextIdentifier += 1 }
+            return nextIdentifier
+        }
     }
 
     private let state = Locked(State())
 
     package init() {}
 
-    func add(endpoint: ClientEndpoint, nowMilliseconds: Int64, postbox: Postbox, user: User) -> ClientRecord {
+    /// The number of a client that will be added: for who accepts connections in their order and leaves the rest to
+    /// other threads.
+    package func takeIdentifier() -> Int64 { state.withLock { $0.takeIdentifier() } }
+
+    /// Adds a client, with a new number unless it has one.
+    func add(
+        endpoint: ClientEndpoint, nowMilliseconds: Int64, postbox: Postbox, user: User, identifier: Int64? = nil
+    ) -> ClientRecord {
         state.withLock { state in
             let record = ClientRecord(
-                identifier: state.nextIdentifier, endpoint: endpoint, nowMilliseconds: nowMilliseconds,
+                identifier: identifier ?? state.takeIdentifier(), endpoint: endpoint, nowMilliseconds: nowMilliseconds,
                 postbox: postbox, user: user
             )
-            state.nextIdentifier += 1
             state.records[record.identifier] = record
             return record
         }

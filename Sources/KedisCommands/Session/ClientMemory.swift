@@ -37,7 +37,7 @@ package struct ClientMemory: ~Copyable, Sendable {
     package static let outputPieceByteCount = 1 << 20
 
     /// The session itself, with the buffers that it always has: about.
-    static let sessionByteCount = 8 << 10
+    static let sessionByteCount = 4 << 10
 
     /// All of it.
     package var total: Int {

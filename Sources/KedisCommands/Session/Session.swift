@@ -64,9 +64,10 @@ package struct Session: ~Copyable {
     /// - Parameters:
     ///   - postbox: where others leave what they want of the client; its owner is the session's thread.
     ///   - loopNumber: the number of the event loop that executes the session, for counters of its own.
+    ///   - identifier: the client's number, if it was taken before.
     package init(
         engine: Engine, endpoint: ClientEndpoint = .embedded, version: ProtocolVersion = .resp2,
-        postbox: Postbox = Postbox(), loopNumber: Int? = nil
+        postbox: Postbox = Postbox(), loopNumber: Int? = nil, identifier: Int64? = nil
     ) {
         self.engine = engine
         store = engine.store.handle
@@ -74,7 +75,7 @@ package struct Session: ~Copyable {
         engineReference = Unmanaged.passUnretained(engine)
         let record = engine.clients.add(
             endpoint: endpoint, nowMilliseconds: engine.clock.wallMilliseconds, postbox: postbox,
-            user: engine.access.defaultUser
+            user: engine.access.defaultUser, identifier: identifier
         )
         record.protocolVersion.store(Int(version.rawValue), ordering: .relaxed)
         tickClock = engine.clock.ticks

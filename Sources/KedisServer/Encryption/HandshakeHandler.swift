@@ -17,7 +17,7 @@ final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHandler {
     typealias OutboundOut = ByteBuffer
 
     private let server: ServerContext
-    private let loop: LoopClients
+    private let clients: LoopClients
     private let endpoint: ClientEndpoint
     /// Why the connection gets no session.
     private let refusal: Refusal?
@@ -33,9 +33,9 @@ final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHandler {
     }
 
     /// A connection without `refusal` counts against `maxclients` already.
-    init(server: ServerContext, loop: LoopClients, endpoint: ClientEndpoint, refusal: Refusal?) {
+    init(server: ServerContext, clients: LoopClients, endpoint: ClientEndpoint, refusal: Refusal?) {
         self.server = server
-        self.loop = loop
+        self.clients = clients
         self.endpoint = endpoint
         self.refusal = refusal
     }
@@ -79,7 +79,7 @@ final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHandler {
     /// The handshake is done.
     private func finish(_ context: ChannelHandlerContext) {
         guard refusal == nil else { return refuse(context) }
-        let handler = SessionHandler(server: server, loop: loop, endpoint: endpoint, isEncrypted: true)
+        let handler = SessionHandler(server: server, clients: clients, endpoint: endpoint, isEncrypted: true)
         do {
             try context.pipeline.syncOperations.addHandler(handler, position: .after(self))
             phase = .handedOver

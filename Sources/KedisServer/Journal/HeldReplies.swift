@@ -8,38 +8,39 @@
 // than one read's replies. Reads that have seen nothing new pass, also while the disk takes nothing.
 
 import KedisDurability
-import NIOCore
+import KedisPersistence
+import KedisStore
 import Synchronization
 
 /// The connections of one loop whose replies wait. Threads: the loop's, but for ``noteDurable(_:)``.
 final class HeldReplies: @unchecked Sendable {
     // Sendable: everything but `loop`, `gate` and `lowestSequence` is touched only on the event loop.
 
-    private let loop: any EventLoop
+    private let loop: any ServerLoop
     private let gate: DurabilityGate
-    private var handlers: [SessionHandler] = []
+    private var connections: [Connection] = []
     /// The first record that somebody waits for; `.max` for nobody.
     private let lowestSequence = Atomic<UInt64>(.max)
 
-    init(loop: any EventLoop, gate: DurabilityGate) {
+    init(loop: any ServerLoop, gate: DurabilityGate) {
         self.loop = loop
         self.gate = gate
     }
 
-    /// The output of `handler` waits for its `heldSequence`.
-    func add(_ handler: SessionHandler) {
-        loop.assertInEventLoop()
-        handlers.append(handler)
-        if handler.heldSequence < lowestSequence.load(ordering: .relaxed) {
-            lowestSequence.store(handler.heldSequence, ordering: .sequentiallyConsistent)
+    /// The output of `connection` waits for its `heldSequence`.
+    func add(_ connection: Connection) {
+        assert(loop.isCurrent)
+        connections.append(connection)
+        if connection.heldSequence < lowestSequence.load(ordering: .relaxed) {
+            lowestSequence.store(connection.heldSequence, ordering: .sequentiallyConsistent)
         }
         gate.requestSync()
         // It may have come to disk between the look and the entry.
-        if gate.isDurable(handler.heldSequence) { loop.execute { [self] in release() } }
+        if gate.isDurable(connection.heldSequence) { loop.execute { [self] in release() } }
     }
 
-    func remove(_ handler: SessionHandler) {
-        handlers.removeAll { $0 === handler }
+    func remove(_ connection: Connection) {
+        connections.removeAll { $0 === connection }
     }
 
     /// Records up to `sequence` are on disk. Any thread.
@@ -55,14 +56,14 @@ final class HeldReplies: @unchecked Sendable {
     }
 
     private func release() {
-        let waiting = handlers
-        handlers.removeAll(keepingCapacity: true)
+        let waiting = connections
+        connections.removeAll(keepingCapacity: true)
         var lowest = UInt64.max
-        for handler in waiting where !gate.isDurable(handler.heldSequence) {
-            handlers.append(handler)
-            lowest = min(lowest, handler.heldSequence)
+        for connection in waiting where !gate.isDurable(connection.heldSequence) {
+            connections.append(connection)
+            lowest = min(lowest, connection.heldSequence)
         }
         lowestSequence.store(lowest, ordering: .sequentiallyConsistent)
-        for handler in waiting where gate.isDurable(handler.heldSequence) { handler.releaseReplies() }
+        for connection in waiting where gate.isDurable(connection.heldSequence) { connection.releaseReplies() }
     }
 }

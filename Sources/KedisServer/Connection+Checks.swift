@@ -3,7 +3,6 @@
 // reply.
 
 import KedisCommands
-import NIOCore
 import Synchronization
 
 /// What was seen of the output that waits, check after check. Times are milliseconds of the monotonic clock.
@@ -16,14 +15,7 @@ struct OutputWatch {
     var overSoftLimitSince: Int64?
 }
 
-extension SessionHandler {
-    /// Output that the channel holds, to the byte: a long reply that goes out piece by piece counts as far as it is
-    /// left.
-    private func exactWaitingByteCount(_ context: ChannelHandlerContext) -> Int {
-        guard waitingByteCount > 0 else { return 0 }
-        return (try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? waitingByteCount
-    }
-
+extension Connection {
     private var record: ClientRecord { session.pointee.client.pointee.record }
 
     /// Nothing waits, and nothing that is measured over time goes on.
@@ -35,49 +27,49 @@ extension SessionHandler {
     private var isSubscriber: Bool { session.pointee.client.pointee.isSubscriber }
 
     func check(nowMilliseconds: Int64, wallMilliseconds: Int64) {
-        guard let context, context.channel.isActive else { return }
-        let waiting = exactWaitingByteCount(context)
+        guard let transport, transport.isActive else { return }
+        let waiting = waitingByteCount > 0 ? transport.queuedByteCount : 0
         record.memory.output.store(waiting, ordering: .relaxed)
         session.pointee.noteMemorySlowly()
         if waiting > 0 || watch.overSoftLimitSince != nil || watch.stalledSince != nil {
-            checkHardLimit(context)
-            checkSoftLimit(context, waiting, nowMilliseconds)
-            checkProgress(context, waiting, nowMilliseconds)
+            checkHardLimit()
+            checkSoftLimit(waiting, nowMilliseconds)
+            checkProgress(waiting, nowMilliseconds)
         }
-        if waiting == 0 { checkIdleness(context, wallMilliseconds) }
+        if waiting == 0 { checkIdleness(wallMilliseconds) }
     }
 
-    func checkHardLimit(_ context: ChannelHandlerContext) {
+    func checkHardLimit() {
         let limit = server.engine.configuration.outputByteCountMax(isSubscriber: isSubscriber)
         guard limit > 0 else { return }
-        if waitingByteCount > limit { dropForOutput(context, waitingByteCount) }
+        if waitingByteCount > limit { dropForOutput(waitingByteCount) }
     }
 
-    private func checkSoftLimit(_ context: ChannelHandlerContext, _ waiting: Int, _ now: Int64) {
+    private func checkSoftLimit(_ waiting: Int, _ now: Int64) {
         let limit = server.engine.configuration.softOutputLimit(isSubscriber: isSubscriber)
         guard limit.byteCount > 0, waiting > limit.byteCount else { return watch.overSoftLimitSince = nil }
         let since = watch.overSoftLimitSince ?? now
         watch.overSoftLimitSince = since
-        if now - since > Int64(limit.seconds) * 1000 { dropForOutput(context, waiting) }
+        if now - since > Int64(limit.seconds) * 1000 { dropForOutput(waiting) }
     }
 
-    private func dropForOutput(_ context: ChannelHandlerContext, _ waiting: Int) {
+    private func dropForOutput(_ waiting: Int) {
         server.engine.host.log(
             .warning,
             "Client \(description(waiting)) scheduled to be closed ASAP for overcoming of output buffer limits."
         )
-        close(context)
+        close()
     }
 
-    func dropForMemory(_ context: ChannelHandlerContext) {
+    func dropForMemory() {
         server.engine.host.log(.warning, "Client \(description(waitingByteCount)) closed: no memory for its replies.")
-        close(context)
+        close()
     }
 
     /// Drops a peer that takes nothing for too long, however little waits: it would hold its memory for ever.
-    private func checkProgress(_ context: ChannelHandlerContext, _ waiting: Int, _ now: Int64) {
+    private func checkProgress(_ waiting: Int, _ now: Int64) {
         guard waiting > 0 else { return watch.stalledSince = nil }
-        let taken = queuedByteCount &- UInt64(truncatingIfNeeded: waiting)
+        let taken = givenByteCount &- UInt64(truncatingIfNeeded: waiting)
         guard let since = watch.stalledSince, taken == watch.takenByteCount else {
             watch.stalledSince = now
             watch.takenByteCount = taken
@@ -88,17 +80,17 @@ extension SessionHandler {
         server.engine.host.log(
             .warning, "Client \(description(waiting)) closed: it has taken none of its replies for \(seconds) seconds"
         )
-        close(context)
+        close()
     }
 
-    private func checkIdleness(_ context: ChannelHandlerContext, _ now: Int64) {
+    private func checkIdleness(_ now: Int64) {
         let seconds = server.engine.configuration.idleTimeoutSeconds.load(ordering: .relaxed)
         // Who waits in a blocking command or for messages is not idle.
         guard seconds > 0, !session.pointee.isBlocked, !isSubscriber else { return }
         let idle = now - record.lastInteractionMilliseconds.load(ordering: .relaxed)
         guard idle > Int64(seconds) * 1000 else { return }
         server.engine.host.log(.verbose, "Closing idle client")
-        close(context)
+        close()
     }
 
     private func description(_ waiting: Int) -> String {

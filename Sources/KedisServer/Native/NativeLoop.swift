@@ -1,0 +1,294 @@
+// An event loop of our own for plain sockets on Linux: one thread, one epoll instance.
+//
+//   epoll_wait ─▶ each ready source: one read, its commands ─▶ sources listed in the round before ─▶ replies are sent
+//        ▲                                                                                                   │
+//        └────────── sources taken out go ◀── tasks of other threads ◀── timers ◀── what waited for its turn ◀┘
+//
+// Sockets tell once that there is more (edge-triggered), so they cost no system call but their reads and writes: a read
+// that does not fill the buffer has emptied the socket. One buffer serves all reads of the loop; a connection that says
+// nothing holds none.
+//
+// Ownership: ServerLoops has the loops; a loop keeps its sources. Threads: `execute` and `isCurrent` any; everything
+// else the loop's own. Wake-ups: whoever brings a task writes to the bell only if the loop sleeps and nobody else has
+// done so. Cost of a round beside its sources: one wait, one reading of the clock, one atomic exchange.
+
+#if os(Linux)
+
+import CKedis
+import KedisPersistence
+import KedisStore
+import KedisUtilities
+import Synchronization
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#endif
+
+final class NativeLoop: ServerLoop, @unchecked Sendable {
+    // Sendable: what any thread touches is atomic, locked or constant; the rest is the loop's thread's alone.
+
+    private let epoll: Int32
+    private let bell: Int32
+    private let inbox = Locked(Inbox())
+    /// Something lies in the inbox. Set before `isAsleep` is looked at, as the loop looks here after it has set that.
+    private let hasTasks = Atomic<Bool>(false)
+    private let isAsleep = Atomic<Bool>(false)
+    private let threadNumber = Atomic<UInt>(0)
+
+    /// What connections read into, one after the other.
+    private(set) var readAhead = ReadAhead()
+    /// More than one source is ready in this round.
+    private var isCrowded = false
+    private let events: UnsafeMutableRawPointer
+    private var sources = EventSources()
+    private let timers = NativeTimers()
+    /// Tokens of sources that go on in the next round without an event.
+    private var listed: [UInt64] = []
+    private var going: [UInt64] = []
+    private var later: [() -> Void] = []
+    private var afterwards: [() -> Void] = []
+    /// Taken out in this round.
+    private var removed: [EventSource] = []
+    private var roundEnd: (() -> Void)?
+    private var isRoundEndRequested = false
+    private var isStopping = false
+
+    private struct Inbox {
+        var tasks: [@Sendable () -> Void] = []
+        /// Set with the wish that the loop ends; called when it has.
+        var hasEnded: (@Sendable () -> Void)?
+        var isOver = false
+    }
+
+    private static let eventCountMax = 512
+    private static let bellToken = UInt64.max
+
+    /// Makes a loop and starts its thread, which the system calls `name`.
+    init(name: String) throws(StartError) {
+        epoll = kedis_epoll_make()
+        bell = kedis_bell_make()
+        events = .allocate(byteCount: kedis_event_room(Self.eventCountMax), alignment: 16)
+        // An edge for each ring: nothing has to be read.
+        guard epoll >= 0, bell >= 0, kedis_epoll_add(epoll, bell, kedis_event_input, true, Self.bellToken),
+            startThread({ [self] in run(name) })
+        else { throw StartError("cannot start an event loop: \(systemText())") }
+    }
+
+    deinit {
+        // Not earlier: whoever still has the loop may ring.
+        if epoll >= 0 { close(epoll) }
+        if bell >= 0 { close(bell) }
+        events.deallocate()
+    }
+
+    // MARK: Any thread
+
+    var isCurrent: Bool { threadNumber.load(ordering: .relaxed) == currentThreadNumber() }
+
+    func execute(_ task: @escaping @Sendable () -> Void) {
+        let isOver = inbox.withLock { inbox in
+            if !inbox.isOver { inbox.tasks.append(task) }
+            return inbox.isOver
+        }
+        if !isOver { noteTasks() }
+    }
+
+    private func noteTasks() {
+        hasTasks.store(true, ordering: .sequentiallyConsistent)
+        guard isAsleep.load(ordering: .sequentiallyConsistent) else { return }
+        if isAsleep.exchange(false, ordering: .sequentiallyConsistent) { kedis_bell_ring(bell) }
+    }
+
+    /// Ends the loop and waits for it. Its sources are gone by then; what was to be executed later is dropped.
+    func shutDown() async {
+        await withCheckedContinuation { continuation in
+            let isOver = inbox.withLock { inbox in
+                if !inbox.isOver { inbox.hasEnded = { continuation.resume() } }
+                return inbox.isOver
+            }
+            if isOver { continuation.resume() } else { noteTasks() }
+        }
+    }
+
+    // MARK: The round
+
+    private func run(_ name: String) {
+        threadNumber.store(currentThreadNumber(), ordering: .relaxed)
+        name.withCString { kedis_name_thread($0) }
+        var now = monotonicNanoseconds()
+        while !isStopping {
+            let count = wait(nowNanoseconds: now)
+            if !listed.isEmpty { swap(&listed, &going) }
+            isCrowded = Int(count) + going.count > 1
+            for index in 0..<count { dispatch(index) }
+            if !going.isEmpty { goOn() }
+            if readAhead.count > 0 { executeReads() }
+            endRound()
+            if !later.isEmpty { takeTurns() }
+            now = monotonicNanoseconds()
+            if timers.earliestNanoseconds <= now { timers.run(nowNanoseconds: now) }
+            if hasTasks.load(ordering: .acquiring) { runTasks() }
+            // Tasks may have read from nobody, but sent to many.
+            if isRoundEndRequested { endRound() }
+            if !removed.isEmpty { letGo() }
+        }
+        end()
+    }
+
+    /// Waits until something is ready or a timer is due, not at all when there is more to do.
+    private func wait(nowNanoseconds now: UInt64) -> Int32 {
+        var limit: Int64 = -1
+        let earliest = timers.earliestNanoseconds
+        if !listed.isEmpty || !later.isEmpty || earliest <= now {
+            limit = 0
+        } else if earliest != .max {
+            limit = Int64(clamping: earliest - now)
+        }
+        let count: Int32
+        if limit == 0 {
+            count = kedis_epoll_wait(epoll, events, Int32(Self.eventCountMax), 0)
+        } else {
+            isAsleep.store(true, ordering: .sequentiallyConsistent)
+            if hasTasks.load(ordering: .sequentiallyConsistent) { limit = 0 }
+            count = kedis_epoll_wait(epoll, events, Int32(Self.eventCountMax), limit)
+            isAsleep.store(false, ordering: .relaxed)
+        }
+        // A signal has come, and is nobody's here.
+        return max(0, count)
+    }
+
+    @inline(__always)
+    private func dispatch(_ index: Int32) {
+        let flags = kedis_event_flags(events, index)
+        sources[kedis_event_token(events, index)]?._withUnsafeGuaranteedRef { $0.isReady(flags) }
+    }
+
+    private func goOn() {
+        for token in going { sources[token]?._withUnsafeGuaranteedRef { $0.goOn() } }
+        going.removeAll(keepingCapacity: true)
+    }
+
+    /// Puts off the commands of a short read if others follow it; false when they are to be executed now.
+    @inline(__always)
+    func putOff(_ source: EventSource, byteCount: Int) -> Bool {
+        guard isCrowded, byteCount <= ReadAhead.byteCountMax else { return false }
+        if readAhead.count > 0 { goOnLoading(readAhead.count - 1) }
+        readAhead.add(token: source.token, byteCount: byteCount)
+        return true
+    }
+
+    /// Executes what was put off, if there is no room for more.
+    @inline(__always)
+    func makeRoom() {
+        if readAhead.count == ReadAhead.countMax { executeReads() }
+    }
+
+    @inline(__always)
+    private func goOnLoading(_ index: Int) {
+        sources[readAhead[index].token]?._withUnsafeGuaranteedRef { $0.goOnLoading() }
+    }
+
+    private func executeReads() {
+        goOnLoading(readAhead.count - 1)
+        for index in 0..<readAhead.count {
+            let read = readAhead[index]
+            let input = UnsafeRawBufferPointer(start: read.start, count: read.byteCount)
+            sources[read.token]?._withUnsafeGuaranteedRef { $0.execute(input) }
+        }
+        readAhead.removeAll()
+    }
+
+    private func endRound() {
+        if isRoundEndRequested {
+            isRoundEndRequested = false
+            roundEnd?()
+        }
+        guard !afterwards.isEmpty else { return }
+        let tasks = afterwards
+        afterwards = []
+        for task in tasks { task() }
+    }
+
+    private func takeTurns() {
+        let tasks = later
+        later = []
+        for task in tasks { task() }
+    }
+
+    private func runTasks() {
+        hasTasks.store(false, ordering: .sequentiallyConsistent)
+        let (tasks, isLast) = inbox.withLock { inbox in
+            let tasks = inbox.tasks
+            inbox.tasks = []
+            return (tasks, inbox.hasEnded != nil)
+        }
+        for task in tasks { task() }
+        if isLast { isStopping = true }
+    }
+
+    private func letGo() {
+        while let source = removed.popLast() { source.wasRemoved() }
+    }
+
+    private func end() {
+        letGo()
+        timers.removeAll()
+        later = []
+        let (hasEnded, tasks) = inbox.withLock { inbox in
+            inbox.isOver = true
+            defer { inbox = Inbox(isOver: true) }
+            return (inbox.hasEnded, inbox.tasks)
+        }
+        // Who waits for one of them is told that it is over by its end, as far as it can be.
+        for task in tasks { task() }
+        hasEnded?()
+    }
+
+    // MARK: The loop's thread
+
+    func nextRound(_ task: @escaping () -> Void) { later.append(task) }
+
+    func schedule(inNanoseconds delay: UInt64, _ task: @escaping () -> Void) -> any LoopTimer {
+        let time = monotonicNanoseconds().addingReportingOverflow(delay)
+        return timers.set(atNanoseconds: time.overflow ? .max : time.partialValue, task)
+    }
+
+    func setRoundEnd(_ body: @escaping () -> Void) { roundEnd = body }
+
+    func requestRoundEnd() { isRoundEndRequested = true }
+
+    func afterRound(_ task: @escaping () -> Void) { afterwards.append(task) }
+
+    /// Has a source told when its descriptor becomes ready; false with `errno` when that cannot be.
+    func add(_ source: EventSource, _ descriptor: Int32, _ flags: UInt32, isEdge: Bool) -> Bool {
+        sources.add(source)
+        if kedis_epoll_add(epoll, descriptor, flags, isEdge, source.token) { return true }
+        let code = errno
+        sources.remove(source)
+        errno = code
+        return false
+    }
+
+    /// A source that is there is told no more, and `wasRemoved` when the round is over. Its descriptor is closed after
+    /// this, which ends what the system knows of it.
+    func remove(_ source: EventSource) {
+        removed.append(source)
+        sources.remove(source)
+    }
+
+    /// The system tells nothing of a descriptor for a while; ``resume(_:_:_:)`` ends that.
+    func suspend(_ descriptor: Int32) { kedis_epoll_remove(epoll, descriptor) }
+
+    func resume(_ source: EventSource, _ descriptor: Int32, _ flags: UInt32) {
+        _ = kedis_epoll_add(epoll, descriptor, flags, false, source.token)
+    }
+
+    /// A source goes on in the next round, whether or not there is an event for it.
+    func listForNextRound(_ source: EventSource) { listed.append(source.token) }
+}
+
+private func currentThreadNumber() -> UInt { UInt(pthread_self()) }
+
+#endif

@@ -1,0 +1,193 @@
+// A connection's socket on a native loop: reads into the loop's buffer, sends what the socket did not take at once.
+//
+// The system tells once each time that there is more to read or more room (edge-triggered). So what it has told is kept
+// (`isReadable`) while nothing is to be read, and a socket that still has something goes on in the next round: one read
+// a round is what a connection gets, however much its peer sends.
+//
+// Ownership: the loop keeps the socket until it is closed and the round is over; the socket owns descriptor, connection
+// and queue. Threads: the loop's. Cost: a read is one system call; nothing is told to the system but at the beginning.
+
+#if os(Linux)
+
+import CKedis
+import KedisCommands
+import KedisUtilities
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#endif
+
+final class NativeSocket: EventSource, ConnectionTransport {
+    // Unowned and unchecked: the loop keeps the socket, never the other way round, and ends after it.
+    private unowned(unsafe) let loop: NativeLoop
+    private let connection: Connection
+    private var descriptor: Int32
+    private var output = OutputQueue()
+    private var isReading = true
+    /// The system has told of something that was not read.
+    private var isReadable = false
+    /// What it has told of the peer's end, once and for all.
+    private var endFlags: UInt32 = 0
+    /// All was read up to the end.
+    private var isAtEnd = false
+    private var closesWhenSent = false
+    /// It goes on in the next round, with these flags.
+    private var isListed = false
+    private var listedFlags: UInt32 = 0
+
+    /// What the commands that were put off are most likely about, 0 for nothing known.
+    private var likelyHash: UInt64 = 0
+
+    /// Pieces of the queue that are sent before others have their turn.
+    private static let sentPiecesMax = 4
+
+    init(
+        server: ServerContext, clients: LoopClients, loop: NativeLoop, endpoint: ClientEndpoint,
+        identifier: Int64? = nil
+    ) {
+        self.loop = loop
+        descriptor = endpoint.descriptor
+        connection = Connection(server: server, clients: clients, endpoint: endpoint, identifier: identifier)
+    }
+
+    /// Begins to read. On the loop's thread, once.
+    func begin() {
+        connection.begin(self)
+        let flags = kedis_event_input | kedis_event_output | kedis_event_peer_ended
+        if !loop.add(self, descriptor, flags, isEdge: true) { connection.close() }
+    }
+
+    // MARK: Events
+
+    override func isReady(_ flags: UInt32) {
+        if isListed { listedFlags |= flags } else { take(flags) }
+    }
+
+    override func goOn() {
+        isListed = false
+        let flags = listedFlags
+        listedFlags = 0
+        take(flags)
+    }
+
+    private func goOnLater(_ flags: UInt32) {
+        listedFlags |= flags
+        guard !isListed, descriptor >= 0 else { return }
+        isListed = true
+        loop.listForNextRound(self)
+    }
+
+    @inline(__always)
+    private func take(_ flags: UInt32) {
+        if flags & kedis_event_output != 0, output.byteCount > 0 { sendQueued() }
+        if flags & ~kedis_event_output != 0 { read(flags) }
+    }
+
+    @inline(__always)
+    private func read(_ flags: UInt32) {
+        endFlags |= flags & (kedis_event_broken | kedis_event_peer_ended)
+        isReadable = true
+        guard isReading, !isAtEnd, descriptor >= 0 else { return leaveUnread(flags) }
+        loop.makeRoom()
+        let room = loop.readAhead.room
+        let count = kedis_receive(descriptor, room, ReadAhead.readByteCountMax)
+        guard count > 0 else { return endReading(count) }
+        // A read that does not fill the buffer has emptied the socket, unless the peer has ended behind it.
+        isReadable = count == ReadAhead.readByteCountMax || endFlags != 0
+        let input = UnsafeRawBufferPointer(start: room, count: count)
+        if loop.putOff(self, byteCount: count) {
+            likelyHash = connection.session.pointee.beginLoading(input)
+        } else {
+            execute(input)
+        }
+    }
+
+    override func goOnLoading() { connection.session.pointee.goOnLoading(likelyHash) }
+
+    override func execute(_ input: UnsafeRawBufferPointer) {
+        connection.receive(input)
+        connection.readIsComplete()
+        if isReadable, isReading { goOnLater(kedis_event_input) }
+    }
+
+    /// Nothing is to be read now. A connection that is broken takes nothing either, so it ends.
+    @inline(never)
+    private func leaveUnread(_ flags: UInt32) {
+        if flags & kedis_event_broken != 0, descriptor >= 0 { connection.close() }
+    }
+
+    /// Nothing was read: the peer has ended its side, there is nothing, or the connection is broken.
+    @inline(never)
+    private func endReading(_ count: Int) {
+        if count == 0 {
+            isAtEnd = true
+            return connection.peerHasEnded()
+        }
+        switch errno {
+        case EAGAIN, EWOULDBLOCK: isReadable = false
+        case EINTR: goOnLater(kedis_event_input)
+        default: connection.close()
+        }
+    }
+
+    // MARK: What the connection wants
+
+    var isActive: Bool { descriptor >= 0 }
+
+    var queuedByteCount: Int { output.byteCount }
+
+    func setReading(_ isOn: Bool) {
+        isReading = isOn
+        if isOn, isReadable, !isAtEnd { goOnLater(kedis_event_input) }
+    }
+
+    func queue(_ bytes: ByteView) -> Bool { output.append(bytes) }
+
+    func closeWhenSent() { closesWhenSent = true }
+
+    func close() {
+        guard descriptor >= 0 else { return }
+        loop.remove(self)
+        closeDescriptor(descriptor)
+        descriptor = -1
+        output = OutputQueue()
+        connection.socketIsGone()
+    }
+
+    override func wasRemoved() { connection.end() }
+
+    // MARK: Sending
+
+    /// Sends what waits, as far as the socket takes it.
+    @inline(never)
+    private func sendQueued() {
+        var sentByteCount = 0, isBroken = false
+        for number in 0... {
+            let next = output.next
+            guard next.count > 0 else { break }
+            guard number < Self.sentPiecesMax else {
+                goOnLater(kedis_event_output)
+                break
+            }
+            let count = kedis_send(descriptor, next.base, next.count)
+            if count < 0 {
+                isBroken = errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR
+                if errno == EINTR { goOnLater(kedis_event_output) }
+                break
+            }
+            output.removeFirst(count)
+            sentByteCount += count
+            if count < next.count { break }
+        }
+        if isBroken { return connection.close() }
+        if sentByteCount > 0 { connection.wasSent(sentByteCount) }
+        if closesWhenSent, output.byteCount == 0 { close() }
+    }
+}
+
+/// The C function, whose name a method above hides.
+private func closeDescriptor(_ descriptor: Int32) { close(descriptor) }
+
+#endif
