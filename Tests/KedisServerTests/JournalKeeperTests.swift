@@ -263,8 +263,9 @@ struct JournalKeeperTests {
                     #expect(try kept.set("appendonly", "yes") == ok)
                 }
                 kept.files.fail(afterCalls: nil)
-                kept.keeper.rewrite.withLock { $0.notBefore = 0 }
                 let isWhole = eventually {
+                    // An attempt that fails may end only now, and would put the next one off.
+                    kept.keeper.rewrite.withLock { $0.notBefore = 0 }
                     kept.keeper.rewriteWhenDue()
                     return kept.isWhole
                 }
@@ -277,7 +278,7 @@ struct JournalKeeperTests {
             call += 1
         }
         print("beginnings: \(failureCount) of \(call - 1) were refused, \(noteCount) left a note")
-        #expect(failureCount > 5)
+        #expect(failureCount > 5 && noteCount < failureCount / 4)
     }
 
     @Test("A file in the place of the journal's folder is refused with the reason, and once it is gone it works")

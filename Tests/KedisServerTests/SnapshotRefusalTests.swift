@@ -112,6 +112,43 @@ struct SnapshotRefusalTests {
         #expect(failureCount > 15)
     }
 
+    @Test("A single copy that is refused, while all others are made, fails the save")
+    func singleCopy() throws {
+        let folder = try #require(TestFiles.makeTemporaryFolder())
+        defer { TestFiles.removeTemporaryFolder(folder) }
+        var failureCount = 0
+        let roundCount = 8
+        for round in 0..<roundCount {
+            let engine = makeEngine()
+            let session = TestSession(engine)
+            try fill(session)
+            let atInstant = contents(engine)
+            let path = "\(folder)/\(round).rdb"
+            var slice = 0
+            do {
+                _ = try saveSnapshotInBackground(
+                    of: engine.store, to: path, nowMilliseconds: 0,
+                    betweenSlices: {
+                        // The collections are taken by this, and their first pieces copied.
+                        if slice == 0 { try? change(session, round) }
+                        // Of one of them another piece, which gets no memory.
+                        if slice == 0 { engine.store.setSnapshotAllocationCount(0) }
+                        let name = ["hash", "zset"][round % 2]
+                        let element = "element \(700 + 41 * round)"
+                        _ = try? session.call(name == "hash" ? ["HDEL", name, element] : ["ZREM", name, element])
+                        engine.store.setSnapshotAllocationCount(.max)
+                        slice += 1
+                    })
+                #expect(try loaded(path) == atInstant, "round \(round)")
+            } catch let error as SnapshotError {
+                failureCount += 1
+                #expect(error == .outOfMemory(path: path))
+            }
+            engine.store.checkInvariants()
+        }
+        #expect(failureCount > roundCount / 2)
+    }
+
     @Test("A background save that gets no memory is reported as failed, and the next one as good")
     func reported() throws {
         let folder = try #require(TestFiles.makeTemporaryFolder())
