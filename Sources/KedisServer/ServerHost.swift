@@ -76,7 +76,14 @@ extension ServerState {
             return ConfigurationProblem(
                 name: name, reason: "Failed to apply new \(name) configuration, check server logs.")
         }
-        let problem = applySnapshotPlace(names, beforeMoving: { applyNetwork(names) ?? journal.follow(names) })
+        hasMovedSockets.store(false, ordering: .relaxed)
+        let problem = applySnapshotPlace(
+            names,
+            beforeMoving: {
+                if let problem = applyNetwork(names) { return problem }
+                hasMovedSockets.store(true, ordering: .relaxed)
+                return journal.follow(names)
+            })
         if let problem { return problem }
         if names.contains("stop-writes-on-bgsave-error") || names.contains("save") { refreshSaveFailure() }
         if names.contains(where: { ["proc-title-template", "bind", "port", "tls-port"].contains($0) }) { showTitle() }
@@ -88,7 +95,7 @@ extension ServerState {
         if names.contains(where: { $0.hasPrefix("oom-score-adj") }), let problem = setMemoryScore() {
             log(.warning, "oom-score-adj is not applied: \(problem)")
         }
-        if let problem = applyNetwork(names) {
+        if hasMovedSockets.load(ordering: .relaxed), let problem = applyNetwork(names) {
             log(.warning, "\(problem.name) cannot be as it was before a change that was refused: \(problem.reason)")
         }
     }

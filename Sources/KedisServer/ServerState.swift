@@ -25,6 +25,8 @@ final class ServerState: Sendable {
     /// Keys of the snapshot at the start, and those of it that had expired.
     let loaded = Locked((keyCount: 0, expiredCount: 0))
     let journal: JournalKeeper
+    /// Within CONFIG SET: the sockets follow the new values already.
+    let hasMovedSockets = Atomic<Bool>(false)
     private let hooks = Locked(Hooks())
 
     /// What is only known when the engine exists.
