@@ -145,6 +145,8 @@ private final class Listener {
         }
         try subscribe("SUBSCRIBE", channels)
         try subscribe("PSUBSCRIBE", patterns)
+        // Between the two, messages may have come already.
+        if connection.gate.isOn.load(ordering: .relaxed) { inbox.neededSequence = connection.appendedSequence }
     }
 
     deinit { connection.record.receive = nil }

@@ -12,7 +12,8 @@
 // live on the loop's thread. Invariants: bytes go past the transport only when it holds none, so their order stands;
 // the descriptor is used only until `socketIsGone`. While more output waits than `client-output-pause-limit`, nothing
 // is read and nothing is executed: what a client makes the server hold is bounded by that limit, the session's pause
-// (1 MiB) and one reply. Cost: a system call for reading and one for writing, no allocation.
+// (1 MiB), one reply, and a short read that came in the same round. Cost: a system call for reading and one for
+// writing, no allocation.
 
 import CKedis
 import KedisCommands
@@ -68,6 +69,8 @@ final class Connection {
     /// What the first bytes of the output wait for, and how many those are: Journal/HeldReplies.swift.
     private(set) var heldSequence: UInt64 = 0
     private var heldByteCount = 0
+    /// What is held is the last that the peer gets.
+    private var endsWhenReleased = false
     /// What the client changes a snapshot cannot take as fast: nothing is read.
     private var isPressed = false
     /// The client waits in a blocking command, and the deadline has been entered.
@@ -174,12 +177,10 @@ final class Connection {
         isAwaitingRoundEnd = false
         sendAndGoOn()
         guard !isFinishing, transport != nil else { return }
-        if session.pointee.isBlocked {
-            leave()
-            finish()
-        } else {
-            pump()
-        }
+        guard session.pointee.isBlocked else { return pump() }
+        leave()
+        // What was answered before goes out, when it may.
+        if session.pointee.isHeld { endsWhenReleased = true } else { finish() }
     }
 
     /// Closes the connection at once. TLS takes a moment for its goodbye; what arrives meanwhile is nobody's.
@@ -246,8 +247,11 @@ final class Connection {
     @inline(__always)
     private func sendNow(_ byteCount: Int) -> Int {
         guard descriptor >= 0 else { return 0 }
-        let result = posixSend(descriptor, session.pointee.output.bytes.base, byteCount)
-        return result >= 0 || errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? max(0, result) : -1
+        var result = posixSend(descriptor, session.pointee.output.bytes.base, byteCount)
+        while result < 0, errno == EINTR {
+            result = posixSend(descriptor, session.pointee.output.bytes.base, byteCount)
+        }
+        return result >= 0 || errno == EAGAIN || errno == EWOULDBLOCK ? max(0, result) : -1
     }
 
     /// Leaves a part of the session's output to the transport, which sends it as the peer takes it.
@@ -286,6 +290,7 @@ final class Connection {
         send(byteCount: min(heldByteCount, session.pointee.output.count))
         if !session.pointee.output.isEmpty { send() }
         guard !isFinishing, !session.pointee.isHeld else { return }
+        if endsWhenReleased { return finish() }
         if session.pointee.hasPendingInput, !session.pointee.isBlocked { isPaused = true }
         if isPaused || isReadingOff || hasPeerEnded { pump() }
     }
@@ -308,6 +313,8 @@ final class Connection {
         guard !isFinishing else { return }
         isFinishing = true
         isPaused = false
+        // From here on nobody serves a client that would not get it.
+        leave()
         guard waitingByteCount > 0 else {
             transport?.close()
             return

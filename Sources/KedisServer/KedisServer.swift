@@ -152,6 +152,8 @@ package final class KedisServer: Service {
             try await listen(ephemeralPort: ephemeralPort)
         } catch {
             context.rhythm.stop()
+            // Who came in through the first of several sockets goes before the journal does.
+            await loops.stop()
             state.closeJournal()
             state.releaseSnapshotLock()
             await metrics?.stop()

@@ -103,6 +103,21 @@ struct TransportTests {
         }
     }
 
+    @Test("The same while replies wait that it has yet to read: it gets those, and nobody serves it", arguments: all)
+    func halfCloseOfBlockedWithOutput(transport: String) async throws {
+        try await withServer(transport) { server in
+            let (client, other) = (try server.connect(), try server.connect())
+            let value = String(repeating: "x", count: 8 << 20)
+            #expect(other.ask("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$\(value.utf8.count)\r\n\(value)\r\n", "+OK\r\n"))
+            client.send("GET k\r\nBLPOP q 0\r\n")
+            #expect(eventually { server.server.engine.clients.all.contains { $0.isBlocked.load(ordering: .relaxed) } })
+            client.endSending()
+            #expect(eventually { !server.server.engine.clients.all.contains { $0.isBlocked.load(ordering: .relaxed) } })
+            #expect(other.ask("RPUSH q x\r\nLLEN q\r\n", ":1\r\n:1\r\n"))
+            #expect(client.isClosedWithin(milliseconds: 20_000))
+        }
+    }
+
     @Test("A peer that is gone while its replies wait leaves nothing behind", arguments: all)
     func goneWithOutput(transport: String) async throws {
         try await withServer(transport, ["--client-output-pause-limit", "1mb"]) { server in

@@ -17,9 +17,10 @@ struct __attribute__((packed)) kedis_event { uint32_t flags; uint64_t token; };
 struct kedis_event { uint32_t flags; uint64_t token; };
 #endif
 
-// EPOLLIN, EPOLLOUT, EPOLLERR and EPOLLHUP, EPOLLRDHUP.
+// EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLERR and EPOLLHUP, EPOLLRDHUP.
 static const uint32_t kedis_event_input = 0x001;
 static const uint32_t kedis_event_output = 0x004;
+static const uint32_t kedis_event_error = 0x008;
 static const uint32_t kedis_event_broken = 0x008 | 0x010;
 static const uint32_t kedis_event_peer_ended = 0x2000;
 

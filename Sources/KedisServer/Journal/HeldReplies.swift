@@ -56,14 +56,15 @@ final class HeldReplies: @unchecked Sendable {
     }
 
     private func release() {
-        let waiting = connections
-        connections.removeAll(keepingCapacity: true)
-        var lowest = UInt64.max
-        for connection in waiting where !gate.isDurable(connection.heldSequence) {
-            connections.append(connection)
-            lowest = min(lowest, connection.heldSequence)
+        // Asked once for each: the policy may change meanwhile.
+        var due: [Connection] = []
+        var rest: [Connection] = []
+        for connection in connections {
+            if gate.isDurable(connection.heldSequence) { due.append(connection) } else { rest.append(connection) }
         }
+        connections = rest
+        let lowest = rest.reduce(UInt64.max) { min($0, $1.heldSequence) }
         lowestSequence.store(lowest, ordering: .sequentiallyConsistent)
-        for connection in waiting where gate.isDurable(connection.heldSequence) { connection.releaseReplies() }
+        for connection in due { connection.releaseReplies() }
     }
 }

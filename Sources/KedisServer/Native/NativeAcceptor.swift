@@ -11,6 +11,7 @@
 
 import CKedis
 import KedisCommands
+import KedisStore
 import KedisUtilities
 import Synchronization
 
@@ -21,7 +22,7 @@ import Musl
 #endif
 
 final class NativeAcceptor: EventSource, Acceptor, @unchecked Sendable {
-    // Sendable: what changes is touched on the loop's thread only.
+    // Sendable: what changes is locked, or touched on the loop's thread only.
 
     typealias Part = (loop: NativeLoop, clients: LoopClients)
 
@@ -36,6 +37,8 @@ final class NativeAcceptor: EventSource, Acceptor, @unchecked Sendable {
     private var turn = 0
     private var isClosed = false
     private var hasComplained = false
+    /// Why nothing is accepted.
+    private let failure = Locked<StartError?>(nil)
 
     private static let burstMax = 64
     private static let pauseMilliseconds: Int64 = 100
@@ -54,13 +57,18 @@ final class NativeAcceptor: EventSource, Acceptor, @unchecked Sendable {
     func start(hasFailed: @escaping @Sendable (any Error) -> Void) {
         loop.execute { [self] in
             guard !isClosed else { return }
-            if !loop.add(self, descriptor, kedis_event_input, isEdge: false) {
-                hasFailed(StartError("cannot wait for connections: \(systemText())"))
-            }
+            guard !loop.add(self, descriptor, kedis_event_input, isEdge: false) else { return }
+            let error = StartError("cannot wait for connections: \(systemText())")
+            failure.withLock { $0 = error }
+            closeHere()
+            hasFailed(error)
         }
     }
 
-    func waitForStart() async throws { await loop.run {} }
+    func waitForStart() async throws {
+        await loop.run {}
+        if let failure = failure.withLock({ $0 }) { throw failure }
+    }
 
     func closeSoon() { loop.execute { [self] in closeHere() } }
 
@@ -110,9 +118,13 @@ final class NativeAcceptor: EventSource, Acceptor, @unchecked Sendable {
             server.engine.host.log(.warning, "Error accepting a client connection: \(String(cString: strerror(code)))")
         }
         loop.suspend(descriptor)
+        resumeLater()
+    }
+
+    private func resumeLater() {
         _ = loop.schedule(inMilliseconds: Self.pauseMilliseconds) { [self] in
-            guard !isClosed else { return }
-            loop.resume(self, descriptor, kedis_event_input)
+            guard !isClosed, !loop.resume(self, descriptor, kedis_event_input) else { return }
+            resumeLater()
         }
     }
 

@@ -128,13 +128,21 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
             endRound()
             if !later.isEmpty { takeTurns() }
             now = monotonicNanoseconds()
-            if timers.earliestNanoseconds <= now { timers.run(nowNanoseconds: now) }
-            if hasTasks.load(ordering: .acquiring) { runTasks() }
-            // Tasks may have read from nobody, but sent to many.
-            if isRoundEndRequested { endRound() }
+            if timers.earliestNanoseconds <= now || hasTasks.load(ordering: .acquiring) {
+                runOther(nowNanoseconds: now)
+                now = monotonicNanoseconds()
+            }
             if !removed.isEmpty { letGo() }
         }
         end()
+    }
+
+    @inline(never)
+    private func runOther(nowNanoseconds now: UInt64) {
+        if timers.earliestNanoseconds <= now { timers.run(nowNanoseconds: now) }
+        if hasTasks.load(ordering: .acquiring) { runTasks() }
+        // They may have read from nobody, but sent to many.
+        if isRoundEndRequested { endRound() }
     }
 
     /// Waits until something is ready or a timer is due, not at all when there is more to do.
@@ -281,8 +289,9 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
     /// The system tells nothing of a descriptor for a while; ``resume(_:_:_:)`` ends that.
     func suspend(_ descriptor: Int32) { kedis_epoll_remove(epoll, descriptor) }
 
-    func resume(_ source: EventSource, _ descriptor: Int32, _ flags: UInt32) {
-        _ = kedis_epoll_add(epoll, descriptor, flags, false, source.token)
+    /// False with `errno` when that cannot be.
+    func resume(_ source: EventSource, _ descriptor: Int32, _ flags: UInt32) -> Bool {
+        kedis_epoll_add(epoll, descriptor, flags, false, source.token)
     }
 
     /// A source goes on in the next round, whether or not there is an event for it.

@@ -94,7 +94,8 @@ final class NativeSocket: EventSource, ConnectionTransport {
         let room = loop.readAhead.room
         let count = kedis_receive(descriptor, room, ReadAhead.readByteCountMax)
         guard count > 0 else { return endReading(count) }
-        // A read that does not fill the buffer has emptied the socket, unless the peer has ended behind it.
+        // A read that does not fill the buffer has emptied the socket, unless the peer has ended behind it. (So do
+        // urgent data and descriptors that are sent along; whoever sends them, which no client does, sends on.)
         isReadable = count == ReadAhead.readByteCountMax || endFlags != 0
         let input = UnsafeRawBufferPointer(start: room, count: count)
         if loop.putOff(self, byteCount: count) {
@@ -112,10 +113,11 @@ final class NativeSocket: EventSource, ConnectionTransport {
         if isReadable, isReading { goOnLater(kedis_event_input) }
     }
 
-    /// Nothing is to be read now. A connection that is broken takes nothing either, so it ends.
+    /// Nothing is to be read now. A connection that is broken takes nothing either, so it ends. One whose peer has only
+    /// closed it may still have something to read.
     @inline(never)
     private func leaveUnread(_ flags: UInt32) {
-        if flags & kedis_event_broken != 0, descriptor >= 0 { connection.close() }
+        if flags & kedis_event_error != 0, descriptor >= 0 { connection.close() }
     }
 
     /// Nothing was read: the peer has ended its side, there is nothing, or the connection is broken.
