@@ -117,6 +117,18 @@ real_clients() {
     Tests/clients/run --server-binary .build/release/kedis
 }
 
+# Mixed traffic for so many seconds, over both transports: memory, descriptors and clients are as before.
+soak() {
+    "${KEDIS_PYTHON:-python3}" Tests/clients/soak.py --server-binary .build/release/kedis --seconds "$1"
+    "${KEDIS_PYTHON:-python3}" Tests/clients/soak.py --server-binary .build/release/kedis --seconds "$1" -- --transport nio
+}
+
+# Instructions of commands, held to the table in the documentation. Wants valgrind.
+instructions() {
+    swift build -c release --product kedis-benchmark
+    Benchmarks/instructions.py --check docs/PERFORMANCE.md
+}
+
 # SIGKILL at random moments, and a full disk: what was confirmed is there.
 durability() {
     "${KEDIS_PYTHON:-python3}" Tests/clients/kill-rounds.py --server-binary .build/release/kedis --rounds "$1"
