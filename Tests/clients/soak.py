@@ -230,6 +230,8 @@ def killed(port, numbers, name):
 def collections(port, numbers, name):
     with Peer(port) as peer:
         words = [word for index in range(500) for word in (f"field:{index}", numbers.randrange(1000))]
+        # An earlier life has left a deadline.
+        peer.command("DEL", name + ":hash")
         peer.command("HSET", name + ":hash", *words)
         expect(len(peer.command("HGETALL", name + ":hash")), 1000)
         peer.command("ZADD", name + ":sorted", *[word for index in range(500) for word in (index, f"member:{index}")])
