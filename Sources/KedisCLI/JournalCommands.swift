@@ -252,14 +252,3 @@ private func showProgress(_ done: Int, _ total: Int) {
     _ = text.withCString { write(2, $0, strlen($0)) }
     if done >= total { _ = write(2, "\n", 1) }
 }
-
-/// Milliseconds since 1970 as ISO 8601.
-private func moment(_ milliseconds: Int64) -> String {
-    var seconds = time_t(milliseconds / 1000)
-    var parts = tm()
-    gmtime_r(&seconds, &parts)
-    func two(_ number: Int32) -> String { number < 10 ? "0\(number)" : "\(number)" }
-    let fraction = String(1000 + milliseconds % 1000).dropFirst()
-    return "\(parts.tm_year + 1900)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))T"
-        + "\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec)).\(fraction)Z"
-}

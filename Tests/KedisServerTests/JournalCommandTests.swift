@@ -19,7 +19,7 @@ import Darwin
 #endif
 
 /// Runs `kedis` with arguments that a shell takes as they are: what it prints, and its exit code.
-private func kedis(_ arguments: String) throws -> (output: String, code: Int32) {
+func kedis(_ arguments: String) throws -> (output: String, code: Int32) {
     let program = try #require(KedisProcess.program)
     let file = try #require(popen("'\(program)' \(arguments) 2>&1", "r"))
     var bytes: [UInt8] = []
