@@ -76,8 +76,8 @@ struct JournalDirectory {
         try fileSystem.retrying { () throws(SystemError) in try fileSystem.synchronizeDirectory(path) }
     }
 
-    /// The base that is missing: records are there, and no base at all that they could go on from. Whoever keeps a store
-    /// writes a base before the first record (JournalBase.swift), an empty one too, so that none means a loss.
+    /// The base that is missing: records are there, and no base at all that they could go on from. Whoever keeps a
+    /// store writes a base before the first record (JournalBase.swift), an empty one too, so that none means a loss.
     var missingBase: JournalDamage? {
         guard bases.isEmpty, let first = segments.first else { return nil }
         return JournalDamage(

@@ -61,8 +61,8 @@ package enum JournalError: Error, Equatable, Sendable, CustomStringConvertible {
     case outOfMemory(path: String)
     /// Whoever gets the records could not go on with one.
     case refused(path: String, offset: Int, sequence: UInt64, reason: String)
-    /// No snapshot is as old as the wanted moment: from which record, and which moment (milliseconds since 1970) on there
-    /// is one; nil where there is none.
+    /// No snapshot is as old as the wanted moment: from which record, and which moment (milliseconds since 1970) on
+    /// there is one; nil where there is none.
     case noBase(directory: String, firstSequence: UInt64? = nil, firstMilliseconds: Int64? = nil)
     /// The journal was read up to a moment only, so nothing can be appended behind it.
     case notReadToItsEnd(directory: String)

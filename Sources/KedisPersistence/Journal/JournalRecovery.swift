@@ -59,8 +59,8 @@ package struct RecoveredJournal: Sendable {
 /// Gives the state of the journal in `directory`: `base` gets the path of the newest snapshot that is not younger than
 /// `bound`, and its sequence, if there is one; then `record` gets each record behind it up to `bound`. Both may refuse,
 /// which ends it. `progress` is told from time to time how many bytes of how many are done. A directory that is empty
-/// or not there is an empty journal. `removesLeftovers` removes temporary files. With `needsBase`, records without any base
-/// are damage: else they begin with an empty store.
+/// or not there is an empty journal. `removesLeftovers` removes temporary files. With `needsBase`, records without
+/// any base are damage: else they begin with an empty store.
 package func recoverJournal(
     directory path: String, until bound: JournalBound = .end, fileSystem: FileSystem = .system,
     removesLeftovers: Bool = true, needsBase: Bool = true,
