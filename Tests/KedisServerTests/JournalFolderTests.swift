@@ -74,4 +74,25 @@ struct JournalFolderTests {
             #expect(code == 0 && output.contains("cut: ") && !output.contains("nothing to repair"), "\(output)")
         }
     }
+
+    @Test("Files of redis-server are not passed over for an older snapshot by a backup")
+    func foreign() async throws {
+        try await withFolder { folder in
+            try await serve(folder, [], "SET a 1\r\nSAVE\r\n", "+OK\r\n+OK\r\n")
+            #expect(TestFiles.write("*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n2\r\n", to: "\(folder)/appendonly.aof"))
+            let target = "\(folder)-copy"
+            defer { TestFiles.removeTemporaryFolder(target) }
+            var (output, code) = try kedis("backup --dir '\(folder)' --into '\(target)'")
+            #expect(code == 1 && output.contains("append-only file of redis-server"), "\(output)")
+            #expect(TestFiles.list(below: target, suffix: "").isEmpty)
+            (output, code) = try kedis("backup --snapshot --dir '\(folder)' --into '\(target)'")
+            #expect(code == 0 && output.contains("1 key, "), "\(output)")
+            TestFiles.removeTemporaryFolder(target)
+            // As it says: a start begins a journal with them, which is copied.
+            try await serve(folder, ["--appendonly", "yes"], "GET a\r\n", "$1\r\n2\r\n")
+            (output, code) = try kedis("backup --dir '\(folder)' --into '\(target)'")
+            #expect(code == 0, "\(output)")
+            try await serve(target, ["--appendonly", "yes"], "GET a\r\n", "$1\r\n2\r\n")
+        }
+    }
 }
