@@ -120,16 +120,27 @@ extension JournalKeeper {
     }
 }
 
-/// Whether a store without this journal has written the snapshot since the journal was written.
+/// Whether a store without this journal has written the snapshot since the journal was written. An empty one does not
+/// count: a server that passed the journal over, and found nothing else, leaves one.
 func isYounger(
     _ snapshotPath: String, than outline: JournalOutline, _ fileSystem: FileSystem
 ) throws(SystemError) -> Bool {
     guard !outline.paths.isEmpty, !outline.isIncomplete, let saved = try fileSystem.time(of: snapshotPath)
     else { return false }
     for path in outline.paths where try fileSystem.time(of: path) ?? 0 >= saved { return false }
+    if try isEmptySnapshot(snapshotPath, fileSystem) { return false }
     // Of a journal whose last file is damaged nobody knows: that is to be told, not passed over.
     guard let name = outline.identifierText else { return !outline.hasSegments }
     return try mention(of: name, inSnapshot: snapshotPath, fileSystem: fileSystem) == nil
+}
+
+/// Whether a snapshot has neither keys nor functions. Cost: nothing for one that is too long for that.
+private func isEmptySnapshot(_ path: String, _ fileSystem: FileSystem) throws(SystemError) -> Bool {
+    guard try fileSystem.byteCount(of: path) <= 4096,
+        // What cannot be read is told by whoever loads it.
+        let summary = try? checkSnapshot(path, fileSystem: fileSystem)
+    else { return false }
+    return summary.keyCount == 0 && summary.functions.isEmpty
 }
 
 extension FileSystem {

@@ -95,4 +95,17 @@ struct JournalFolderTests {
             try await serve(target, ["--appendonly", "yes"], "GET a\r\n", "$1\r\n2\r\n")
         }
     }
+
+    @Test("What a server without appendonly saves that passed the journal over, and is empty, does not take its place")
+    func passedOver() async throws {
+        try await withFolder { folder in
+            #expect(try kedis("--dir '\(folder)' SET a 1").code == 0)
+            try FileSystem.system.unlink("\(folder)/dump.rdb")
+            TestFiles.sleep(milliseconds: 20)
+            try await serve(folder, [], "DBSIZE\r\nSAVE\r\n", ":0\r\n+OK\r\n")
+            let (output, code) = try kedis("--dir '\(folder)' GET a")
+            #expect(code == 0 && output.contains("1"), "\(output)")
+            #expect(TestFiles.list(below: folder, suffix: ".old") == ["\(folder)/dump.rdb.old"])
+        }
+    }
 }
