@@ -108,4 +108,19 @@ struct JournalFolderTests {
             #expect(TestFiles.list(below: folder, suffix: ".old") == ["\(folder)/dump.rdb.old"])
         }
     }
+
+    @Test("A server says that it begins empty where it passes a journal over, and stays when its terminal ends")
+    func process() async throws {
+        try await withFolder { folder in
+            try await serve(folder, ["--appendonly", "yes"], "SET a 1\r\n", "+OK\r\n")
+            try? FileSystem.system.unlink("\(folder)/dump.rdb")
+            let server = try KedisProcess(folder: folder, directives: [])
+            let log = String(decoding: TestFiles.read("\(folder)/kedis.log") ?? [], as: UTF8.self)
+            #expect(log.contains("the store begins EMPTY") && log.contains("SHUTDOWN NOSAVE"), "\(log)")
+            for number in [SIGHUP, SIGPIPE] { kill(server.identifier, number) }
+            TestFiles.sleep(milliseconds: 100)
+            #expect(server.isRunning)
+            #expect(server.terminate() == 0)
+        }
+    }
 }
