@@ -134,13 +134,19 @@ func isYounger(
     return try mention(of: name, inSnapshot: snapshotPath, fileSystem: fileSystem) == nil
 }
 
-/// Whether a snapshot has neither keys nor functions. Cost: nothing for one that is too long for that.
+/// Whether a snapshot has neither keys nor functions. What a call of the system refuses is no answer; a damaged
+/// snapshot is told by whoever loads it. Cost: nothing for one that is too long to be empty.
 private func isEmptySnapshot(_ path: String, _ fileSystem: FileSystem) throws(SystemError) -> Bool {
-    guard try fileSystem.byteCount(of: path) <= 4096,
-        // What cannot be read is told by whoever loads it.
-        let summary = try? checkSnapshot(path, fileSystem: fileSystem)
-    else { return false }
-    return summary.keyCount == 0 && summary.functions.isEmpty
+    let byteCount = try fileSystem.retrying { () throws(SystemError) in try fileSystem.byteCount(of: path) }
+    guard byteCount <= 4096 else { return false }
+    let store = Store(databaseCount: databaseCountMax, seed: HashSeed(systemEntropy(), systemEntropy()))
+    do throws(SnapshotError) {
+        let summary = try loadSnapshot(into: store, from: path, nowMilliseconds: 0, fileSystem: fileSystem)
+        return summary.map { $0.keyCount == 0 && $0.functions.isEmpty } ?? false
+    } catch {
+        guard case .system(let error) = error else { return false }
+        throw error
+    }
 }
 
 extension FileSystem {
