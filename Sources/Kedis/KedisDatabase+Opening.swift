@@ -115,7 +115,7 @@ extension KedisDatabase {
                 throw .journal(error.description)
             }
         } else {
-            files.journal.warnIfIgnored()
+            files.journal.warnIfIgnored(beside: files.snapshotPath)
         }
         do {
             let summary = try loadSnapshot(

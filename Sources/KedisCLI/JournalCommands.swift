@@ -24,7 +24,10 @@ struct CheckCommand: ParsableCommand {
             server would start with it, else with 1.
             """)
 
-    @Argument(help: "A journal's folder (appendonlydir), a .kjl file, a dump.rdb, or redis-server's append-only files.")
+    @Argument(
+        help:
+            "A server's folder, a journal's (appendonlydir), a .kjl file, a dump.rdb, or files of redis-server."
+    )
     var path: String
     @Flag(help: "Cut the journal at the first damage; what is cut off is kept beside it.") var repair = false
 
@@ -38,47 +41,77 @@ struct CheckCommand: ParsableCommand {
             if path.hasSuffix(".aof") || path.hasSuffix(".manifest") {
                 return show(try checkAppendOnlyFiles(path, isFolder: false, progress: showProgress))
             }
-            let summary = try checkSnapshot(path, progress: showProgress)
-            print("\(path): version \(summary.version), \(summary.keyCount) keys, \(summary.byteCount) bytes: good")
+            show(try KedisDurability.checkSnapshot(path, progress: showProgress), of: path)
         }
     }
 
     private func checkDirectory() throws {
-        let path = journalFolder(withoutSlash(path))
+        let folder = withoutSlash(path)
+        // A repair is the journal's affair.
+        let isSnapshotGood = repair ? nil : checkSnapshot(in: folder)
+        try checkJournal(in: journalFolder(folder), hasSnapshot: isSnapshotGood != nil)
+        if isSnapshotGood == false { throw ExitCode.failure }
+    }
+
+    /// Reads the snapshot of a server's folder and says what is in it, or what is wrong; nil when there is none.
+    private func checkSnapshot(in folder: String) -> Bool? {
+        let snapshot = "\(folder)/dump.rdb"
+        guard access(snapshot, F_OK) == 0 else { return nil }
+        do throws(JournalToolError) {
+            show(try KedisDurability.checkSnapshot(snapshot, progress: showProgress), of: snapshot)
+            return true
+        } catch {
+            complain("\(error)")
+            return false
+        }
+    }
+
+    private func show(_ summary: LoadSummary, of path: String) {
+        let keys = counted(summary.keyCount, "key")
+        print("\(path): version \(summary.version), \(keys), \(summary.byteCount) bytes: good")
+    }
+
+    private func checkJournal(in path: String, hasSnapshot: Bool) throws {
         // What is beside a journal of Kedis was read when that began.
         if !repair, !hasJournal(path) {
             let check = try checkAppendOnlyFiles(path, isFolder: true, progress: showProgress)
             if let check { return show(check) }
         }
-        if repair {
-            // Not under the hands of a server.
-            let lock = try SnapshotLock.acquire(forSnapshot: path)
-            defer { lock?.release() }
-            let repaired = try repairJournal(directory: path)
-            for damage in repaired.damages { print("cut: \(damage)") }
-            for path in repaired.cutPaths { print("kept: \(path)") }
-            if repaired.damages.isEmpty { print("nothing to repair") }
-        }
-        let check = try checkJournal(directory: path, progress: showProgress)
+        let isWhole = try repair && !mend(path)
+        let check = try KedisPersistence.checkJournal(directory: path, progress: showProgress)
         let isThere = check.segmentCount > 0 || !check.basePaths.isEmpty
         guard isThere || check.awaitedSequence != nil else {
+            if hasSnapshot { return }
             throw JournalToolError(description: "there is no journal in \(path)")
         }
         showNeedless(check)
         guard isThere else {
+            if isWhole { print("nothing to repair") }
             if let other = try checkAppendOnlyFiles(path, isFolder: true, progress: showProgress) { return show(other) }
             return print("no other journal: a start loads the snapshot, or is empty, and begins one anew: good")
         }
         for path in check.basePaths {
-            let summary = try checkSnapshot(path)
-            print("\(path): \(summary.keyCount) keys, \(summary.byteCount) bytes")
+            let summary = try KedisDurability.checkSnapshot(path)
+            print("\(path): \(counted(summary.keyCount, "key")), \(summary.byteCount) bytes")
         }
-        try show(check)
+        if isWhole { print("nothing to repair") }
+        try show(check, folder: path)
+    }
+
+    /// Cuts the journal where it is damaged, and says what was done; false when nothing was.
+    private func mend(_ path: String) throws -> Bool {
+        // Not under the hands of a server.
+        let lock = try SnapshotLock.acquire(forSnapshot: path)
+        defer { lock?.release() }
+        let repaired = try repairJournal(directory: path)
+        for damage in repaired.damages { print("cut: \(damage)") }
+        for path in repaired.cutPaths { print("kept: \(path)") }
+        return !repaired.damages.isEmpty
     }
 
     /// What is there beside the journal that counts, if there is one.
     private func showNeedless(_ check: JournalCheck) {
-        let what = "\(check.needlessPaths.count) files, \(check.needlessByteCount) bytes"
+        let what = "\(counted(check.needlessPaths.count, "file")), \(check.needlessByteCount) bytes"
         if let sequence = check.awaitedSequence {
             print("a journal that was begun behind record \(sequence) awaits its first base snapshot")
             print("nothing of it counts before (\(what)): its server writes the base, or has crashed before")
@@ -94,8 +127,8 @@ struct CheckCommand: ParsableCommand {
     private func show(_ check: AppendOnlyCheck?) {
         guard let check else { return }
         for path in check.paths { print(path) }
-        if let count = check.baseKeyCount { print("\(count) keys of the snapshot at the start") }
-        print("\(check.requestCount) requests")
+        if let count = check.baseKeyCount { print("\(counted(count, "key")) of the snapshot at the start") }
+        print(counted(Int(clamping: check.requestCount), "request"))
         if let cut = check.cut { showTornTail(cut.byteCount, at: cut.offset, of: cut.path) }
         print("good")
     }
@@ -104,16 +137,20 @@ struct CheckCommand: ParsableCommand {
         print("torn tail, which a start leaves out: \(byteCount) bytes at \(offset) of \(path)")
     }
 
-    private func show(_ check: JournalCheck) throws {
-        print("\(check.segmentCount) files of records, \(check.byteCount) bytes")
+    /// - Parameter folder: that of the journal; nil for one file of it, which cannot be cut by itself.
+    private func show(_ check: JournalCheck, folder: String? = nil) throws {
+        print("\(counted(check.segmentCount, "file")) of records, \(check.byteCount) bytes")
         if check.recordCount > 0 {
-            print("\(check.recordCount) records, \(check.firstSequence) to \(check.lastSequence)")
+            print("\(counted(check.recordCount, "record")), \(check.firstSequence) to \(check.lastSequence)")
             print("last record: \(moment(check.lastMilliseconds))")
         }
         print(check.wasClosed ? "closed by its server" : "not closed: its server runs, or has crashed")
         if let cut = check.cut { showTornTail(cut.byteCount, at: cut.offset, of: cut.path) }
         guard let damage = check.damage else { return print("good") }
         complain("\(damage)")
+        if let folder, damage.canBeCut {
+            complain("kedis check --repair \(folder) cuts the journal here and keeps what it cuts off")
+        }
         guard check.canStart else { throw ExitCode.failure }
         print("a start does not read that part: good but for going back in time")
     }
@@ -144,7 +181,8 @@ struct RestoreCommand: ParsableCommand {
             let summary = try restoreJournal(
                 journal, until: bound, into: withoutSlash(into), progress: showProgress)
             let last = summary.lastMilliseconds > 0 ? " of \(moment(summary.lastMilliseconds))" : ""
-            print("\(summary.path): \(summary.keyCount) keys, the state after record \(summary.lastSequence)\(last)")
+            let keys = counted(summary.keyCount, "key")
+            print("\(summary.path): \(keys), the state after record \(summary.lastSequence)\(last)")
             if summary.endsBeforeBound {
                 complain("the journal ends before that: record \(summary.lastSequence) is its last one")
             }
@@ -182,7 +220,8 @@ struct BackupCommand: ParsableCommand {
                 progress: showProgress)
             if json { return printJSON(summary) }
             guard let journal = summary.journal else {
-                return print("\(summary.path): \(summary.keyCount) keys, \(summary.byteCount) bytes: verified")
+                let keys = counted(summary.keyCount, "key")
+                return print("\(summary.path): \(keys), \(summary.byteCount) bytes: verified")
             }
             show(journal, summary)
         }
@@ -211,10 +250,10 @@ struct BackupCommand: ParsableCommand {
 
     private func show(_ journal: JournalCopy, _ summary: BackupSummary) {
         if journal.basePath != nil {
-            print("a base of \(summary.keyCount) keys, the state after record \(journal.baseSequence)")
+            print("a base of \(counted(summary.keyCount, "key")), the state after record \(journal.baseSequence)")
         }
         let last = journal.lastMilliseconds > 0 ? " of \(moment(journal.lastMilliseconds))" : ""
-        let records = "\(journal.recordCount) records in \(journal.segmentCount) files"
+        let records = "\(counted(journal.recordCount, "record")) in \(counted(journal.segmentCount, "file"))"
         print("\(records), to record \(journal.lastSequence)\(last)")
         if journal.retryCount > 0 { print("begun anew \(journal.retryCount) times, as the journal was") }
         print("\(summary.path): \(summary.byteCount) bytes: verified")
@@ -223,6 +262,9 @@ struct BackupCommand: ParsableCommand {
         }
     }
 }
+
+/// `1 key`, `2 keys`.
+private func counted(_ count: Int, _ noun: String) -> String { count == 1 ? "1 \(noun)" : "\(count) \(noun)s" }
 
 private func withoutSlash(_ path: String) -> String {
     path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
@@ -251,15 +293,4 @@ private func showProgress(_ done: Int, _ total: Int) {
     let text = "\r\(100 * done / max(1, total)) % of \(total >> 20) MiB"
     _ = text.withCString { write(2, $0, strlen($0)) }
     if done >= total { _ = write(2, "\n", 1) }
-}
-
-/// Milliseconds since 1970 as ISO 8601.
-private func moment(_ milliseconds: Int64) -> String {
-    var seconds = time_t(milliseconds / 1000)
-    var parts = tm()
-    gmtime_r(&seconds, &parts)
-    func two(_ number: Int32) -> String { number < 10 ? "0\(number)" : "\(number)" }
-    let fraction = String(1000 + milliseconds % 1000).dropFirst()
-    return "\(parts.tm_year + 1900)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))T"
-        + "\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec)).\(fraction)Z"
 }

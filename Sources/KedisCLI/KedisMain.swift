@@ -13,7 +13,8 @@ struct KedisMain: AsyncParsableCommand {
         abstract: "A Redis-compatible in-memory data store: shell, server and client.",
         discussion: """
             Without a subcommand, a shell opens on a store inside the process; with a command of the store (kedis SET \
-            name Karthik), that command is executed and the program ends. kedis help SET tells what a command does.
+            name Karthik), that command is executed and the program ends. kedis help SET tells what a command does. \
+            With --dir FOLDER the store is kept in that folder: kedis --dir data SET name Karthik.
 
             Exits with 0, with 1 when something failed (a command, a connection, a snapshot, a server's \
             configuration), with 64 when the arguments are not understood.

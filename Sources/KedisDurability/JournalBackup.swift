@@ -98,6 +98,7 @@ private struct BackupSource {
                             + "--dir \(journalPath) the journal")
                 }
             }
+            if journalPath == nil, !prefersSnapshot { try refuseForeign(directory, fileSystem) }
             guard prefersSnapshot || journalPath == nil && !hasSnapshot else { return }
         } catch let error as JournalToolError {
             throw error
@@ -106,6 +107,19 @@ private struct BackupSource {
         }
         let what = prefersSnapshot ? snapshotName : "journal and no \(snapshotName)"
         throw JournalToolError(description: "there is no \(what) in \(directory)")
+    }
+
+    /// A start with `appendonly yes` would read append-only files of redis-server, not the snapshot beside them.
+    private func refuseForeign(_ directory: String, _ fileSystem: FileSystem) throws {
+        let found = try AppendOnlyFiles.find(
+            directory: "\(directory)/\(usualJournalName)", fileName: "appendonly.aof", folder: directory,
+            fileSystem: fileSystem)
+        guard let found else { return }
+        let snapshot = hasSnapshot ? "; --snapshot copies the snapshot, which may be older" : ""
+        throw JournalToolError(
+            description: "\(directory) has an append-only file of redis-server (\(found.path)), which is not copied: "
+                + "start `kedis server --dir \(directory) --appendonly yes` first, which begins a journal with it"
+                + snapshot)
     }
 }
 

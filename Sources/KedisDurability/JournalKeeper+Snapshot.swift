@@ -120,16 +120,33 @@ extension JournalKeeper {
     }
 }
 
-/// Whether a store without this journal has written the snapshot since the journal was written.
+/// Whether a store without this journal has written the snapshot since the journal was written. An empty one does not
+/// count: a server that passed the journal over, and found nothing else, leaves one.
 func isYounger(
     _ snapshotPath: String, than outline: JournalOutline, _ fileSystem: FileSystem
 ) throws(SystemError) -> Bool {
     guard !outline.paths.isEmpty, !outline.isIncomplete, let saved = try fileSystem.time(of: snapshotPath)
     else { return false }
     for path in outline.paths where try fileSystem.time(of: path) ?? 0 >= saved { return false }
+    if try isEmptySnapshot(snapshotPath, fileSystem) { return false }
     // Of a journal whose last file is damaged nobody knows: that is to be told, not passed over.
     guard let name = outline.identifierText else { return !outline.hasSegments }
     return try mention(of: name, inSnapshot: snapshotPath, fileSystem: fileSystem) == nil
+}
+
+/// Whether a snapshot has neither keys nor functions. What a call of the system refuses is no answer; a damaged
+/// snapshot is told by whoever loads it. Cost: nothing for one that is too long to be empty.
+private func isEmptySnapshot(_ path: String, _ fileSystem: FileSystem) throws(SystemError) -> Bool {
+    let byteCount = try fileSystem.retrying { () throws(SystemError) in try fileSystem.byteCount(of: path) }
+    guard byteCount <= 4096 else { return false }
+    let store = Store(databaseCount: databaseCountMax, seed: HashSeed(systemEntropy(), systemEntropy()))
+    do throws(SnapshotError) {
+        let summary = try loadSnapshot(into: store, from: path, nowMilliseconds: 0, fileSystem: fileSystem)
+        return summary.map { $0.keyCount == 0 && $0.functions.isEmpty } ?? false
+    } catch {
+        guard case .system(let error) = error else { return false }
+        throw error
+    }
 }
 
 extension FileSystem {

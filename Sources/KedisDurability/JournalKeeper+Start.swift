@@ -188,8 +188,8 @@ extension JournalKeeper {
         ((try? fileSystem.names(directory)) ?? []).contains { $0.hasSuffix(suffix) }
     }
 
-    /// Without `appendonly`: says that there is something that is not read.
-    package func warnIfIgnored() {
+    /// Without `appendonly`: says that there is something that is not read, and what to do where nothing else is.
+    package func warnIfIgnored(beside snapshotPath: String) {
         let what: String
         if hasFiles(endingWith: ".kjl") {
             what = "is a journal in \(directory), which is"
@@ -198,7 +198,13 @@ extension JournalKeeper {
         } else {
             return
         }
-        log(.warning, "There \(what) not read, as appendonly is no: only the snapshot is loaded")
+        let isAll = (try? hasFile(snapshotPath)) == false
+        let rest =
+            isAll
+            ? "there is no snapshot, so the store begins EMPTY. To have what is there, end this one without a save "
+                + "(SHUTDOWN NOSAVE) and start again with appendonly yes"
+            : "only the snapshot is loaded"
+        log(.warning, "There \(what) not read, as appendonly is no: \(rest)")
     }
 
     func foreignFiles() throws(AppendOnlyError) -> AppendOnlyFiles? {

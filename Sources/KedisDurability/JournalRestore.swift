@@ -6,6 +6,14 @@ package import KedisPersistence
 import KedisStore
 import KedisUtilities
 
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
 /// What a restore did.
 package struct RestoreSummary: Sendable {
     package var keyCount: Int
@@ -45,6 +53,9 @@ package func restoreJournal(
             journal, until: bound, into: store, configuration: configuration, removesLeftovers: false,
             fileSystem: fileSystem, progress: progress)
         let recovered = loaded.recovered
+        guard recovered.basePath != nil || recovered.segmentCount > 0 else {
+            throw JournalToolError(description: "there is no journal in \(journal)")
+        }
         // What was due at that moment is gone; the rest has its deadline, whenever that was.
         let saved = try saveSnapshot(
             of: store, to: "\(target)/dump.rdb", options: SnapshotOptions(functions: loaded.base?.functions ?? []),
@@ -57,8 +68,18 @@ package func restoreJournal(
             path: "\(target)/dump.rdb")
     } catch {
         folder.discard(["dump.rdb"])
-        throw JournalToolError(description: "\(error)")
+        throw JournalToolError(description: explanation(of: error, bound))
     }
+}
+
+/// What `error` says, and where a moment is too early, which would not be.
+private func explanation(of error: any Error, _ bound: JournalBound) -> String {
+    guard case .noBase(_, let sequence, let milliseconds)? = error as? JournalError else { return "\(error)" }
+    if case .sequence = bound, let sequence {
+        return "\(error): the first record that it goes back to is \(sequence)"
+    }
+    guard case .milliseconds = bound, let milliseconds else { return "\(error)" }
+    return "\(error): the first one that it goes back to is \(moment(milliseconds))"
 }
 
 private func neededDatabaseCount(_ store: Store, nowMilliseconds: Int64) -> Int {
@@ -177,4 +198,15 @@ private func daysSince1970(_ year: Int64, _ month: Int64, _ day: Int64) -> Int64
     func leapDays(before year: Int64) -> Int64 { (year - 1) / 4 - (year - 1) / 100 + (year - 1) / 400 }
     let days = (year - 1970) * 365 + leapDays(before: year) - leapDays(before: 1970)
     return (1..<month).reduce(days) { $0 + daysOfMonth($1, year) } + day - 1
+}
+
+/// Milliseconds since 1970 as ISO 8601.
+package func moment(_ milliseconds: Int64) -> String {
+    var seconds = time_t(milliseconds / 1000)
+    var parts = tm()
+    gmtime_r(&seconds, &parts)
+    func two(_ number: Int32) -> String { number < 10 ? "0\(number)" : "\(number)" }
+    let fraction = String(1000 + milliseconds % 1000).dropFirst()
+    return "\(parts.tm_year + 1900)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))T"
+        + "\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec)).\(fraction)Z"
 }

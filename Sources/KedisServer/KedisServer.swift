@@ -197,7 +197,7 @@ package final class KedisServer: Service {
     /// journal begins with.
     private func loadData() throws(StartError) {
         guard state.journal.isWanted else {
-            state.journal.warnIfIgnored()
+            state.journal.warnIfIgnored(beside: state.snapshotPath)
             try load()
             return prepareJournal()
         }

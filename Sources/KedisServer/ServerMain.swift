@@ -15,8 +15,10 @@ import Darwin
 #endif
 
 /// Runs a server until it is told to leave; returns the exit code. SIGTERM and SIGINT save where configured and leave
-/// cleanly; a second one leaves at once.
+/// cleanly; a second one leaves at once. The end of a terminal or of a reader is no reason to end, as on redis-server.
 package func runServer(_ arguments: [String]) async -> Int32 {
+    _ = signal(SIGHUP, SIG_IGN)
+    _ = signal(SIGPIPE, SIG_IGN)
     do {
         let options = try parseServerArguments(arguments).get()
         let configuration = options.configuration

@@ -180,11 +180,12 @@ struct JournalDamageTests {
                 changed[bit / 8] ^= 1 << UInt8(bit % 8)
                 let disk = test.disk.with(changed, at: path)
                 let read = try read(disk, test.payloads, "bit \(bit)")
-                let check = try checkJournal(directory: journalDirectory, fileSystem: disk.fileSystem)
+                let check = try checkJournal(directory: journalDirectory, needsBase: false, fileSystem: disk.fileSystem)
                 #expect(check.canStart == (read != nil) && (check.damage == nil) == (read != nil))
                 if let read { #expect(check.recordCount == read.payloads.count && check.cut == read.summary.cut) }
                 let before = disk.paths.reduce(0) { $0 + (disk.contents($1)?.count ?? 0) }
-                let repair = try repairJournal(directory: journalDirectory, fileSystem: disk.fileSystem)
+                let repair = try repairJournal(
+                    directory: journalDirectory, needsBase: false, fileSystem: disk.fileSystem)
                 #expect(repair.damages.isEmpty == (read != nil) && repair.check.damage == nil)
                 #expect(repair.cutPaths.allSatisfy { $0.contains(".kjl.cut") && disk.contents($0) != nil })
                 let after = disk.paths.reduce(0) { $0 + (disk.contents($1)?.count ?? 0) }
@@ -214,10 +215,11 @@ struct JournalDamageTests {
         while true {
             let disk = test.disk.with(bytes, at: path)
             disk.crash(afterCalls: call)
-            let isDone = (try? repairJournal(directory: journalDirectory, fileSystem: disk.fileSystem)) != nil
+            let isDone =
+                (try? repairJournal(directory: journalDirectory, needsBase: false, fileSystem: disk.fileSystem)) != nil
             disk.restart(losesPower: call % 3 > 0)
             _ = try read(disk, test.payloads, "crash at call \(call)")
-            let repair = try repairJournal(directory: journalDirectory, fileSystem: disk.fileSystem)
+            let repair = try repairJournal(directory: journalDirectory, needsBase: false, fileSystem: disk.fileSystem)
             #expect(repair.check.damage == nil && repair.check.canStart)
             let read = try #require(try read(disk, test.payloads, "after call \(call)"))
             #expect(read.payloads.count == 6)
@@ -304,7 +306,8 @@ struct JournalDamageTests {
                 counts.refused += 1
             }
             do {
-                let repair = try repairJournal(directory: journalDirectory, fileSystem: disk.fileSystem)
+                let repair = try repairJournal(
+                    directory: journalDirectory, needsBase: false, fileSystem: disk.fileSystem)
                 #expect(repair.check.damage == nil)
                 _ = try readJournal(disk.fileSystem)
             } catch let error as JournalError {

@@ -106,7 +106,7 @@ final class JournalModel {
         var next: UInt64 = 1
         var isBase = false
         let recovered = try recoverJournal(
-            directory: Self.directory, fileSystem: disk.fileSystem,
+            directory: Self.directory, fileSystem: disk.fileSystem, needsBase: false,
             base: { (_, sequence) throws(JournalRefusal) in
                 next = sequence + 1
                 isBase = true

@@ -64,6 +64,7 @@ func readJournal(
     var basePath: String?
     let summary = try recoverJournal(
         directory: directory, until: bound, fileSystem: fileSystem, removesLeftovers: removesLeftovers,
+        needsBase: false,
         base: { (path, _) throws(JournalRefusal) in basePath = path },
         record: { (record) throws(JournalRefusal) in payloads.append(record.payload.bytes) })
     return ReadJournal(summary: summary, payloads: payloads, basePath: basePath)

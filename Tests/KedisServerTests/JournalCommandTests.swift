@@ -19,7 +19,7 @@ import Darwin
 #endif
 
 /// Runs `kedis` with arguments that a shell takes as they are: what it prints, and its exit code.
-private func kedis(_ arguments: String) throws -> (output: String, code: Int32) {
+func kedis(_ arguments: String) throws -> (output: String, code: Int32) {
     let program = try #require(KedisProcess.program)
     let file = try #require(popen("'\(program)' \(arguments) 2>&1", "r"))
     var bytes: [UInt8] = []
@@ -67,7 +67,7 @@ struct JournalCommandTests {
             for path in [folder, "\(folder)/appendonlydir"] {
                 let (output, code) = try kedis("check '\(path)'")
                 #expect(code == 0, "\(output)")
-                #expect(output.contains("awaits its first base snapshot") && output.contains("1 files, "), "\(output)")
+                #expect(output.contains("awaits its first base snapshot") && output.contains("(1 file, "), "\(output)")
                 #expect(output.contains("a start loads the snapshot") && output.hasSuffix("good\n"), "\(output)")
                 #expect(!output.contains("damage"), "\(output)")
             }
@@ -89,7 +89,7 @@ struct JournalCommandTests {
             let (output, code) = try kedis("check '\(folder)'")
             #expect(code == 0, "\(output)")
             #expect(output.contains("awaits its first base snapshot"), "\(output)")
-            #expect(output.contains("1 records, 1 to 1") && output.hasSuffix("good\n"), "\(output)")
+            #expect(output.contains("1 record, 1 to 1") && output.hasSuffix("good\n"), "\(output)")
             // Damage of the one that counts is damage.
             let path = "\(folder)/appendonlydir/journal-00000000000000000001.kjl"
             let bytes = try #require(TestFiles.read(path))

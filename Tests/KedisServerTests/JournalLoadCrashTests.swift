@@ -126,17 +126,17 @@ private final class SimulatedFolder {
 
 /// What is in a folder, and which of it counts.
 private enum FolderState: CaseIterable {
-    case empty, journal, ownSnapshot, youngerSnapshot, olderSnapshot, snapshotAhead, awaited, awaitedAndSnapshot
-    case snapshotAlone, foreignFiles
+    case empty, journal, ownSnapshot, youngerSnapshot, emptySnapshot, olderSnapshot, snapshotAhead
+    case awaited, awaitedAndSnapshot, snapshotAlone, foreignFiles
 
     /// Makes it; returns the value that counts.
     func make(_ folder: SimulatedFolder) throws -> Int {
         let files = folder.disk.fileSystem
         /// By another store, without a journal.
-        func putSnapshot(_ value: Int) throws {
+        func putSnapshot(_ value: Int?) throws {
             let other = Engine(
                 store: Store(databaseCount: 1, seed: HashSeed(7, 8)), seed: 3, table: StoreCrashModel.table)
-            _ = try TestSession(other).call("SET", "n", "\(value)")
+            if let value { _ = try TestSession(other).call("SET", "n", "\(value)") }
             _ = try saveSnapshot(
                 of: other.store, to: SimulatedFolder.snapshotPath, nowMilliseconds: 0, fileSystem: files)
         }
@@ -164,6 +164,10 @@ private enum FolderState: CaseIterable {
         case .youngerSnapshot:
             try putJournal(3)
             try putSnapshot(5)
+        case .emptySnapshot:
+            // A server that has passed the journal over leaves one.
+            try putJournal(5)
+            try putSnapshot(nil)
         case .olderSnapshot:
             let opened = try folder.open()
             try putSnapshot(3)

@@ -34,9 +34,9 @@ package struct JournalCheck: Equatable, Sendable {
     package internal(set) var needlessByteCount = 0
 }
 
-/// Looks at all of the journal in `directory`. Damage is a result, not an error.
+/// Looks at all of the journal in `directory`. Damage is a result, not an error. `needsBase` as in a recovery.
 package func checkJournal(
-    directory path: String, fileSystem: FileSystem = .system,
+    directory path: String, needsBase: Bool = true, fileSystem: FileSystem = .system,
     progress: @escaping (_ bytesDone: Int, _ byteCount: Int) -> Void = { _, _ in }
 ) throws(JournalError) -> JournalCheck {
     let directory = try JournalDirectory(path, fileSystem)
@@ -45,6 +45,12 @@ package func checkJournal(
     checker.check.basePaths = directory.bases.map(\.path)
     try checker.noteNeedless(directory)
     try checker.measure(directory.segments)
+    if needsBase, let damage = directory.missingBase {
+        // The records are looked at all the same.
+        try checker.readNeeded(directory.segments[...], after: damage.sequence &- 1)
+        try checker.note(.damaged(damage))
+        return checker.check
+    }
     let needed = directory.segments(after: directory.bases.last?.sequence ?? 0)
     for index in directory.segments.indices where index < needed.startIndex {
         try checker.readOld(directory.segments[index], next: directory.segments[index + 1])

@@ -13,7 +13,7 @@ import KedisUtilities
 
 /// What was copied.
 package struct JournalCopy: Equatable, Sendable {
-    /// The snapshot that the copy begins with; nil when that is an empty store.
+    /// The snapshot that the copy begins with; nil before it is copied.
     package internal(set) var basePath: String?
     /// Records up to this one are in that snapshot.
     package internal(set) var baseSequence: UInt64 = 0
@@ -81,7 +81,8 @@ private struct JournalCopier {
         copy.baseSequence = base?.sequence ?? 0
         copy.lastSequence = copy.baseSequence
         let segments = directory.segments(after: copy.baseSequence)
-        guard base != nil || segments.first?.sequence == 1 else { throw .noBase(directory: directory.path) }
+        if let damage = directory.missingBase { throw .damaged(damage) }
+        guard base != nil else { throw .noBase(directory: directory.path) }
         if let first = segments.first, first.sequence > copy.baseSequence &+ 1 {
             throw .damaged(
                 JournalDamage(kind: .missingSegment, path: first.path, offset: 0, sequence: copy.baseSequence &+ 1))

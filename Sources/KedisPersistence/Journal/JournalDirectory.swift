@@ -76,6 +76,15 @@ struct JournalDirectory {
         try fileSystem.retrying { () throws(SystemError) in try fileSystem.synchronizeDirectory(path) }
     }
 
+    /// The base that is missing: records are there, and no base at all that they could go on from. Whoever keeps a
+    /// store writes a base before the first record (JournalBase.swift), an empty one too, so that none means a loss.
+    var missingBase: JournalDamage? {
+        guard bases.isEmpty, let first = segments.first else { return nil }
+        return JournalDamage(
+            kind: .missingBase, path: journalBasePath(directory: path, sequence: first.sequence &- 1), offset: 0,
+            sequence: first.sequence)
+    }
+
     /// The segments that hold what comes after the record `sequence`: from the last one that begins at or before the
     /// next record on. When all begin later, these are all.
     func segments(after sequence: UInt64) -> ArraySlice<File> {

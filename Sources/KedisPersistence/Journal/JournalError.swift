@@ -13,6 +13,8 @@ package struct JournalDamage: Equatable, Sendable, CustomStringConvertible {
         case missingRecords(through: UInt64)
         /// A whole segment is not there: the one that should hold ``sequence``. ``path`` is the one beside it.
         case missingSegment
+        /// ``path``, the snapshot that the record ``sequence`` goes on from, is not there, nor an older one.
+        case missingBase
     }
 
     package var kind: Kind
@@ -36,6 +38,16 @@ package struct JournalDamage: Equatable, Sendable, CustomStringConvertible {
         case .record: return "\(place): record \(sequence) is damaged, though it was on disk once"
         case .missingRecords(let last): return "\(place): records \(sequence) to \(last) are missing"
         case .missingSegment: return "\(place): the segment with record \(sequence) is missing beside this one"
+        case .missingBase: return "\(path) is missing: the base snapshot that record \(sequence) goes on from"
+        }
+    }
+
+    /// Whether a repair can cut the journal here. What is missing at its beginning, no cut mends.
+    package var canBeCut: Bool {
+        switch kind {
+        case .missingBase: false
+        case .missingSegment: offset > 0
+        case .header, .foreign, .record, .missingRecords: true
         }
     }
 }
@@ -49,8 +61,9 @@ package enum JournalError: Error, Equatable, Sendable, CustomStringConvertible {
     case outOfMemory(path: String)
     /// Whoever gets the records could not go on with one.
     case refused(path: String, offset: Int, sequence: UInt64, reason: String)
-    /// No snapshot, and no journal from its beginning, is as old as the wanted moment.
-    case noBase(directory: String)
+    /// No snapshot is as old as the wanted moment: from which record, and which moment (milliseconds since 1970) on
+    /// there is one; nil where there is none.
+    case noBase(directory: String, firstSequence: UInt64? = nil, firstMilliseconds: Int64? = nil)
     /// The journal was read up to a moment only, so nothing can be appended behind it.
     case notReadToItsEnd(directory: String)
     /// It was closed though records are not on disk: why.
@@ -60,14 +73,16 @@ package enum JournalError: Error, Equatable, Sendable, CustomStringConvertible {
         switch self {
         case .system(let error): error.description
         case .damaged(let damage):
-            "\(damage). Put the file back from a copy, or let `kedis check --repair` cut the journal here: it keeps"
-                + " what is before, and moves the rest aside"
+            damage.canBeCut
+                ? "\(damage). Put the file back from a copy, or let `kedis check --repair` cut the journal here: it"
+                    + " keeps what is before, and moves the rest aside"
+                : "\(damage). Put it back from a copy, or move the folder away to go on without the journal"
         case .newerVersion(let path, let version):
             "\(path) has version \(version) of the format, which this Kedis is too old for"
         case .outOfMemory(let path): "no memory is left for \(path)"
         case .refused(let path, let offset, let sequence, let reason):
             "\(path), byte \(offset): record \(sequence) cannot be replayed: \(reason)"
-        case .noBase(let directory): "\(directory) has no snapshot that is as old as the wanted moment"
+        case .noBase(let directory, _, _): "\(directory) has no snapshot that is as old as the wanted moment"
         case .notReadToItsEnd(let directory): "\(directory) was read up to a moment only: it cannot be written on"
         case .notWritten(let reason): "the journal was closed with records that are not on disk: \(reason)"
         }

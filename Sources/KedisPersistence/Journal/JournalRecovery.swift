@@ -59,10 +59,12 @@ package struct RecoveredJournal: Sendable {
 /// Gives the state of the journal in `directory`: `base` gets the path of the newest snapshot that is not younger than
 /// `bound`, and its sequence, if there is one; then `record` gets each record behind it up to `bound`. Both may refuse,
 /// which ends it. `progress` is told from time to time how many bytes of how many are done. A directory that is empty
-/// or not there is an empty journal. `removesLeftovers` removes temporary files.
+/// or not there is an empty journal. `removesLeftovers` removes temporary files. With `needsBase`, records without
+/// any base are damage: else they begin with an empty store.
 package func recoverJournal(
     directory path: String, until bound: JournalBound = .end, fileSystem: FileSystem = .system,
-    removesLeftovers: Bool = true, progress: @escaping (_ bytesDone: Int, _ byteCount: Int) -> Void = { _, _ in },
+    removesLeftovers: Bool = true, needsBase: Bool = true,
+    progress: @escaping (_ bytesDone: Int, _ byteCount: Int) -> Void = { _, _ in },
     base: (_ path: String, _ sequence: UInt64) throws(JournalRefusal) -> Void,
     record: (JournalRecord) throws(JournalRefusal) -> Void
 ) throws(JournalError) -> RecoveredJournal {
@@ -71,10 +73,11 @@ package func recoverJournal(
         removeFiles(directory.temporaryPaths, fileSystem)
         do { try directory.tidy(withNotes: true, fileSystem) } catch { throw .system(error) }
     }
+    if needsBase, let damage = directory.missingBase { throw .damaged(damage) }
     var recovered = RecoveredJournal(directory: path)
     recovered.segments = try directory.segments.map { file throws(JournalError) in try measure(file, fileSystem) }
     recovered.segmentCount = recovered.segments.count
-    if let file = try chooseBase(directory, recovered.segments, bound) {
+    if let file = try chooseBase(directory, recovered.segments, bound, isNeeded: needsBase) {
         recovered.basePath = file.path
         recovered.baseSequence = file.sequence
         do throws(JournalRefusal) {
@@ -139,7 +142,7 @@ extension JournalBound {
 
 /// The newest base that is not younger than the bound; nil for none where the journal is there from its beginning.
 private func chooseBase(
-    _ directory: JournalDirectory, _ segments: [JournalSegment], _ bound: JournalBound
+    _ directory: JournalDirectory, _ segments: [JournalSegment], _ bound: JournalBound, isNeeded: Bool
 ) throws(JournalError) -> JournalDirectory.File? {
     let chosen: JournalDirectory.File?
     // One that no segment goes on from was to go with the segments before them.
@@ -154,9 +157,14 @@ private func chooseBase(
             segments.contains { $0.firstSequence == base.sequence &+ 1 && $0.createdMilliseconds <= last }
         }
     }
-    let hasBeginning =
-        directory.segments.first?.sequence == 1 || (directory.bases.isEmpty && directory.segments.isEmpty)
-    guard chosen != nil || hasBeginning else { throw .noBase(directory: directory.path) }
+    let isWhole =
+        directory.segments.first?.sequence == 1 ? !isNeeded : directory.bases.isEmpty && directory.segments.isEmpty
+    guard chosen != nil || isWhole else {
+        let begun = segments.filter { segment in bases.contains { $0.sequence &+ 1 == segment.firstSequence } }
+        throw .noBase(
+            directory: directory.path, firstSequence: bases.first?.sequence,
+            firstMilliseconds: begun.map(\.createdMilliseconds).min())
+    }
     return chosen
 }
 

@@ -18,9 +18,9 @@ package struct JournalRepair: Equatable, Sendable {
 }
 
 /// Cuts the journal in `directory` at its first damage, and again until a check finds none. Damage that no cut mends
-/// (the beginning of the journal is missing) is thrown.
+/// (the beginning of the journal is missing) is thrown. `needsBase` as in a recovery.
 package func repairJournal(
-    directory path: String, fileSystem: FileSystem = .system
+    directory path: String, needsBase: Bool = true, fileSystem: FileSystem = .system
 ) throws(JournalError) -> JournalRepair {
     var repair = JournalRepair()
     do {
@@ -30,7 +30,7 @@ package func repairJournal(
         throw .system(error)
     }
     while true {
-        repair.check = try checkJournal(directory: path, fileSystem: fileSystem)
+        repair.check = try checkJournal(directory: path, needsBase: needsBase, fileSystem: fileSystem)
         guard let damage = repair.check.damage else { return repair }
         // A cut that does not help, or leads to the same place, would be repeated for ever.
         guard !repair.damages.contains(damage) else { throw .damaged(damage) }
@@ -63,9 +63,10 @@ private final class JournalRepairer {
             try moveAside(from: damage.path, isIncluded: false, &cutPaths)
             try cut(damage, &cutPaths)
         case .missingSegment:
-            guard damage.offset > 0 else { throw fail(.damaged(damage)) }
+            guard damage.canBeCut else { throw fail(.damaged(damage)) }
             // What is cut off is the mark that says that there is more.
             try cut(damage, &cutPaths)
+        case .missingBase: throw fail(.damaged(damage))
         }
     }
 
