@@ -117,10 +117,14 @@ real_clients() {
     Tests/clients/run --server-binary .build/release/kedis
 }
 
-# Mixed traffic for so many seconds, over both transports: memory, descriptors and clients are as before.
+# Mixed traffic for so many seconds, over both transports: memory (within so many MiB), descriptors and clients are as
+# before.
 soak() {
-    "${KEDIS_PYTHON:-python3}" Tests/clients/soak.py --server-binary .build/release/kedis --seconds "$1"
-    "${KEDIS_PYTHON:-python3}" Tests/clients/soak.py --server-binary .build/release/kedis --seconds "$1" -- --transport nio
+    local transport
+    for transport in auto nio; do
+        "${KEDIS_PYTHON:-python3}" Tests/clients/soak.py --server-binary .build/release/kedis --seconds "$1" \
+            --growth "$2" -- --transport "$transport"
+    done
 }
 
 # Instructions of commands, held to the table in the documentation. Wants valgrind.

@@ -358,7 +358,7 @@ def main():
     parser.add_argument("--server-binary", required=True)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--workers", type=int, default=24)
-    parser.add_argument("--growth", type=float, default=8, help="MiB")
+    parser.add_argument("--growth", type=float, default=16, help="MiB")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("arguments", nargs="*", help="of the server, behind --")
     options = parser.parse_args()
