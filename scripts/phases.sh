@@ -50,7 +50,7 @@ run_tests() {
 # The tests over sockets with SwiftNIO for plain connections, which on Linux have loops of Kedis's own otherwise. Without
 # those that say nothing about connections, and with the text tests, which use every command.
 other_transport() {
-    KEDIS_TRANSPORT=nio run_tests --filter 'KedisServerTests' --skip 'Crash|Fuzz|ConfigurationTests|ServerFileTests|EncryptionTests|AppendOnlyImport|JournalBackup' "$@"
+    KEDIS_TRANSPORT=nio run_tests --filter 'KedisServerTests' --skip 'Crash|Fuzz|ConfigurationTests|ServerFileTests|EncryptionTests|AppendOnlyImport|Journal|Snapshot|Metrics' "$@"
 }
 
 # The tests whose names say that they fuzz: random and mutated input for the parsers, with printed seeds.
