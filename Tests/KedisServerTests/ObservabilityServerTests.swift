@@ -64,7 +64,7 @@ struct ObservabilityServerTests {
             }
             #expect(list.contains("flags=O"))
             // The server may not have seen yet that the first one has gone.
-            for _ in 0..<1000 where server.server.engine.clients.count > 2 { TestFiles.sleep(milliseconds: 10) }
+            #expect(eventually { server.server.engine.clients.count == 2 })
             #expect(client.ask("CLIENT KILL SKIPME yes\r\n", ":1\r\n"))
             #expect(killed.isClosedWithin(milliseconds: 10_000))
             #expect(client.ask("PING\r\n", "+PONG\r\n"))
