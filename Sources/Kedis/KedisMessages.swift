@@ -146,7 +146,7 @@ private final class Listener {
         try subscribe("SUBSCRIBE", channels)
         try subscribe("PSUBSCRIBE", patterns)
         // Between the two, messages may have come already.
-        if connection.gate.isOn.load(ordering: .relaxed) { inbox.neededSequence = connection.appendedSequence }
+        noteNeeded()
     }
 
     deinit { connection.record.receive = nil }
@@ -158,12 +158,17 @@ private final class Listener {
         }
     }
 
+    /// With `always`, what is there may be about all records that are.
+    private func noteNeeded() {
+        if connection.gate.isOn.load(ordering: .relaxed) { inbox.neededSequence = connection.appendedSequence }
+    }
+
     func take() -> Outcome {
         if inbox.takenCount == inbox.messages.count {
             inbox.messages.removeAll()
             inbox.takenCount = 0
             connection.record.postbox.deliver()
-            if connection.gate.isOn.load(ordering: .relaxed) { inbox.neededSequence = connection.appendedSequence }
+            noteNeeded()
         }
         if inbox.takenCount < inbox.messages.count, !connection.gate.isDurable(inbox.neededSequence) {
             return .held(connection.gate, inbox.neededSequence, isAnnounced: isAnnounced)

@@ -42,18 +42,6 @@ private func runThreadWork(_ context: UnsafeMutableRawPointer?) -> UnsafeMutable
     return nil
 }
 
-/// What all threads of the process but this one ever spent on processors.
-func processorNanosecondsOfOthers() -> UInt64 {
-    let (process, thread) = (nanoseconds(of: CLOCK_PROCESS_CPUTIME_ID), nanoseconds(of: CLOCK_THREAD_CPUTIME_ID))
-    return process > thread ? process - thread : 0
-}
-
-private func nanoseconds(of clock: clockid_t) -> UInt64 {
-    var time = timespec()
-    guard clock_gettime(clock, &time) == 0 else { return 0 }
-    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
-}
-
 /// Sleeps a millisecond.
 package func sleepBriefly() { sleep(nanoseconds: 1_000_000) }
 

@@ -30,7 +30,7 @@ import Musl
 import Darwin
 #endif
 
-final class Connection {
+final class Connection: DeadlineHeapMember {
     let session: UnsafeMutablePointer<Session>
     let server: ServerContext
     let clients: LoopClients
@@ -62,10 +62,11 @@ final class Connection {
     var watch = OutputWatch()
     private var stageWatch = StageWatch()
     /// Where `clients` keeps this connection, and where while output waits; where its deadlines do while the client
-    /// waits until one.
+    /// waits until one, which is this.
     var loopIndex = -1
     var watchIndex = -1
-    var deadlineIndex = -1
+    var heapIndex = -1
+    var deadlineNanoseconds: UInt64 = 0
     /// What the first bytes of the output wait for, and how many those are: Journal/HeldReplies.swift.
     private(set) var heldSequence: UInt64 = 0
     private var heldByteCount = 0
@@ -352,6 +353,8 @@ final class Connection {
     }
 
     // MARK: Blocked clients
+
+    func precedes(_ other: Connection) -> Bool { deadlineNanoseconds < other.deadlineNanoseconds }
 
     /// The client began to wait, or waits no more.
     private func followWaiting() {

@@ -192,7 +192,7 @@ final class ListeningSockets: Sendable {
             throw StartError("cannot listen on \(place): \(String(cString: strerror(code)))")
         }
         var bound = place
-        bound.port = boundPort(of: descriptor)
+        bound.port = PeerAddress(localOf: descriptor).port
         let other = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
         return Open(place: bound, acceptor: accept(on: descriptor, bound), descriptor: other)
     }

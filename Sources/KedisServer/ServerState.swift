@@ -106,8 +106,7 @@ final class ServerState: Sendable {
         guard let title = process.title else { return }
         let ports = ports
         title.set(
-            processTitle(
-                configuration, configurationPath: configurationPath, port: ports.plain,
+            processTitle(configuration, configurationPath: configurationPath, port: ports.plain,
                 tlsPort: ports.encrypted))
     }
 

@@ -76,18 +76,6 @@ private func streamSocket(_ family: Int32) -> Int32 {
     #endif
 }
 
-/// The port of a TCP socket.
-func boundPort(of descriptor: Int32) -> Int {
-    var address = sockaddr_storage()
-    var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
-    let result = withUnsafeMutablePointer(to: &address) { pointer in
-        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &length) }
-    }
-    guard result == 0 else { return 0 }
-    // In IPv4 and IPv6 it stands behind the family.
-    return withUnsafeBytes(of: address) { Int(UInt16(bigEndian: $0.load(fromByteOffset: 2, as: UInt16.self))) }
-}
-
 func setOption(_ level: Int32, _ option: Int32, _ value: Int32, of descriptor: Int32) {
     var value = value
     _ = setsockopt(descriptor, level, option, &value, socklen_t(MemoryLayout<Int32>.size))

@@ -18,7 +18,6 @@ package final class PieceRoom: @unchecked Sendable {
     /// A stream's pieces take the largest share of their collection, 1/42 of one whose entries are small.
     private static let share = 40
     private static let byteCountMax = 16 << 20
-    private static let lineByteCount = 64
 
     private let base: UnsafeMutableRawPointer
     private let byteCount: Int
@@ -38,7 +37,7 @@ package final class PieceRoom: @unchecked Sendable {
 
     /// Zeroed memory that is there as long as the room; nil when so much is not left.
     func take(_ byteCount: Int) -> UnsafeMutableRawPointer? {
-        let wanted = (byteCount + Self.lineByteCount - 1) & ~(Self.lineByteCount - 1)
+        let wanted = (byteCount + MemorySource.lineByteCount - 1) & ~(MemorySource.lineByteCount - 1)
         guard self.byteCount - takenByteCount.load(ordering: .relaxed) >= wanted else { return nil }
         let start = takenByteCount.wrappingAdd(wanted, ordering: .relaxed).oldValue
         // Another one may have taken the rest meanwhile: then it is lost, and taken by nobody.

@@ -25,7 +25,18 @@ package func wallClockMicroseconds() -> Int64 {
 
 /// Nanoseconds since some moment before the program's start; never goes back. For durations.
 package func monotonicNanoseconds() -> UInt64 {
-    let now = readClock(CLOCK_MONOTONIC)
+    nanoseconds(of: CLOCK_MONOTONIC)
+}
+
+/// What all threads of the process but this one ever spent on processors, in nanoseconds.
+package func processorNanosecondsOfOthers() -> UInt64 {
+    let (process, thread) = (nanoseconds(of: CLOCK_PROCESS_CPUTIME_ID), nanoseconds(of: CLOCK_THREAD_CPUTIME_ID))
+    return process > thread ? process - thread : 0
+}
+
+@inline(__always)
+private func nanoseconds(of clock: clockid_t) -> UInt64 {
+    let now = readClock(clock)
     return UInt64(truncatingIfNeeded: now.tv_sec) &* 1_000_000_000 &+ UInt64(truncatingIfNeeded: now.tv_nsec)
 }
 
@@ -43,7 +54,7 @@ package func systemEntropy() -> UInt64 {
 
 private func readClock(_ clock: clockid_t) -> timespec {
     var now = timespec()
-    // Cannot fail: both clocks exist on every platform that Kedis builds for.
+    // Cannot fail: the clocks exist on every platform that Kedis builds for.
     _ = clock_gettime(clock, &now)
     return now
 }

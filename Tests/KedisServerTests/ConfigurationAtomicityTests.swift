@@ -33,13 +33,7 @@ struct ConfigurationAtomicityTests {
     }
 
     private func value(_ client: LoopbackSocket, _ name: String) -> String {
-        client.send("CONFIG GET \(name)\r\nECHO over\r\n")
-        var text = ""
-        while !text.hasSuffix("over\r\n") {
-            let more = client.read(1, timeoutMilliseconds: 5000)
-            guard !more.isEmpty else { return text }
-            text += more
-        }
+        let text = client.answer("CONFIG GET \(name)")
         let lines = text.split(separator: "\r\n", omittingEmptySubsequences: false)
         return lines.count > 4 ? String(lines[4]) : text
     }

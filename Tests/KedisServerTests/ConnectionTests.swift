@@ -31,25 +31,19 @@ struct ConnectionTests {
 
     @Test("Replies were lost or doubled when the socket was full and the channel then took them at once")
     func takenAtOnce() async throws {
-        var ends: [Int32] = [-1, -1]
-        #if canImport(Glibc)
-        let kind = Int32(SOCK_STREAM.rawValue)
-        #else
-        let kind = SOCK_STREAM
-        #endif
-        try #require(socketpair(AF_UNIX, kind, 0, &ends) == 0)
-        defer { for end in ends { close(end) } }
+        let ends = try makeSocketPair()
+        defer { for end in [ends.near, ends.far] { close(end) } }
         // The socket is full; the channel, which is none, takes everything while it is being given it.
-        _ = fcntl(ends[0], F_SETFL, O_NONBLOCK)
+        _ = fcntl(ends.near, F_SETFL, O_NONBLOCK)
         let filling = [UInt8](repeating: 0, count: 4096)
-        while write(ends[0], filling, filling.count) > 0 {}
+        while write(ends.near, filling, filling.count) > 0 {}
         try await withServer { context in
             let channel = EmbeddedChannel()
             let loop = LoopClients(
                 loop: NIOLoop(channel.eventLoop), number: 0, server: context, health: Health(loopCount: 1))
             let handler = SessionHandler(
                 server: context, clients: loop,
-                endpoint: .init(address: "a:1", localAddress: "b:2", descriptor: ends[0]))
+                endpoint: .init(address: "a:1", localAddress: "b:2", descriptor: ends.near))
             try channel.pipeline.syncOperations.addHandler(handler)
             let value = String(repeating: "x", count: 40_000)
             try channel.writeInbound(ByteBuffer(string: "SET k \(value)\r\n"))

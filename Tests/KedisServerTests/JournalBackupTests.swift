@@ -52,12 +52,6 @@ private final class NumberWriter: Sendable {
 
 @Suite("Backup and restore")
 struct JournalBackupTests {
-    private func withFolder(_ body: (String) async throws -> Void) async throws {
-        let folder = try #require(TestFiles.makeTemporaryFolder())
-        defer { TestFiles.removeTemporaryFolder(folder) }
-        try await body(folder)
-    }
-
     @Test("A backup of a server under writes has all that was confirmed, of one moment")
     func underWrites() async throws {
         try await withFolder { folder in

@@ -35,12 +35,6 @@ func kedis(_ arguments: String) throws -> (output: String, code: Int32) {
 
 @Suite("Commands about journals", .enabled(if: KedisProcess.program != nil))
 struct JournalCommandTests {
-    private func withFolder(_ body: (String) async throws -> Void) async throws {
-        let folder = try #require(TestFiles.makeTemporaryFolder())
-        defer { TestFiles.removeTemporaryFolder(folder) }
-        try await body(folder)
-    }
-
     /// Begins a journal whose first base does not come, with a record, as a crash of its server leaves it.
     private func begin(_ folder: String) throws {
         let generation = try JournalGeneration.begin(directory: "\(folder)/appendonlydir")
@@ -128,7 +122,7 @@ struct JournalCommandTests {
 
     @Test("A folder without any journal is still refused")
     func none() async throws {
-        try await withFolder { folder in
+        try withFolder { folder in
             let (output, code) = try kedis("check '\(folder)'")
             #expect(code == 1 && output.contains("there is no journal in \(folder)"), "\(output)")
         }

@@ -18,18 +18,6 @@ import Darwin
 
 @Suite("Folders of all kinds", .enabled(if: KedisProcess.program != nil))
 struct JournalFolderTests {
-    private func withFolder(_ body: (String) async throws -> Void) async throws {
-        let folder = try #require(TestFiles.makeTemporaryFolder())
-        defer { TestFiles.removeTemporaryFolder(folder) }
-        try await body(folder)
-    }
-
-    private func serve(_ folder: String, _ options: [String], _ request: String, _ reply: String) async throws {
-        let server = try await TestServer(options, folder: folder)
-        #expect(try server.connect().ask(request, reply))
-        await server.stop()
-    }
-
     private func damage(_ path: String, fromEnd distance: Int) throws {
         var bytes = try #require(TestFiles.read(path))
         bytes[bytes.count - distance] ^= 1

@@ -73,12 +73,6 @@ private final class KeptStore: Sendable {
 struct JournalKeeperTests {
     private let ok = Reply.simple(Array("OK".utf8))
 
-    private func withFolder(_ body: (String) throws -> Void) throws {
-        let folder = try #require(TestFiles.makeTemporaryFolder())
-        defer { TestFiles.removeTemporaryFolder(folder) }
-        try body(folder)
-    }
-
     /// What a start would find: the value of a key behind the journal.
     private func value(_ folder: String, _ key: String) throws -> Reply? {
         let store = Store(databaseCount: 2, seed: HashSeed(5, 6))

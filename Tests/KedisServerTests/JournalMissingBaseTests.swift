@@ -11,19 +11,6 @@ import Testing
 
 @Suite("Journals whose beginning is missing", .enabled(if: KedisProcess.program != nil))
 struct JournalMissingBaseTests {
-    private func withFolder(_ body: (String) async throws -> Void) async throws {
-        let folder = try #require(TestFiles.makeTemporaryFolder())
-        defer { TestFiles.removeTemporaryFolder(folder) }
-        try await body(folder)
-    }
-
-    /// Serves the folder once, with a request.
-    private func serve(_ folder: String, _ options: [String], _ request: String, _ reply: String) async throws {
-        let server = try await TestServer(options, folder: folder)
-        #expect(try server.connect().ask(request, reply))
-        await server.stop()
-    }
-
     private func contents(_ folder: String) -> [String: [UInt8]] {
         var files: [String: [UInt8]] = [:]
         for path in TestFiles.list(below: folder, suffix: "") { files[path] = TestFiles.read(path) }

@@ -15,12 +15,6 @@ import Testing
 struct JournalServerTests {
     private static let policies = ["always", "everysec", "no"]
 
-    private func withFolder(_ body: (String) async throws -> Void) async throws {
-        let folder = try #require(TestFiles.makeTemporaryFolder())
-        defer { TestFiles.removeTemporaryFolder(folder) }
-        try await body(folder)
-    }
-
     private func start(_ folder: String, _ policy: String = "everysec") async throws -> TestServer {
         try await TestServer(["--appendonly", "yes", "--appendfsync", policy], folder: folder)
     }

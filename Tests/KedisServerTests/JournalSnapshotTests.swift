@@ -17,12 +17,6 @@ import Darwin
 
 @Suite("A journal and a snapshot beside it")
 struct JournalSnapshotTests {
-    private func withFolder(_ body: (String) async throws -> Void) async throws {
-        let folder = try #require(TestFiles.makeTemporaryFolder())
-        defer { TestFiles.removeTemporaryFolder(folder) }
-        try await body(folder)
-    }
-
     @Test("A younger snapshot that is not read is kept when the server saves, and its own is not", arguments: [
         "SAVE\r\n", "BGSAVE\r\n",
     ])

@@ -13,12 +13,6 @@ import Testing
 
 @Suite("A journal that begins and ends while the server runs")
 struct JournalSwitchTests {
-    private func withFolder(_ body: (String) async throws -> Void) async throws {
-        let folder = try #require(TestFiles.makeTemporaryFolder())
-        defer { TestFiles.removeTemporaryFolder(folder) }
-        try await body(folder)
-    }
-
     private func information(_ server: TestServer) -> JournalInformation? {
         server.server.engine.host.persistenceStatus().journal
     }
@@ -236,7 +230,7 @@ struct JournalSwitchTests {
         "Killed at any moment after the switch, with always, no confirmed write is missing",
         .enabled(if: KedisProcess.program != nil))
     func killed() async throws {
-        try await withFolder { folder in
+        try withFolder { folder in
             var randomness = RandomGenerator.forTest("journal switch")
             let confirmed = Confirmed()
             for round in 0..<reducedWhenSanitized(8) {
@@ -274,23 +268,12 @@ struct JournalSwitchTests {
     }
 
     private static func value(_ client: LoopbackSocket, _ key: String) -> Int {
-        Int(answer(client, "INCRBY \(key) 0").split(separator: "\r\n").first?.dropFirst() ?? "") ?? -1
+        Int(client.answer("INCRBY \(key) 0").split(separator: "\r\n").first?.dropFirst() ?? "") ?? -1
     }
 
     private static func isWhole(_ client: LoopbackSocket) -> Bool {
-        let text = answer(client, "INFO persistence")
+        let text = client.answer("INFO persistence")
         return ["aof_enabled:1", "aof_rewrite_in_progress:0", "aof_rewrite_scheduled:0"].allSatisfy { text.contains($0) }
     }
 
-    /// What is answered, with an end behind it.
-    private static func answer(_ client: LoopbackSocket, _ request: String) -> String {
-        client.send("\(request)\r\nECHO over\r\n")
-        var text = ""
-        while !text.hasSuffix("$4\r\nover\r\n") {
-            let more = client.read(1, timeoutMilliseconds: 5000)
-            guard !more.isEmpty else { return text }
-            text += more
-        }
-        return text
-    }
 }

@@ -31,15 +31,9 @@ struct NativeLoopTests {
 
     /// The two ends of a connection, neither of which blocks.
     private static func pair() throws -> (near: Int32, far: Int32) {
-        var ends: [Int32] = [-1, -1]
-        #if canImport(Glibc)
-        let kind = Int32(SOCK_STREAM.rawValue)
-        #else
-        let kind = SOCK_STREAM
-        #endif
-        try #require(socketpair(AF_UNIX, kind, 0, &ends) == 0)
-        for end in ends { _ = fcntl(end, F_SETFL, O_NONBLOCK) }
-        return (ends[0], ends[1])
+        let ends = try makeSocketPair()
+        for end in [ends.near, ends.far] { _ = fcntl(end, F_SETFL, O_NONBLOCK) }
+        return ends
     }
 
     private static func withLoop(_ body: (NativeLoop) async throws -> Void) async throws {

@@ -5,6 +5,15 @@ import KedisServer
 import KedisStore
 import KedisTestSupport
 import KedisUtilities
+import Testing
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
 
 final class TestServer: Sendable {
     let server: KedisServer
@@ -54,11 +63,56 @@ final class TestServer: Sendable {
     func stop() async { await server.stop() }
 }
 
+/// Gives `body` a new folder, which is removed behind it.
+func withFolder(_ body: (String) async throws -> Void) async throws {
+    guard let folder = TestFiles.makeTemporaryFolder() else { throw TestServerError(description: "no folder") }
+    defer { TestFiles.removeTemporaryFolder(folder) }
+    try await body(folder)
+}
+
+/// The same without waiting.
+func withFolder(_ body: (String) throws -> Void) throws {
+    guard let folder = TestFiles.makeTemporaryFolder() else { throw TestServerError(description: "no folder") }
+    defer { TestFiles.removeTemporaryFolder(folder) }
+    try body(folder)
+}
+
+/// Serves a folder once, with a request.
+func serve(_ folder: String, _ options: [String], _ request: String, _ reply: String) async throws {
+    let server = try await TestServer(options, folder: folder)
+    #expect(try server.connect().ask(request, reply))
+    await server.stop()
+}
+
+/// Two ends of a connection.
+func makeSocketPair() throws -> (near: Int32, far: Int32) {
+    var ends: [Int32] = [-1, -1]
+    #if canImport(Glibc)
+    let kind = Int32(SOCK_STREAM.rawValue)
+    #else
+    let kind = SOCK_STREAM
+    #endif
+    try #require(socketpair(AF_UNIX, kind, 0, &ends) == 0)
+    return (ends[0], ends[1])
+}
+
 struct TestServerError: Error, CustomStringConvertible {
     let description: String
 }
 
 extension LoopbackSocket {
+    /// What is answered, with an end behind it.
+    func answer(_ request: String) -> String {
+        send("\(request)\r\nECHO over\r\n")
+        var text = ""
+        while !text.hasSuffix("$4\r\nover\r\n") {
+            let more = read(1, timeoutMilliseconds: 5000)
+            guard !more.isEmpty else { return text }
+            text += more
+        }
+        return text
+    }
+
     func send(_ text: String) { send(Array(text.utf8)) }
 
     /// What arrives until `byteCount` bytes are there, the peer closes, or time is up.

@@ -4,33 +4,31 @@
 /// `appenddirname`, unless another one is given.
 package let usualJournalName = "appendonlydir"
 
-let journalDirectives: [DirectiveSpec] =
-    [
-        DirectiveSpec(
-            "appendonly", .boolean, default: "no", .atRunTime,
-            "Whether changes are written to a journal, which a start replays: docs/DURABILITY.md."),
-        DirectiveSpec(
-            "appenddirname", .text, default: usualJournalName, .atStart,
-        "The folder of the journal, in that of `dir`."),
-        DirectiveSpec(
-            "appendfsync", .enumeration(["everysec", "always", "no"]), default: "everysec", .atRunTime,
-            "When the journal goes to disk: every second, before a reply leaves, or when the system likes."),
-        DirectiveSpec(
-            "auto-aof-rewrite-percentage", .integer(anyCount), default: "100", .atRunTime,
-            "By how many percent of its base snapshot the journal grows before a new one is made; 0 for never."),
-        DirectiveSpec(
-            "auto-aof-rewrite-min-size", .memory(anySize), default: "67108864", .atRunTime,
-            "The size of the journal below which no new base snapshot is made by itself."),
-        DirectiveSpec(
-            "journal-segment-size", .memory(1 << 20...1 << 40), default: "67108864", .atStart,
-            "The size at which a file of the journal gets a successor. Not in Redis."),
-        DirectiveSpec(
-            "journal-retention-seconds", .integer(anyCount), default: "0", .atRunTime,
-            "How long files of the journal are kept that a start does not need, to go back in time. Not in Redis."),
-        DirectiveSpec(
-            "journal-retention-size", .memory(anySize), default: "0", .atRunTime,
-            "How many bytes of the journal are kept at least, to go back in time. Not in Redis."),
-    ] + formDirectives
+let journalDirectives: [DirectiveSpec] = [
+    DirectiveSpec(
+        "appendonly", .boolean, default: "no", .atRunTime,
+        "Whether changes are written to a journal, which a start replays: docs/DURABILITY.md."),
+    DirectiveSpec(
+        "appenddirname", .text, default: usualJournalName, .atStart, "The folder of the journal, in that of `dir`."),
+    DirectiveSpec(
+        "appendfsync", .enumeration(["everysec", "always", "no"]), default: "everysec", .atRunTime,
+        "When the journal goes to disk: every second, before a reply leaves, or when the system likes."),
+    DirectiveSpec(
+        "auto-aof-rewrite-percentage", .integer(anyCount), default: "100", .atRunTime,
+        "By how many percent of its base snapshot the journal grows before a new one is made; 0 for never."),
+    DirectiveSpec(
+        "auto-aof-rewrite-min-size", .memory(anySize), default: "67108864", .atRunTime,
+        "The size of the journal below which no new base snapshot is made by itself."),
+    DirectiveSpec(
+        "journal-segment-size", .memory(1 << 20...1 << 40), default: "67108864", .atStart,
+        "The size at which a file of the journal gets a successor. Not in Redis."),
+    DirectiveSpec(
+        "journal-retention-seconds", .integer(anyCount), default: "0", .atRunTime,
+        "How long files of the journal are kept that a start does not need, to go back in time. Not in Redis."),
+    DirectiveSpec(
+        "journal-retention-size", .memory(anySize), default: "0", .atRunTime,
+        "How many bytes of the journal are kept at least, to go back in time. Not in Redis."),
+] + formDirectives
 
 private let formDirectives: [DirectiveSpec] = [
     DirectiveSpec("appendfilename", .text, default: "appendonly.aof", .atStart, "The name of the log's files."),

@@ -32,11 +32,9 @@ enum ConfigCommand {
                 complexity: "O(N), N being the number of directives", arity: -4, flags: flags,
                 locks: .none, tips: ["request_policy:all_nodes", "response_policy:all_succeeded"],
                 arguments: [
-                    .block(
-                        "parameter_value", multiple: true,
-                        [
-                            ArgumentSpec("parameter", .string), ArgumentSpec("value", .string),
-                        ])
+                    .block("parameter_value", multiple: true, [
+                        ArgumentSpec("parameter", .string), ArgumentSpec("value", .string),
+                    ])
                 ],
                 replies: [.ok], history: [("7.0.0", "Several directives can be set at once.")], handler: set
             ),

@@ -1,13 +1,13 @@
 // The address of one end of a TCP connection, as the system tells it and as CLIENT LIST shows it.
 
-#if os(Linux)
-
 import CKedis
 
 #if canImport(Glibc)
 import Glibc
 #elseif canImport(Musl)
 import Musl
+#else
+import Darwin
 #endif
 
 struct PeerAddress {
@@ -23,11 +23,13 @@ struct PeerAddress {
         }
     }
 
+    #if os(Linux)
     /// Takes the next connection of a socket that listens, and its peer's address; -1 with `errno` when there is none.
     mutating func accept(_ listening: Int32) -> Int32 {
         var length = UInt32(MemoryLayout<sockaddr_storage>.size)
         return kedis_accept(listening, &storage, &length)
     }
+    #endif
 
     /// The IP address; nil when there is none.
     var host: String? {
@@ -41,8 +43,8 @@ struct PeerAddress {
         return isKnown ? text.withUnsafeBufferPointer { $0.baseAddress.map { String(cString: $0) } } : nil
     }
 
-    /// It stands behind the family.
-    private var port: Int {
+    /// It stands behind the family; 0 without an address.
+    var port: Int {
         withUnsafeBytes(of: storage) { Int(UInt16(bigEndian: $0.load(fromByteOffset: 2, as: UInt16.self))) }
     }
 
@@ -52,5 +54,3 @@ struct PeerAddress {
         return host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
     }
 }
-
-#endif
