@@ -44,7 +44,9 @@ let package = Package(
         layer("KedisCommands", ["KedisProtocol", "KedisFormats", "KedisStore", "KedisUtilities"]),
         layer(
             "KedisPersistence",
-            ["KedisFormats", "KedisStore", "KedisUtilities", .product(name: "Crypto", package: "swift-crypto")]
+            [
+                "CKedis", "KedisFormats", "KedisStore", "KedisUtilities", .product(name: "Crypto", package: "swift-crypto"),
+            ]
         ),
         layer("KedisDurability", ["KedisCommands", "KedisPersistence", "KedisStore", "KedisUtilities"]),
         layer(

@@ -8,7 +8,7 @@ the number of requests: unlike throughput it does not depend on how busy the loa
 within each round, and the table shows medians over the rounds.
 
     Benchmarks/server-cpu.py [--threads 1] [--rounds 3] [--keys 1000000] [--commands set,get] [--connections 50]
-                             [--transport epoll|nio] [--tls] [--json FILE]
+                             [--transport epoll|io_uring|nio] [--tls] [--json FILE]
 
 With --tls the load comes over TLS, with certificates made for the run.
 

@@ -36,12 +36,13 @@ SAVES = 8
 # Elements of one command when a collection is made.
 CHUNK = 500
 
+# A list and a stream keep their length, so that their own growth is not taken for that of a save.
 LOADS = {
     "keys": ["SET", "key:__rand_int__", "val:__rand_int__"],
     "hash": ["HSET", "big", "f:__rand_int__", "v:__rand_int__"],
-    "list": ["LPUSH", "big", "v:__rand_int__"],
+    "list": ["LMOVE", "big", "big", "RIGHT", "LEFT"],
     "zset": ["ZADD", "big", "__rand_int__", "m:__rand_int__"],
-    "stream": ["XADD", "big", "*", "f", "v:__rand_int__"],
+    "stream": ["XADD", "big", "MAXLEN", "~", "{count}", "*", "f", "v:__rand_int__"],
 }
 
 
@@ -126,7 +127,8 @@ class Probe:
 class Load:
     def __init__(self, server, kind, keyspace):
         words = ["timeout", "600", "redis-benchmark", "-p", str(server.port), "-c", str(CONNECTIONS), "-P",
-                 str(PIPELINE), "-r", str(keyspace), "-n", "2000000000", "-q"] + LOADS[kind]
+                 str(PIPELINE), "-r", str(keyspace), "-n", "2000000000", "-q"]
+        words += [word.format(count=keyspace) for word in LOADS[kind]]
         self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def __enter__(self):

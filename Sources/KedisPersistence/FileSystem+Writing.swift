@@ -89,8 +89,12 @@ package final class ReplacementFile {
     private let number: Int
     private var isOpen = true
     private let syncsWhileWriting: Bool
-    private var unsyncedByteCount = 0
-    private static let syncByteCount = 4 << 20
+    /// The disk has begun with what comes before this.
+    private var begunByteCount = 0
+    /// It is through with what comes before this.
+    private var doneByteCount = 0
+    private static let pieceByteCount = 4 << 20
+    private static let pendingByteCountMax = 32 << 20
     /// What was written so far.
     package private(set) var byteCount = 0
     /// Where the file is until it takes the target's name.
@@ -136,16 +140,23 @@ package final class ReplacementFile {
         do {
             try fileSystem.writeAll(file, bytes)
             byteCount += bytes.count
-            unsyncedByteCount += bytes.count
-            if syncsWhileWriting, unsyncedByteCount >= Self.syncByteCount {
-                unsyncedByteCount = 0
-                try fileSystem.retrying { () throws(SystemError) in try fileSystem.synchronize(file) }
-            }
+            if syncsWhileWriting, byteCount - begunByteCount >= Self.pieceByteCount { try writeOut() }
             return true
         } catch {
             failure = error
             return false
         }
+    }
+
+    /// Keeps the disk busy, and what waits for it small, without waiting for what was written just now.
+    private func writeOut() throws(SystemError) {
+        let fresh = begunByteCount..<byteCount
+        try fileSystem.retrying { () throws(SystemError) in try fileSystem.writeOut(file, fresh, false) }
+        begunByteCount = fresh.upperBound
+        let old = doneByteCount..<max(doneByteCount, begunByteCount - Self.pendingByteCountMax)
+        guard !old.isEmpty else { return }
+        try fileSystem.retrying { () throws(SystemError) in try fileSystem.writeOut(file, old, true) }
+        doneByteCount = old.upperBound
     }
 
     /// Puts the file in the target's place, whole and on disk. On failure the file is gone and the target untouched;

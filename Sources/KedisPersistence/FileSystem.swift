@@ -4,6 +4,7 @@
 // Every function is one system call; loops, retries and clean-up belong to the callers (FileSystem+Writing.swift).
 // Threads: any. Failures are values of SystemError: what was tried, on which file, and the system's answer.
 
+import CKedis
 package import KedisUtilities
 
 #if canImport(Glibc)
@@ -82,6 +83,9 @@ package struct FileSystem: Sendable {
     package var synchronize: @Sendable (_ file: FileHandle) throws(SystemError) -> Void
     /// The same for what is needed to read the bytes again: the length too, but no times.
     package var synchronizeData: @Sendable (_ file: FileHandle) throws(SystemError) -> Void
+    /// Has the disk begin with these bytes, or waits until it is through with them. Says nothing about what a crash
+    /// leaves of them: `synchronize` alone does. Where the system has no such call, all is done by the one that waits.
+    package var writeOut: @Sendable (_ file: FileHandle, _ range: Range<Int>, _ waits: Bool) throws(SystemError) -> Void
     /// Replaces `target` by `source` in one step; a directory takes a name that is free.
     package var rename: @Sendable (_ source: String, _ target: String) throws(SystemError) -> Void
     package var unlink: @Sendable (_ path: String) throws(SystemError) -> Void
@@ -105,6 +109,7 @@ package struct FileSystem: Sendable {
         write: @escaping @Sendable (FileHandle, ByteView) throws(SystemError) -> Int,
         synchronize: @escaping @Sendable (FileHandle) throws(SystemError) -> Void,
         synchronizeData: @escaping @Sendable (FileHandle) throws(SystemError) -> Void,
+        writeOut: @escaping @Sendable (FileHandle, Range<Int>, Bool) throws(SystemError) -> Void,
         rename: @escaping @Sendable (String, String) throws(SystemError) -> Void,
         unlink: @escaping @Sendable (String) throws(SystemError) -> Void,
         synchronizeDirectory: @escaping @Sendable (String) throws(SystemError) -> Void,
@@ -121,6 +126,7 @@ package struct FileSystem: Sendable {
         self.write = write
         self.synchronize = synchronize
         self.synchronizeData = synchronizeData
+        self.writeOut = writeOut
         self.rename = rename
         self.unlink = unlink
         self.synchronizeDirectory = synchronizeDirectory
@@ -136,9 +142,9 @@ extension FileSystem {
     package static let system = FileSystem(
         open: systemOpen, close: systemClose, size: systemSize, read: systemRead, readAt: systemReadAt,
         write: systemWrite, synchronize: systemSynchronize, synchronizeData: systemSynchronizeData,
-        rename: systemRename, unlink: systemUnlink, synchronizeDirectory: systemSynchronizeDirectory,
-        names: systemNames, makeDirectory: systemMakeDirectory, removeDirectory: systemRemoveDirectory,
-        modificationNanoseconds: systemModificationNanoseconds
+        writeOut: systemWriteOut, rename: systemRename, unlink: systemUnlink,
+        synchronizeDirectory: systemSynchronizeDirectory, names: systemNames, makeDirectory: systemMakeDirectory,
+        removeDirectory: systemRemoveDirectory, modificationNanoseconds: systemModificationNanoseconds
     )
 }
 
@@ -208,6 +214,17 @@ extension FileSystem {
     #else
     try check(fdatasync(file.descriptor), "fsync", file.path)
     #endif
+}
+
+@Sendable private func systemWriteOut(
+    _ file: FileHandle, _ range: Range<Int>, _ waits: Bool
+) throws(SystemError) {
+    if kedis_write_out(file.descriptor, Int64(range.lowerBound), Int64(range.count), waits) { return }
+    // Some systems, file systems and containers have no such call.
+    guard errno == ENOSYS || errno == EINVAL || errno == ESPIPE || errno == EPERM else {
+        throw SystemError(operation: "fsync", path: file.path, code: errno)
+    }
+    if waits { try systemSynchronizeData(file) }
 }
 
 @Sendable private func systemRename(_ source: String, _ target: String) throws(SystemError) {

@@ -45,6 +45,8 @@ final class Connection: DeadlineHeapMember {
     private var isReadingOff = false
     private var isPumping = false
     private var isSending = false
+    /// What the socket took of the output before ``send(byteCount:)`` asks it to.
+    private var sentAhead: Int?
     /// The connection is closed, or will be when its output was sent: nothing is executed any more.
     private var isFinishing = false
     /// The peer sends no more, but may still read: what it has sent is executed and answered.
@@ -171,6 +173,25 @@ final class Connection: DeadlineHeapMember {
         sendAndGoOn()
     }
 
+    /// What the end of the round would send, if nothing speaks against it.
+    @inline(__always)
+    var readyOutput: SendRequest? {
+        guard isAwaitingRoundEnd, !isFinishing, descriptor >= 0, waitingByteCount == 0, sentAhead == nil,
+            !session.pointee.output.isEmpty, !server.isStopped.load(ordering: .relaxed), mayLeave
+        else { return nil }
+        return SendRequest(descriptor: descriptor, bytes: session.pointee.output.bytes)
+    }
+
+    @inline(__always)
+    private var mayLeave: Bool {
+        guard server.gate.isOn.load(ordering: .relaxed) else { return true }
+        return !session.pointee.isHeld && server.gate.isDurable(session.pointee.neededSequence)
+    }
+
+    /// The socket took so many bytes of ``readyOutput``, or it failed with that error's number, negative.
+    @inline(__always)
+    func wasSentAhead(_ byteCount: Int) { sentAhead = byteCount }
+
     /// The peer has ended its side, and reads on maybe. Who waits for something will not get it, as in Redis.
     func peerHasEnded() {
         guard !isFinishing else { return }
@@ -248,6 +269,10 @@ final class Connection: DeadlineHeapMember {
     @inline(__always)
     private func sendNow(_ byteCount: Int) -> Int {
         guard descriptor >= 0 else { return 0 }
+        if let byteCount = sentAhead {
+            sentAhead = nil
+            return byteCount >= 0 || byteCount == -Int(EAGAIN) || byteCount == -Int(EINTR) ? max(0, byteCount) : -1
+        }
         var result = posixSend(descriptor, session.pointee.output.bytes.base, byteCount)
         while result < 0, errno == EINTR {
             result = posixSend(descriptor, session.pointee.output.bytes.base, byteCount)

@@ -328,8 +328,8 @@ private func settle(_ configuration: Configuration) throws(StartError) {
         configuration.settle("transport", TransportKind.standard.rawValue)
     }
     #if !os(Linux)
-    if configuration.text("transport") == "epoll" {
-        throw StartError("transport epoll is there on Linux only: use nio, or auto")
+    if configuration.text("transport") != "nio" {
+        throw StartError("transport \(configuration.text("transport")) is there on Linux only: use nio, or auto")
     }
     #endif
     configuration.settle("dir", try dataFolder(of: configuration))

@@ -63,6 +63,11 @@ final class RoundEnd: @unchecked Sendable {
     /// Sends all that waits.
     func sendAll() {
         if gate.isOn.load(ordering: .relaxed) { gate.syncHere() }
+        _ = loop.sendTogether(
+            count: count, request: { waiting[$0]?._withUnsafeGuaranteedRef { $0.readyOutput } },
+            result: { index, byteCount in
+                waiting[index]?._withUnsafeGuaranteedRef { $0.wasSentAhead(byteCount) }
+            })
         // Who comes meanwhile is sent to as well.
         var index = 0
         while index < count {

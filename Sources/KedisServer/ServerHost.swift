@@ -155,7 +155,7 @@ extension ServerState {
 
     private var multiplexingName: String {
         #if os(Linux)
-        "epoll"
+        configuration.text("transport") == TransportKind.ring.rawValue ? TransportKind.ring.rawValue : "epoll"
         #else
         "kqueue"
         #endif

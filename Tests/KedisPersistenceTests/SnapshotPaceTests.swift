@@ -16,22 +16,24 @@ struct SnapshotPaceTests {
         return Double(nanoseconds) / Double(Self.millisecond)
     }
 
-    @Test("Rests for half of what a chunk took, if others were busy meanwhile")
+    @Test("Rests for twice what a chunk took, if others were busy meanwhile")
     func rests() {
         var pace = SnapshotPace(nowNanoseconds: 0, othersNanoseconds: 70 * Self.millisecond)
         #expect(rest(&pace, at: 4, others: 70) == 0)
         #expect(rest(&pace, at: 8, others: 71) == 0, "a little is nothing")
-        #expect(rest(&pace, at: 10, others: 73) == 1)
-        // The rest was no work: it ended at 11 ms.
-        #expect(rest(&pace, at: 15, others: 80) == 2)
-        #expect(rest(&pace, at: 20, others: 80) == 0)
+        #expect(rest(&pace, at: 10, others: 73) == 4)
+        // The rest was no work, but others worked in it.
+        #expect(rest(&pace, at: 16, others: 77) == 4)
+        #expect(rest(&pace, at: 22, others: 78) == 0)
+        #expect(rest(&pace, at: 23, others: 79) == 2)
     }
 
     @Test("Not while writers wait for it, and never long")
     func limits() {
         var pace = SnapshotPace(nowNanoseconds: 0, othersNanoseconds: 0)
         #expect(rest(&pace, at: 2, others: 2, isPressed: true) == 0)
-        #expect(rest(&pace, at: 5000, others: 5000) == 4)
+        #expect(rest(&pace, at: 5000, others: 5000) == 16)
         #expect(rest(&pace, at: 0, others: 6000) == 0, "a clock that goes back")
+        #expect(rest(&pace, at: 5, others: 5999) == 0, "a sum that goes back")
     }
 }

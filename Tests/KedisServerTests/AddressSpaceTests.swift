@@ -53,7 +53,7 @@ struct AddressSpaceTests {
     func exhausted(byteCount: Int) throws {
         let folder = try #require(TestFiles.makeTemporaryFolder())
         defer { TestFiles.removeTemporaryFolder(folder) }
-        let server = try KedisProcess(folder: folder, directives: ["--save", ""], addressSpaceKilobytes: 570_000)
+        let server = try KedisProcess(folder: folder, directives: ["--save", ""], addressSpaceKilobytes: 600_000)
         let peer = try server.target(protocolVersion: 2).connect()
         let stored = try fill(peer, server, byteCount: byteCount)
         guard stored > 0 else { return }
@@ -77,7 +77,7 @@ struct AddressSpaceTests {
     func oversized() throws {
         let folder = try #require(TestFiles.makeTemporaryFolder())
         defer { TestFiles.removeTemporaryFolder(folder) }
-        let server = try KedisProcess(folder: folder, directives: ["--save", ""], addressSpaceKilobytes: 570_000)
+        let server = try KedisProcess(folder: folder, directives: ["--save", ""], addressSpaceKilobytes: 600_000)
         let target = server.target(protocolVersion: 2)
         let peer = try target.connect()
         let stored = try fill(peer, server, byteCount: 3000)
@@ -116,7 +116,7 @@ struct AddressSpaceTests {
     func manyArguments() throws {
         let folder = try #require(TestFiles.makeTemporaryFolder())
         defer { TestFiles.removeTemporaryFolder(folder) }
-        let server = try KedisProcess(folder: folder, directives: ["--save", ""], addressSpaceKilobytes: 570_000)
+        let server = try KedisProcess(folder: folder, directives: ["--save", ""], addressSpaceKilobytes: 600_000)
         let target = server.target(protocolVersion: 2)
         let peer = try target.connect()
         // Each takes 16 MiB of ranges and 8 MiB of input, and its last argument does not come.

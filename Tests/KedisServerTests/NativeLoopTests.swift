@@ -36,8 +36,11 @@ struct NativeLoopTests {
         return ends
     }
 
-    private static func withLoop(_ body: (NativeLoop) async throws -> Void) async throws {
-        let loop = try NativeLoop(name: "test-loop")
+    /// Whether a loop has a ring: where that may be, all is tried with one as well.
+    static let kinds = SystemRing.isUsable ? [false, true] : [false]
+
+    private static func withLoop(_ usesRing: Bool, _ body: (NativeLoop) async throws -> Void) async throws {
+        let loop = try NativeLoop(name: "test-loop", usesRing: usesRing)
         do {
             try await body(loop)
         } catch {
@@ -49,9 +52,9 @@ struct NativeLoopTests {
 
     // MARK: Tasks
 
-    @Test("Tasks of many threads all run, those of a thread in their order, and none waits for the next event")
-    func tasks() async throws {
-        try await Self.withLoop { loop in
+    @Test("Tasks of many threads all run, those of a thread in their order, and none waits for the next event", arguments: kinds)
+    func tasks(usesRing: Bool) async throws {
+        try await Self.withLoop(usesRing) { loop in
             let (threadCount, taskCount) = (6, 20_000)
             let last = (0..<threadCount).map { _ in Log() }
             let (ranCount, disorderCount) = (Counter(), Counter())
@@ -78,9 +81,9 @@ struct NativeLoopTests {
         }
     }
 
-    @Test("Each task of a thread that waits for it wakes a loop that sleeps")
-    func wakeUps() async throws {
-        try await Self.withLoop { loop in
+    @Test("Each task of a thread that waits for it wakes a loop that sleeps", arguments: kinds)
+    func wakeUps(usesRing: Bool) async throws {
+        try await Self.withLoop(usesRing) { loop in
             let answers = Counter()
             let start = monotonicNanoseconds()
             for round in 1...3_000 {
@@ -91,9 +94,9 @@ struct NativeLoopTests {
         }
     }
 
-    @Test("The loop knows its own thread, and after its end drops what it is given")
-    func end() async throws {
-        let loop = try NativeLoop(name: "test-loop")
+    @Test("The loop knows its own thread, and after its end drops what it is given", arguments: kinds)
+    func end(usesRing: Bool) async throws {
+        let loop = try NativeLoop(name: "test-loop", usesRing: usesRing)
         let isCurrent = Counter()
         await loop.run { if loop.isCurrent { isCurrent.add() } }
         #expect(isCurrent.value == 1 && !loop.isCurrent)
@@ -106,9 +109,9 @@ struct NativeLoopTests {
 
     // MARK: Timers
 
-    @Test("Timers run at their time, in order, unless they are cancelled; one may set another")
-    func timers() async throws {
-        try await Self.withLoop { loop in
+    @Test("Timers run at their time, in order, unless they are cancelled; one may set another", arguments: kinds)
+    func timers(usesRing: Bool) async throws {
+        try await Self.withLoop(usesRing) { loop in
             let log = Log()
             let start = monotonicNanoseconds()
             await loop.run {
@@ -175,9 +178,9 @@ struct NativeLoopTests {
         }
     }
 
-    @Test("A source that was taken out while its event was on its way is told nothing, nor is who has its place")
-    func staleEvents() async throws {
-        try await Self.withLoop { loop in
+    @Test("A source that was taken out while its event was on its way is told nothing, nor is who has its place", arguments: kinds)
+    func staleEvents(usesRing: Bool) async throws {
+        try await Self.withLoop(usesRing) { loop in
             for _ in 0..<50 {
                 let (first, second) = (try Self.pair(), try Self.pair())
                 let (one, two) = (Source(first.near), Source(second.near))
@@ -206,9 +209,9 @@ struct NativeLoopTests {
         }
     }
 
-    @Test("Work in turns keeps no source waiting, and its own turns come while sources are busy")
-    func turns() async throws {
-        try await Self.withLoop { loop in
+    @Test("Work in turns keeps no source waiting, and its own turns come while sources are busy", arguments: kinds)
+    func turns(usesRing: Bool) async throws {
+        try await Self.withLoop(usesRing) { loop in
             let ends = try Self.pair()
             let source = Source(ends.near)
             let turnCount = Counter(), isOver = Counter()
@@ -241,29 +244,35 @@ struct NativeLoopTests {
     @Test("The queue of output gives out what was put in, whatever the sizes")
     func queue() {
         var random = RandomGenerator.forTest("queue of output")
-        for _ in 0..<20 {
-            var queue = OutputQueue()
-            var model: [UInt8] = []
-            for _ in 0..<200 {
-                if random.next(below: 3) > 0 {
-                    let size = [1, 100, 20_000, 1_500_000][random.next(below: 4)]
-                    let start = UInt8(random.next(below: 256))
-                    let count = random.next(below: size) + 1
-                    let bytes = (0..<count).map { start &+ UInt8(truncatingIfNeeded: $0) }
-                    if model.count < 4_000_000 {
-                        #expect(bytes.withUnsafeBytes { queue.append(ByteView($0)) })
-                        model += bytes
+        // What is put in has the same bytes again after a prime number of them, so each piece of it is a part of this.
+        let period = 65_521
+        let sizes = [1, 100, 20_000, 1_500_000]
+        var stream = (0..<period).map { _ in UInt8(truncatingIfNeeded: random.next()) }
+        while stream.count < period + sizes[3] { stream += stream }
+        stream.withUnsafeBytes { stream in
+            for _ in 0..<20 {
+                var queue = ByteQueue()
+                var (begin, end) = (0, 0)
+                for _ in 0..<200 {
+                    if random.next(below: 3) > 0 {
+                        let count = random.next(below: sizes[random.next(below: 4)]) + 1
+                        guard end - begin < 4_000_000 else { continue }
+                        let bytes = stream[(end % period)..<(end % period + count)]
+                        let isTaken = queue.append(ByteView(UnsafeRawBufferPointer(rebasing: bytes)))
+                        #expect(isTaken)
+                        end += count
+                    } else {
+                        let next = queue.next
+                        #expect(next.count > 0 || begin == end)
+                        guard next.count > 0 else { continue }
+                        let count = random.next(below: min(next.count, sizes[3])) + 1
+                        let expected = stream[(begin % period)..<(begin % period + count)]
+                        #expect(next[0..<count] == ByteView(UnsafeRawBufferPointer(rebasing: expected)))
+                        queue.removeFirst(count)
+                        begin += count
                     }
-                } else {
-                    let next = queue.next
-                    #expect(next.count > 0 || model.isEmpty)
-                    let count = next.count == 0 ? 0 : random.next(below: next.count) + 1
-                    let isSame = next[0..<count].bytes == Array(model.prefix(count))
-                    #expect(isSame)
-                    if count > 0 { queue.removeFirst(count) }
-                    model.removeFirst(count)
+                    #expect(queue.byteCount == end - begin)
                 }
-                #expect(queue.byteCount == model.count)
             }
         }
     }

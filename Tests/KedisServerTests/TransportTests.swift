@@ -21,7 +21,7 @@ import Darwin
 @Suite("Transports", .serialized)
 struct TransportTests {
     #if os(Linux)
-    static let all = ["epoll", "nio"]
+    static let all = ["epoll", "nio"] + (SystemRing.isUsable ? ["io_uring"] : [])
     #else
     static let all = ["nio"]
     #endif

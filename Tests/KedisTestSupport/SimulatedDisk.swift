@@ -210,6 +210,10 @@ package final class SimulatedDisk: @unchecked Sendable {
             write: { [self] (file, bytes) throws(SystemError) in try write(file, bytes) },
             synchronize: { [self] (file) throws(SystemError) in try synchronize(file) },
             synchronizeData: { [self] (file) throws(SystemError) in try synchronize(file) },
+            // Nothing is promised by it, so nothing of it survives.
+            writeOut: { [self] (file, _, _) throws(SystemError) in
+                try call("write", file.path) { () throws(SystemError) in _ = try openFile(file) }
+            },
             rename: { [self] (source, target) throws(SystemError) in try rename(source, target) },
             unlink: { [self] (path) throws(SystemError) in try unlink(path) },
             synchronizeDirectory: { [self] (path) throws(SystemError) in try synchronizeDirectory(path) },

@@ -97,6 +97,10 @@ package final class TroubledFiles: Sendable {
             try synchronize(file.path)
             try real.synchronizeData(file)
         }
+        files.writeOut = { [self] (file, range, waits) throws(SystemError) in
+            if waits { try synchronize(file.path) }
+            try real.writeOut(file, range, waits)
+        }
         files.rename = { [self] (source, target) throws(SystemError) in
             try call("rename", target)
             try real.rename(source, target)

@@ -55,7 +55,7 @@ private let networkDirectives: [DirectiveSpec] = [
         "Event loops, each on a thread of its own; the server's default is the number of cores."
     ),
     DirectiveSpec(
-        "transport", .enumeration(["auto", "epoll", "nio"]), default: "auto", .atStart,
+        "transport", .enumeration(["auto", "io_uring", "epoll", "nio"]), default: "auto", .atStart,
         "What carries plain connections: loops of the server's own (`epoll`, on Linux), SwiftNIO, or what is there."
     ),
 ]

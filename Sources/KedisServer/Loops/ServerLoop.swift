@@ -5,6 +5,8 @@
 // Ownership: KedisServer's (ServerLoops.swift). Threads: a loop has one of its own; `execute` and `isCurrent` are for
 // any, everything else for that one. Cost: dynamic dispatch, so nothing here is called for a command.
 
+import KedisUtilities
+
 protocol ServerLoop: AnyObject, Sendable {
     /// Whether the caller runs on the loop's thread.
     var isCurrent: Bool { get }
@@ -26,6 +28,18 @@ protocol ServerLoop: AnyObject, Sendable {
 
     /// Runs `task` at the end of this round. Seldom.
     func afterRound(_ task: @escaping () -> Void)
+
+    /// Sends with one call what `request` gives for 0 to `count` - 1, and tells `result` how many bytes each socket
+    /// took, or the error's number, negative. False, and nothing is sent, where each is a call of its own.
+    func sendTogether(
+        count: Int, request: (_ index: Int) -> SendRequest?, result: (_ index: Int, _ byteCount: Int) -> Void
+    ) -> Bool
+}
+
+/// Bytes for a socket.
+struct SendRequest {
+    let descriptor: Int32
+    let bytes: ByteView
 }
 
 /// Something that happens later, unless it is cancelled.
@@ -35,6 +49,8 @@ protocol LoopTimer: AnyObject {
 }
 
 extension ServerLoop {
+    func sendTogether(count: Int, request: (Int) -> SendRequest?, result: (Int, Int) -> Void) -> Bool { false }
+
     func schedule(inMilliseconds delay: Int64, _ task: @escaping () -> Void) -> any LoopTimer {
         schedule(inNanoseconds: UInt64(max(0, delay)) &* 1_000_000, task)
     }

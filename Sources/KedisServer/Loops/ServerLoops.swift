@@ -11,6 +11,7 @@ import Synchronization
 
 /// What carries plain connections.
 enum TransportKind: String {
+    case ring = "io_uring"
     case epoll
     case nio
 
@@ -53,8 +54,11 @@ final class ServerLoops: Sendable {
         self.count = count
         #if os(Linux)
         var native: [NativeLoop] = []
-        if kind == .epoll {
-            for number in 0..<count { native.append(try NativeLoop(name: "kedis-loop-\(number)")) }
+        if kind != .nio {
+            if kind == .ring, !SystemRing.isUsable { throw StartError("io_uring cannot be used: \(systemText())") }
+            for number in 0..<count {
+                native.append(try NativeLoop(name: "kedis-loop-\(number)", usesRing: kind == .ring))
+            }
         }
         self.native = native
         nativeClients = native.enumerated().map { number, loop in

@@ -9,6 +9,8 @@
 
 #if os(Linux)
 
+import CKedis
+
 /// Something that becomes ready: a socket, or one that listens.
 class EventSource {
     /// Its place and generation, while the loop knows it.
@@ -19,6 +21,10 @@ class EventSource {
 
     /// The next round has begun: see ``NativeLoop/listForNextRound(_:)``.
     func goOn() {}
+
+    /// Something was received for it, or its receive has ended (SystemRing.swift). True when the buffer is still needed,
+    /// because what it has was put off.
+    func complete(_ completion: kedis_completion) -> Bool { false }
 
     /// See ReadAhead.swift: more of what its commands look for may be loaded now; and it executes what was read.
     func goOnLoading() {}
@@ -78,7 +84,8 @@ struct EventSources: ~Copyable {
         guard let found = self[source.token] else { return }
         let index = Int(truncatingIfNeeded: source.token & 0xFFFF_FFFF)
         entries[index].source = nil
-        entries[index].generation &+= 1
+        // The bits above it mark what is no source.
+        entries[index].generation = (entries[index].generation &+ 1) & 0x3FFF_FFFF
         entries[index].nextFree = firstFree
         firstFree = Int32(truncatingIfNeeded: index)
         source.token = .max

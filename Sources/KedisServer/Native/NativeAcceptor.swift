@@ -160,9 +160,10 @@ private struct Arrival: @unchecked Sendable {
             setOption(Int32(IPPROTO_TCP), TCP_NODELAY, 1, of: descriptor)
             server.keepAlive(descriptor)
         }
-        let socket = NativeSocket(
-            server: server, clients: part.clients, loop: part.loop, endpoint: endpoint, identifier: identifier)
-        socket.begin()
+        let kind = part.loop.ring == nil ? NativeSocket.self : RingSocket.self
+        kind.init(
+            server: server, clients: part.clients, loop: part.loop, endpoint: endpoint, identifier: identifier
+        ).begin()
     }
 
     /// Says why, as far as the socket takes that at once: it is empty.

@@ -54,6 +54,11 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
     private var roundEnd: (() -> Void)?
     private var isRoundEndRequested = false
     private var isStopping = false
+    private let usesRing: Bool
+    /// What receives and sends, if that is wanted and the system has such a thing.
+    private(set) var ring: SystemRing?
+    /// The epoll instance may have events that the ring tells of no more.
+    private var hasEvents = false
 
     private struct Inbox {
         var tasks: [@Sendable () -> Void] = []
@@ -66,7 +71,8 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
     private static let bellToken = UInt64.max
 
     /// Makes a loop and starts its thread, which the system calls `name`.
-    init(name: String) throws(StartError) {
+    init(name: String, usesRing: Bool = false) throws(StartError) {
+        self.usesRing = usesRing
         epoll = kedis_epoll_make()
         bell = kedis_bell_make()
         events = .allocate(byteCount: kedis_event_room(Self.eventCountMax), alignment: 16)
@@ -117,11 +123,14 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
     private func run(_ name: String) {
         threadNumber.store(currentThreadNumber(), ordering: .relaxed)
         name.withCString { kedis_name_thread($0) }
+        if usesRing { ring = SystemRing() }
+        ring?.watch(epoll)
         var now = monotonicNanoseconds()
         while !isStopping {
             let count = wait(nowNanoseconds: now)
             if !listed.isEmpty { swap(&listed, &going) }
-            isCrowded = Int(count) + going.count > 1
+            isCrowded = Int(count) + going.count + (ring?.arrived.count ?? 0) > 1
+            if let ring { completeArrived(ring) }
             for index in 0..<count { dispatch(index) }
             if !going.isEmpty { goOn() }
             if readAhead.count > 0 { executeReads() }
@@ -149,22 +158,46 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
     private func wait(nowNanoseconds now: UInt64) -> Int32 {
         var limit: Int64 = -1
         let earliest = timers.earliestNanoseconds
-        if !listed.isEmpty || !later.isEmpty || earliest <= now {
+        if !listed.isEmpty || !later.isEmpty || earliest <= now || hasEvents || ring?.arrived.isEmpty == false {
             limit = 0
         } else if earliest != .max {
             limit = Int64(clamping: earliest - now)
         }
-        let count: Int32
-        if limit == 0 {
-            count = kedis_epoll_wait(epoll, events, Int32(Self.eventCountMax), 0)
-        } else {
-            isAsleep.store(true, ordering: .sequentiallyConsistent)
-            if hasTasks.load(ordering: .sequentiallyConsistent) { limit = 0 }
-            count = kedis_epoll_wait(epoll, events, Int32(Self.eventCountMax), limit)
-            isAsleep.store(false, ordering: .relaxed)
+        guard limit != 0 else { return lookForEvents(nanoseconds: 0) }
+        isAsleep.store(true, ordering: .sequentiallyConsistent)
+        if hasTasks.load(ordering: .sequentiallyConsistent) { limit = 0 }
+        defer { isAsleep.store(false, ordering: .relaxed) }
+        return lookForEvents(nanoseconds: limit)
+    }
+
+    private func lookForEvents(nanoseconds limit: Int64) -> Int32 {
+        guard let ring else {
+            // A signal that has come is nobody's here.
+            return max(0, kedis_epoll_wait(epoll, events, Int32(Self.eventCountMax), limit))
         }
-        // A signal has come, and is nobody's here.
+        ring.wait(nanoseconds: limit)
+        guard hasEvents else { return 0 }
+        // The ring tells of new events only: until there are none, they are looked for.
+        let count = kedis_epoll_wait(epoll, events, Int32(Self.eventCountMax), 0)
+        hasEvents = count > 0
         return max(0, count)
+    }
+
+    /// What the ring has received.
+    private func completeArrived(_ ring: SystemRing) {
+        var index = 0
+        while index < ring.arrived.count {
+            let completion = ring.arrived[index]
+            index += 1
+            guard completion.token != SystemRing.eventsToken else {
+                hasEvents = true
+                if !completion.has_more { ring.watch(epoll) }
+                continue
+            }
+            let isKept = sources[completion.token]?._withUnsafeGuaranteedRef { $0.complete(completion) } ?? false
+            if !isKept, completion.buffer >= 0 { ring.giveBack(buffer: completion.buffer) }
+        }
+        ring.removeArrived()
     }
 
     @inline(__always)
@@ -187,6 +220,19 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
         return true
     }
 
+    /// The same for what the ring has received, whose buffer stays until then.
+    @inline(__always)
+    func putOff(_ source: EventSource, _ input: UnsafeRawBufferPointer, buffer: Int32) -> Bool {
+        guard isCrowded, input.count <= ReadAhead.byteCountMax, let start = input.baseAddress else { return false }
+        makeRoom()
+        if readAhead.count > 0 { goOnLoading(readAhead.count - 1) }
+        readAhead.add(
+            ReadAhead.Read(
+                token: source.token, start: UnsafeMutableRawPointer(mutating: start), byteCount: input.count,
+                buffer: buffer))
+        return true
+    }
+
     /// Executes what was put off, if there is no room for more.
     @inline(__always)
     func makeRoom() {
@@ -198,12 +244,14 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
         sources[readAhead[index].token]?._withUnsafeGuaranteedRef { $0.goOnLoading() }
     }
 
-    private func executeReads() {
+    func executeReads() {
+        guard readAhead.count > 0 else { return }
         goOnLoading(readAhead.count - 1)
         for index in 0..<readAhead.count {
             let read = readAhead[index]
             let input = UnsafeRawBufferPointer(start: read.start, count: read.byteCount)
             sources[read.token]?._withUnsafeGuaranteedRef { $0.execute(input) }
+            if read.buffer >= 0 { ring?.giveBack(buffer: read.buffer) }
         }
         readAhead.removeAll()
     }
@@ -242,6 +290,9 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
 
     private func end() {
         letGo()
+        // Sockets are closed for their peers when their receives have ended.
+        ring?.wait(nanoseconds: 0)
+        ring = nil
         timers.removeAll()
         later = []
         let (hasEnded, tasks) = inbox.withLock { inbox in
@@ -269,6 +320,12 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
 
     func afterRound(_ task: @escaping () -> Void) { afterwards.append(task) }
 
+    func sendTogether(count: Int, request: (Int) -> SendRequest?, result: (Int, Int) -> Void) -> Bool {
+        guard let ring, count > 1 else { return false }
+        ring.sendTogether(count: count, request: request, result: result)
+        return true
+    }
+
     /// Has a source told when its descriptor becomes ready; false with `errno` when that cannot be.
     func add(_ source: EventSource, _ descriptor: Int32, _ flags: UInt32, isEdge: Bool) -> Bool {
         sources.add(source)
@@ -277,6 +334,15 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
         sources.remove(source)
         errno = code
         return false
+    }
+
+    /// A source whose descriptor the ring receives from.
+    func add(_ source: EventSource) { sources.add(source) }
+
+    /// Has a source that the loop knows told when its descriptor takes output again; false with `errno` when that
+    /// cannot be.
+    func watchOutput(_ source: EventSource, _ descriptor: Int32) -> Bool {
+        kedis_epoll_add(epoll, descriptor, kedis_event_output, true, source.token)
     }
 
     /// A source that is there is told no more, and `wasRemoved` when the round is over. Its descriptor is closed after

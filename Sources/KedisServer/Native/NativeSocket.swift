@@ -19,13 +19,13 @@ import Glibc
 import Musl
 #endif
 
-final class NativeSocket: EventSource, ConnectionTransport {
+class NativeSocket: EventSource, ConnectionTransport {
     // Unowned and unchecked: the loop keeps the socket, never the other way round, and ends after it.
-    private unowned(unsafe) let loop: NativeLoop
-    private let connection: Connection
-    private var descriptor: Int32
-    private var output = OutputQueue()
-    private var isReading = true
+    final unowned(unsafe) let loop: NativeLoop
+    final let connection: Connection
+    final private(set) var descriptor: Int32
+    private var output = ByteQueue()
+    final private(set) var isReading = true
     /// The system has told of something that was not read.
     private var isReadable = false
     /// What it has told of the peer's end, once and for all.
@@ -38,12 +38,12 @@ final class NativeSocket: EventSource, ConnectionTransport {
     private var listedFlags: UInt32 = 0
 
     /// What the commands that were put off are most likely about, 0 for nothing known.
-    private var likelyHash: UInt64 = 0
+    final var likelyHash: UInt64 = 0
 
     /// Pieces of the queue that are sent before others have their turn.
     private static let sentPiecesMax = 4
 
-    init(
+    required init(
         server: ServerContext, clients: LoopClients, loop: NativeLoop, endpoint: ClientEndpoint,
         identifier: Int64? = nil
     ) {
@@ -55,9 +55,16 @@ final class NativeSocket: EventSource, ConnectionTransport {
     /// Begins to read. On the loop's thread, once.
     func begin() {
         connection.begin(self)
-        let flags = kedis_event_input | kedis_event_output | kedis_event_peer_ended
-        if !loop.add(self, descriptor, flags, isEdge: true) { connection.close() }
+        if !startReceiving() { connection.close() }
     }
+
+    func startReceiving() -> Bool {
+        let flags = kedis_event_input | kedis_event_output | kedis_event_peer_ended
+        return loop.add(self, descriptor, flags, isEdge: true)
+    }
+
+    /// The socket will be closed.
+    func stopReceiving() {}
 
     // MARK: Events
 
@@ -72,7 +79,7 @@ final class NativeSocket: EventSource, ConnectionTransport {
         take(flags)
     }
 
-    private func goOnLater(_ flags: UInt32) {
+    final func goOnLater(_ flags: UInt32) {
         listedFlags |= flags
         guard !isListed, descriptor >= 0 else { return }
         isListed = true
@@ -85,8 +92,7 @@ final class NativeSocket: EventSource, ConnectionTransport {
         if flags & ~kedis_event_output != 0 { read(flags) }
     }
 
-    @inline(__always)
-    private func read(_ flags: UInt32) {
+    func read(_ flags: UInt32) {
         endFlags |= flags & (kedis_event_broken | kedis_event_peer_ended)
         isReadable = true
         guard isReading, !isAtEnd, descriptor >= 0 else { return leaveUnread(flags) }
@@ -116,7 +122,7 @@ final class NativeSocket: EventSource, ConnectionTransport {
     /// Nothing is to be read now. A connection that is broken takes nothing either, so it ends. One whose peer has only
     /// closed it may still have something to read.
     @inline(never)
-    private func leaveUnread(_ flags: UInt32) {
+    final func leaveUnread(_ flags: UInt32) {
         if flags & kedis_event_error != 0, descriptor >= 0 { connection.close() }
     }
 
@@ -140,9 +146,13 @@ final class NativeSocket: EventSource, ConnectionTransport {
 
     var queuedByteCount: Int { output.byteCount }
 
-    func setReading(_ isOn: Bool) {
+    final func setReading(_ isOn: Bool) {
         isReading = isOn
-        if isOn, isReadable, !isAtEnd { goOnLater(kedis_event_input) }
+        readingHasChanged()
+    }
+
+    func readingHasChanged() {
+        if isReading, isReadable, !isAtEnd { goOnLater(kedis_event_input) }
     }
 
     func queue(_ bytes: ByteView) -> Bool { output.append(bytes) }
@@ -151,10 +161,11 @@ final class NativeSocket: EventSource, ConnectionTransport {
 
     func close() {
         guard descriptor >= 0 else { return }
+        stopReceiving()
         loop.remove(self)
         closeDescriptor(descriptor)
         descriptor = -1
-        output = OutputQueue()
+        output = ByteQueue()
         connection.socketIsGone()
     }
 

@@ -14,6 +14,8 @@ struct ReadAhead: ~Copyable {
         let token: UInt64
         let start: UnsafeMutableRawPointer
         let byteCount: Int
+        /// Of the loop's ring, -1 without one.
+        let buffer: Int32
     }
 
     /// What one read takes at most, and so what a connection gets of a round.
@@ -42,9 +44,14 @@ struct ReadAhead: ~Copyable {
     /// Puts off what was read into `room`.
     @inline(__always)
     mutating func add(token: UInt64, byteCount: Int) {
-        (reads + count).initialize(to: Read(token: token, start: room, byteCount: byteCount))
-        count += 1
+        add(Read(token: token, start: room, byteCount: byteCount, buffer: -1))
         room += (byteCount + 63) & ~63
+    }
+
+    @inline(__always)
+    mutating func add(_ read: Read) {
+        (reads + count).initialize(to: read)
+        count += 1
     }
 
     @inline(__always)

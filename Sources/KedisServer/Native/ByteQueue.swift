@@ -1,5 +1,5 @@
-// Output that a socket did not take: pieces of at most 1 MiB, each freed when it was sent, so that a long reply goes as
-// its peer takes it. Short output fills up the last piece first.
+// Output that a socket did not take, or input that nobody takes yet: pieces of at most 1 MiB, each freed when it was
+// taken, so that a long reply goes as its peer takes it. What is short fills up the last piece first.
 //
 // Ownership: a socket's; it owns its pieces. Threads: the loop's. Bounds: the connection's (`client-output-…`). Cost: a
 // copy of what waits; nothing when nothing does.
@@ -7,7 +7,7 @@
 import KedisCommands
 import KedisUtilities
 
-struct OutputQueue: ~Copyable {
+struct ByteQueue: ~Copyable {
     private struct Piece {
         let base: UnsafeMutablePointer<UInt8>
         let capacity: Int

@@ -1,0 +1,153 @@
+// A connection's socket on a loop with a ring: bytes come in buffers of the ring, without a read.
+//
+//   receive, once ─▶ completion with bytes ─▶ commands            nothing is to be read: what has come is kept
+//        ▲                  the last one: is begun anew ┘           (`unread`), and the receive is cancelled
+//
+// Ownership and threads: as NativeSocket. Invariants: bytes go to the connection in the order in which they came: at
+// most one completion of a socket is put off (ReadAhead.swift), and nothing passes those that are kept. A descriptor is
+// closed only when the system has taken all requests that name it, for another socket may have its number next.
+// Bounds: what comes until a cancellation holds is at most what the ring has buffers for.
+
+#if os(Linux)
+
+import CKedis
+import KedisCommands
+import KedisUtilities
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#endif
+
+final class RingSocket: NativeSocket {
+    /// A receive is with the system.
+    private var isArmed = false
+    /// The loop has a completion whose commands were put off.
+    private var isPutOff = false
+    /// Bytes that came while nothing was to be read.
+    private var unread = ByteQueue()
+    /// How the peer's side has ended: 0, or an error's number, negative.
+    private var end: Int32?
+    /// Epoll tells when the socket takes output again.
+    private var isOutputWatched = false
+
+    /// What is executed of `unread` in one round.
+    private static let keptByteCountMax = ReadAhead.readByteCountMax
+
+    private var ring: SystemRing? { loop.ring }
+
+    override func startReceiving() -> Bool {
+        loop.add(self)
+        arm()
+        return true
+    }
+
+    private func arm() {
+        guard !isArmed, end == nil, descriptor >= 0, let ring else { return }
+        isArmed = true
+        ring.receive(descriptor, token: token)
+    }
+
+    override func stopReceiving() {
+        if isOutputWatched { loop.suspend(descriptor) }
+        guard isArmed, let ring else { return }
+        ring.cancel(token: token)
+        ring.submit()
+    }
+
+    // MARK: Input
+
+    override func complete(_ completion: kedis_completion) -> Bool {
+        if isPutOff { loop.executeReads() }
+        if !completion.has_more { isArmed = false }
+        guard descriptor >= 0 else { return false }
+        if completion.result > 0 { return take(completion) }
+        if !Self.isPassing(completion.result) {
+            end = completion.result
+            if unread.byteCount == 0, isReading { finish() }
+        } else if isReading {
+            arm()
+        }
+        return false
+    }
+
+    /// Ends a receive, but says nothing about the connection.
+    private static func isPassing(_ result: Int32) -> Bool {
+        switch -result {
+        case ENOBUFS, ECANCELED, EINTR, EAGAIN: true
+        default: false
+        }
+    }
+
+    /// True when the buffer is still needed.
+    @inline(__always)
+    private func take(_ completion: kedis_completion) -> Bool {
+        guard let ring else { return false }
+        let input = ring.bytes(completion)
+        if !isArmed, isReading { arm() }
+        guard isReading, unread.byteCount == 0 else {
+            keep(input)
+            return false
+        }
+        if loop.putOff(self, input, buffer: completion.buffer) {
+            isPutOff = true
+            likelyHash = connection.session.pointee.beginLoading(input)
+            return true
+        }
+        connection.receive(input)
+        connection.readIsComplete()
+        return false
+    }
+
+    override func execute(_ input: UnsafeRawBufferPointer) {
+        isPutOff = false
+        guard isReading, unread.byteCount == 0 else { return keep(input) }
+        connection.receive(input)
+        connection.readIsComplete()
+    }
+
+    @inline(never)
+    private func keep(_ input: UnsafeRawBufferPointer) {
+        guard unread.append(ByteView(input)) else { return connection.close() }
+    }
+
+    /// The peer has ended its side, or the connection is broken.
+    private func finish() {
+        if end == 0 { connection.peerHasEnded() } else { connection.close() }
+    }
+
+    override func readingHasChanged() {
+        guard isReading else {
+            if isArmed, end == nil, let ring { ring.cancel(token: token) }
+            return
+        }
+        if unread.byteCount > 0 || end != nil { goOnLater(kedis_event_input) } else { arm() }
+    }
+
+    /// Its turn has come again, or the connection is broken.
+    override func read(_ flags: UInt32) {
+        guard flags & kedis_event_input != 0 else { return leaveUnread(flags) }
+        guard isReading, descriptor >= 0 else { return }
+        let next = unread.next
+        if next.count > 0 {
+            let count = min(next.count, Self.keptByteCountMax)
+            connection.receive(next[0..<count].raw)
+            unread.removeFirst(count)
+            connection.readIsComplete()
+        }
+        guard isReading, descriptor >= 0 else { return }
+        if unread.byteCount > 0 { return goOnLater(kedis_event_input) }
+        if end != nil { finish() } else { arm() }
+    }
+
+    // MARK: Output
+
+    override func queue(_ bytes: ByteView) -> Bool {
+        guard super.queue(bytes) else { return false }
+        if !isOutputWatched { isOutputWatched = loop.watchOutput(self, descriptor) }
+        return isOutputWatched
+    }
+}
+
+#endif

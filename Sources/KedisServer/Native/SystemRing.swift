@@ -1,0 +1,149 @@
+// A loop's ring of requests to the system (io_uring): all sockets are received from without asking for each, and the
+// replies of a round leave with one call.
+//
+//   enter ─▶ completions: bytes in buffers of the ring ─▶ commands ─▶ sends are queued ─▶ submit ─▶ their results
+//
+// A receive stays with the system and takes a buffer of the ring whenever bytes come; the buffer goes back once its
+// commands were executed. When no buffer is free, receives end and are begun anew. Sends never wait for room in their
+// socket, so each is complete when `submit` comes back.
+//
+// Ownership: the loop's. Threads: the loop's alone, which has made it. Bounds: `bufferCount` buffers. Cost: a request
+// is 64 bytes of shared memory, a completion 16.
+
+#if os(Linux)
+
+import CKedis
+import KedisProtocol
+import KedisUtilities
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#endif
+
+final class SystemRing {
+    private let ring: OpaquePointer
+    /// Completions that are yet to be looked at, but for those of sends.
+    private(set) var arrived: [kedis_completion] = []
+
+    private static let requestCount: UInt32 = 512
+    private static let bufferCount: UInt32 = 256
+    static let bufferByteCount = 16 << 10
+
+    /// What tokens of requests are about; sources have those without such a bit (EventSources.swift).
+    private static let sendMark: UInt64 = 1 << 63
+    static let eventsToken: UInt64 = 1 << 62
+    private static let cancelToken = UInt64.max
+
+    /// Nil with `errno` where there is no such thing, or it is not permitted.
+    init?() {
+        guard let ring = kedis_ring_make(Self.requestCount, Self.bufferCount, UInt32(Self.bufferByteCount)) else {
+            return nil
+        }
+        self.ring = ring
+    }
+
+    deinit { kedis_ring_free(ring) }
+
+    /// Whether this process may have one; `errno` otherwise.
+    static var isUsable: Bool { SystemRing() != nil }
+
+    private func makeRoom() {
+        // The system takes what it can with each call; it refuses only when it has no memory, for a moment.
+        while !kedis_ring_has_room(ring) { submit() }
+    }
+
+    // MARK: Receiving
+
+    /// Receives until a completion says that there is no more.
+    func receive(_ descriptor: Int32, token: UInt64) {
+        makeRoom()
+        kedis_ring_receive(ring, descriptor, token)
+    }
+
+    /// Ends the receive with this token: its last completion follows.
+    func cancel(token: UInt64) {
+        makeRoom()
+        kedis_ring_cancel(ring, token)
+    }
+
+    /// Tells with ``eventsToken`` when an epoll instance has events, each time that it gets some.
+    func watch(_ epoll: Int32) {
+        makeRoom()
+        kedis_ring_poll(ring, epoll, Self.eventsToken)
+    }
+
+    /// What was received with a completion, until its buffer is given back.
+    @inline(__always)
+    func bytes(_ completion: kedis_completion) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(start: kedis_ring_buffer(ring, completion.buffer), count: Int(completion.result))
+    }
+
+    @inline(__always)
+    func giveBack(buffer: Int32) { kedis_ring_give_back(ring, buffer) }
+
+    // MARK: Waiting
+
+    /// Hands over what was queued and waits until something has completed, or so many nanoseconds have passed, for
+    /// ever when they are negative.
+    func wait(nanoseconds: Int64) {
+        _ = kedis_ring_enter(ring, nanoseconds == 0 ? 0 : 1, nanoseconds)
+        collect { _, _ in }
+    }
+
+    func removeArrived() { arrived.removeAll(keepingCapacity: true) }
+
+    /// Takes all completions; sends go to `sent`, and how many those were is returned.
+    @discardableResult @inline(__always)
+    private func collect(_ sent: (_ token: Int, _ result: Int) -> Void) -> Int {
+        let count = kedis_ring_completion_count(ring)
+        var sentCount = 0
+        for index in 0..<count {
+            let completion = kedis_ring_completion(ring, index)
+            if completion.token == Self.cancelToken { continue }
+            if completion.token & Self.sendMark != 0 {
+                sent(Int(truncatingIfNeeded: completion.token & ~Self.sendMark), Int(completion.result))
+                sentCount += 1
+            } else {
+                arrived.append(completion)
+            }
+        }
+        kedis_ring_remove_completions(ring, count)
+        return sentCount
+    }
+
+    /// Hands over what was queued.
+    @inline(never)
+    func submit() {
+        _ = kedis_ring_submit(ring)
+        collect { _, _ in }
+    }
+
+    // MARK: Sending
+
+    /// See ``ServerLoop/sendTogether(count:request:result:)``.
+    @inline(__always)
+    func sendTogether(count: Int, request: (Int) -> SendRequest?, result: (Int, Int) -> Void) {
+        var index = 0
+        while index < count {
+            makeRoom()
+            var queuedCount = 0
+            while index < count, kedis_ring_has_room(ring) {
+                if let one = request(index) {
+                    kedis_ring_send(
+                        ring, one.descriptor, one.bytes.base, UInt32(truncatingIfNeeded: one.bytes.count),
+                        Self.sendMark | UInt64(truncatingIfNeeded: index))
+                    queuedCount += 1
+                }
+                index += 1
+            }
+            while queuedCount > 0 {
+                _ = kedis_ring_submit(ring)
+                queuedCount -= collect(result)
+            }
+        }
+    }
+}
+
+#endif
