@@ -78,7 +78,7 @@ def save_until(process, connection):
 def set_expiring(connection, count, seconds):
     """Sets keys that expire while the load runs that is started when this returns."""
     # Long enough to set them, and then some.
-    lead = count / 100_000 + 2
+    lead = count / 200_000 + 1.5
     first = int((time.time() + lead) * 1000)
     for start in range(0, count, CHUNK):
         connection.set_all([
