@@ -85,7 +85,7 @@ let package = Package(
         .executableTarget(
             name: "kedis-benchmark",
             dependencies: [
-                "Kedis", "KedisCommands", "KedisPersistence", "KedisStore", "KedisProtocol", "KedisUtilities",
+                "CKedis", "Kedis", "KedisCommands", "KedisPersistence", "KedisStore", "KedisProtocol", "KedisUtilities",
                 "BenchmarkSupport", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             path: "Benchmarks/Embedded",

@@ -8,9 +8,10 @@ the number of requests: unlike throughput it does not depend on how busy the loa
 within each round, and the table shows medians over the rounds.
 
     Benchmarks/server-cpu.py [--threads 1] [--rounds 3] [--keys 1000000] [--commands set,get] [--connections 50]
-                             [--transport epoll|io_uring|nio] [--tls] [--json FILE]
+                             [--transport epoll|io_uring|nio] [--tls] [--compare-threads 1,2] [--json FILE]
 
-With --tls the load comes over TLS, with certificates made for the run.
+With --tls the load comes over TLS, with certificates made for the run. With --compare-threads the two sides are kedis
+server with so many event loops each, instead of redis-server and kedis server.
 
 It needs Linux, redis-server and redis-benchmark on the path, and a release build of kedis.
 """
@@ -39,13 +40,18 @@ def measure(server, command, pipeline, requests, options):
 
 
 def run(options):
-    kedis = kedis_command(options.kedis, options.threads) + ["--transport", options.transport]
+    transport = ["--transport", options.transport]
+    sides = [("redis-server", redis_command()),
+             ("kedis server", kedis_command(options.kedis, options.threads) + transport)]
+    if options.compare_threads:
+        sides = [(f"threads {count}", kedis_command(options.kedis, count) + transport)
+                 for count in options.compare_threads]
     encryption = Encryption() if options.tls else None
     servers = []
     rows = []
     try:
-        servers.append(Server("redis-server", redis_command(), encryption))
-        servers.append(Server("kedis server", kedis, encryption))
+        for name, command in sides:
+            servers.append(Server(name, command, encryption))
         for server in servers:
             preload_strings(server, options.keys, VALUE_BYTES)
         for pipeline in options.pipelines:
@@ -56,15 +62,7 @@ def run(options):
                     for server in servers:
                         samples[server.name, command].append(measure(server, command, pipeline, requests, options))
             for command in options.commands:
-                redis, own = (samples[server.name, command] for server in servers)
-                redis_cpu, own_cpu = (statistics.median(cpu for cpu, _ in one) for one in (redis, own))
-                rows.append({
-                    "pipeline": pipeline, "command": command.upper(), "redis_us": redis_cpu, "kedis_us": own_cpu,
-                    "ratio": own_cpu / redis_cpu,
-                    "redis_per_second": statistics.median(rate for _, rate in redis),
-                    "kedis_per_second": statistics.median(rate for _, rate in own),
-                    "redis_samples_us": [cpu for cpu, _ in redis], "kedis_samples_us": [cpu for cpu, _ in own],
-                })
+                rows.append(make_row(pipeline, command, *(samples[server.name, command] for server in servers)))
                 show(rows[-1])
         memory = {server.name: server.resident_bytes() for server in servers}
     finally:
@@ -73,6 +71,18 @@ def run(options):
         if encryption:
             encryption.remove()
     return rows, memory
+
+
+def make_row(pipeline, command, first, second):
+    """Medians of both sides, and their ratio; the first side is redis-server, or kedis server with fewer threads."""
+    first_cpu, second_cpu = (statistics.median(cpu for cpu, _ in one) for one in (first, second))
+    return {
+        "pipeline": pipeline, "command": command.upper(), "redis_us": first_cpu, "kedis_us": second_cpu,
+        "ratio": second_cpu / first_cpu,
+        "redis_per_second": statistics.median(rate for _, rate in first),
+        "kedis_per_second": statistics.median(rate for _, rate in second),
+        "redis_samples_us": [cpu for cpu, _ in first], "kedis_samples_us": [cpu for cpu, _ in second],
+    }
 
 
 def show(row):
@@ -93,17 +103,22 @@ def main():
     parser.add_argument("--connections", type=int, default=50)
     parser.add_argument("--transport", default="auto", help="what carries connections of kedis server")
     parser.add_argument("--tls", action="store_true", help="send the load over TLS")
+    parser.add_argument("--compare-threads", type=lambda text: [int(one) for one in text.split(",")],
+                        help="two numbers of event loops of kedis server, instead of redis-server and kedis server")
     parser.add_argument("--json", help="also write the figures to this file")
     options = parser.parse_args()
     require(options.kedis, ["redis-server", "redis-benchmark"])
-    print(f"{'pipeline':>8} {'command':>7} {'redis us/cmd':>14} {'kedis us/cmd':>14} {'ratio':>7} {'redis /s':>12} {'kedis /s':>12}")
+    if options.compare_threads and len(options.compare_threads) != 2:
+        sys.exit("--compare-threads takes two numbers")
+    first, second = (f"{count}-loop" for count in options.compare_threads) if options.compare_threads else ("redis", "kedis")
+    print(f"{'pipeline':>8} {'command':>7} {first + ' us/cmd':>14} {second + ' us/cmd':>14} {'ratio':>7} {first + ' /s':>12} {second + ' /s':>12}")
     rows, memory = run(options)
     print("resident after the run: " + ", ".join(f"{name} {size / 2**20:.0f} MiB" for name, size in memory.items()))
     if options.json:
         with open(options.json, "w") as file:
             json.dump({
                 "date": time.strftime("%Y-%m-%d"), "machine": platform.processor() or platform.machine(),
-                "cores": os.cpu_count(), "threads": options.threads, "tls": options.tls, "keys": options.keys, "connections": options.connections,
+                "cores": os.cpu_count(), "threads": options.compare_threads or options.threads, "tls": options.tls, "keys": options.keys, "connections": options.connections,
                 "transport": options.transport,
                 "value_bytes": VALUE_BYTES, "resident_bytes": memory, "rows": rows,
             }, file, indent=2)

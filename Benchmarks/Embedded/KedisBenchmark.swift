@@ -17,6 +17,7 @@ struct KedisBenchmark: ParsableCommand {
         subcommands: [
             SpeedCommand.self, SessionCommand.self, CommandCommand.self, AllocationsCommand.self, MemoryCommand.self,
             StallsCommand.self, ExpiryCommand.self, FlushCommand.self, CollectionsCommand.self,
+            ScalingCommand.self, LoadCommand.self,
         ]
     )
 }

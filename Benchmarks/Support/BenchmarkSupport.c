@@ -16,6 +16,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
+
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 #define BENCHMARK_SANITIZED 1
@@ -96,6 +100,12 @@ int64_t benchmark_thread_delay_nanoseconds(void) {
     // Time on a processor, time waiting for one, number of time slices.
     char *second = strchr(text, ' ');
     return second ? strtoll(second, NULL, 10) : -1;
+}
+
+void benchmark_sharpen_timers(void) {
+#ifdef __linux__
+    (void)prctl(PR_SET_TIMERSLACK, 1UL);
+#endif
 }
 
 // The number behind `label` in a file of lines, -1 when there is none.

@@ -19,6 +19,20 @@ package struct StoreHandle: @unchecked Sendable {
         set.forEach { stripes[$0].lock.lock() }
     }
 
+    /// The same if nobody holds one of them; else none is locked.
+    package func tryLock(_ set: StripeSet) -> Bool {
+        var rest = set.mask
+        while rest != 0 {
+            guard stripes[rest.trailingZeroBitCount].lock.tryLock() else {
+                // Those below this one are locked.
+                unlock(StripeSet(mask: set.mask & ~rest))
+                return false
+            }
+            rest &= rest &- 1
+        }
+        return true
+    }
+
     package func unlock(_ set: StripeSet) {
         set.forEach { stripes[$0].lock.unlock() }
     }

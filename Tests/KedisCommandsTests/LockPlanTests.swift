@@ -26,7 +26,7 @@ func onThreads(_ count: Int, _ body: @escaping @Sendable (_ index: Int) -> Void)
 }
 
 /// Counts what went wrong, since a thread of our own has no test to report to.
-private final class Failures: Sendable {
+final class Failures: Sendable {
     private let messages = Locked<[String]>([])
 
     func add(_ message: String) {

@@ -27,6 +27,9 @@ int64_t benchmark_quick_resident_bytes(void);
 // The part of the resident memory that lies in huge pages.
 int64_t benchmark_huge_page_bytes(void);
 
+// Lets the calling thread's sleeps end when they should: the system else joins wake-ups within 50 microseconds.
+void benchmark_sharpen_timers(void);
+
 // The time that the hypervisor has given to others while this machine wanted to run, all processors together.
 int64_t benchmark_stolen_milliseconds(void);
 

@@ -141,11 +141,11 @@ extension Session {
     }
 
     @inline(__always)
-    private func isLastOfRun(_ index: Int) -> Bool {
+    func isLastOfRun(_ index: Int) -> Bool {
         index &+ 1 == batch.count || batch.items[index &+ 1].entry != batch.items[index].entry
     }
 
-    private func arguments(of item: Batch.Item) -> ArgumentList {
+    func arguments(of item: Batch.Item) -> ArgumentList {
         arguments.list(from: item.firstArgument, count: item.argumentCount, base: item.base)
     }
 
@@ -171,7 +171,7 @@ extension Session {
     }
 
     @inline(never)
-    private mutating func noteOddRunSlowly(_ run: ClosedRange<Int>, nanoseconds time: UInt64) {
+    mutating func noteOddRunSlowly(_ run: ClosedRange<Int>, nanoseconds time: UInt64) {
         timing.noteOddity()
         let item = batch.items[run.lowerBound]
         if switches.pointee.tracksLatency.load(ordering: .relaxed) {

@@ -18,6 +18,7 @@ struct Batch: ~Copyable {
         var argumentCount: Int
         var firstKey: Int
         var keyCount: Int
+        var stripes: StripeSet
     }
 
     static let capacity = 16
@@ -51,6 +52,8 @@ struct Batch: ~Copyable {
     var holdsReplies = false
     /// Clients are paused: what is due stays in its place.
     var keepsDueKeys = false
+    /// So many more batches lock for each command by itself: Session+SplitBatch.swift.
+    var splitCount: UInt16 = 0
 
     init() { items = .allocate(capacity: Batch.capacity) }
 
@@ -114,7 +117,7 @@ extension Session {
         }
         batch.items[batch.count] = Batch.Item(
             entry: entry, base: base, firstArgument: firstArgument, argumentCount: argumentCount, firstKey: firstKey,
-            keyCount: keys.count - firstKey
+            keyCount: keys.count - firstKey, stripes: stripes
         )
         batch.count += 1
         if entry.pointee.cost.mayTakeLong(list) { batch.hasLongCommand = true }
@@ -203,7 +206,13 @@ extension Session {
             observabilitySwitches.pointee.samplesStages.load(ordering: .relaxed) && stageSample.takesNext()
         let watchesLocks = observabilitySwitches.pointee.watchesLocks.load(ordering: .relaxed)
         let lockBegan = isSampled || watchesLocks ? ticks : 0
-        store.lock(stripes)
+        if isSampled || watchesLocks || !mayBeSplit {
+            store.lock(stripes)
+        } else if batch.splitCount > 0 || !store.tryLock(stripes) {
+            executeSplitSlowly()
+            guard batch.count > 0 else { return }
+            store.lock(stripes)
+        }
         if !engine.interest.current.isEmpty {
             if engine.interest.current.isPaused { cutBatchSlowly() }
             batch.holdsReplies = engine.interest.current.holdsReplies
@@ -243,6 +252,11 @@ extension Session {
         if isSampled {
             noteStagesSlowly(lockBegan: lockBegan, began: began, ended: ended, commandCount: commandCount)
         }
+        emptyBatch()
+    }
+
+    @inline(__always)
+    mutating func emptyBatch() {
         batch.count = 0
         batch.hasLongCommand = false
         batch.keepsDueKeys = false
@@ -256,21 +270,21 @@ extension Session {
     /// Copies were left for a snapshot while the batch was executed: by itself if it may change anything, or by another
     /// thread.
     @inline(never)
-    private mutating func noteCopiesSlowly() {
+    mutating func noteCopiesSlowly() {
         let isChanging = (0..<batch.count).contains { !batch.items[$0].entry.pointee.flags.contains(.readOnly) }
         if isChanging { hasLeftCopies = true }
     }
 
     /// The call of the first command, in whose place the others follow: most of it is the batch's.
     @inline(__always)
-    func makeCall(held: StripeSet) -> CommandCall {
+    func makeCall(held: StripeSet, index: Int = 0) -> CommandCall {
         var keyspace = store.keyspace(
             client.pointee.databaseIndex, nowMilliseconds: batch.nowMilliseconds, held: held
         )
         keyspace.leavesAccessClock = client.pointee.leavesAccessClock
         // Nothing that writes, and puts keys in the place of those that are due, is left in the batch then.
         keyspace.keepsDueKeys = batch.keepsDueKeys
-        let first = batch.items[0]
+        let first = batch.items[index]
         var call = CommandCall(
             arguments: arguments.list(from: first.firstArgument, count: first.argumentCount, base: first.base),
             keyspace: keyspace, keyBase: UnsafePointer(keys.base + first.firstKey), keyCount: first.keyCount,
