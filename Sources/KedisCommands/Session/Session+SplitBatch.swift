@@ -22,7 +22,8 @@ extension Session {
     /// Several short commands in several stripes, and nobody wants to know what they do.
     @inline(__always)
     var mayBeSplit: Bool {
-        batch.count > 1 && batch.stripes.count > 2 && !batch.hasLongCommand && !batch.hasElements && engine.interest.current.isEmpty
+        batch.count > 1 && batch.stripes.count > 2 && !batch.hasLongCommand && !batch.hasElements
+            && engine.interest.current.isEmpty
     }
 
     /// Executes the batch, whose stripes are not held, or a part of it: then the rest is left, to be executed with all
