@@ -1,3 +1,4 @@
+// Calls on files that the platform's module hides.
 #ifdef __linux__
 #define _GNU_SOURCE
 #endif

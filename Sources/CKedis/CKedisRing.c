@@ -79,7 +79,8 @@ static bool make_buffers(kedis_ring *ring, uint32_t count, uint32_t byte_count) 
     struct io_uring_buf_reg registration = {
         .ring_addr = (uint64_t)(uintptr_t)ring->free_buffers, .ring_entries = count, .bgid = 0,
     };
-    if (syscall(SYS_io_uring_register, ring->descriptor, IORING_REGISTER_PBUF_RING, &registration, 1) != 0) return false;
+    long result = syscall(SYS_io_uring_register, ring->descriptor, IORING_REGISTER_PBUF_RING, &registration, 1);
+    if (result != 0) return false;
     for (uint32_t index = 0; index < count; index++) kedis_ring_give_back(ring, (int32_t)index);
     return true;
 }
@@ -116,6 +117,8 @@ void kedis_ring_free(kedis_ring *ring) {
 bool kedis_ring_has_room(const kedis_ring *ring) {
     return ring->tail - __atomic_load_n(ring->kernel_head, __ATOMIC_ACQUIRE) < ring->request_count;
 }
+
+bool kedis_ring_is_pending(const kedis_ring *ring) { return ring->submitted != ring->tail; }
 
 static struct io_uring_sqe *take(kedis_ring *ring, uint8_t operation, int descriptor, uint64_t token) {
     struct io_uring_sqe *request = &ring->requests[ring->tail++ & ring->request_mask];
@@ -174,7 +177,8 @@ uint32_t kedis_ring_completion_count(kedis_ring *ring) {
 }
 
 struct kedis_completion kedis_ring_completion(const kedis_ring *ring, uint32_t index) {
-    const struct io_uring_cqe *completion = &ring->completions[(*ring->completion_head + index) & ring->completion_mask];
+    uint32_t place = (*ring->completion_head + index) & ring->completion_mask;
+    const struct io_uring_cqe *completion = &ring->completions[place];
     uint32_t flags = completion->flags;
     return (struct kedis_completion){
         .token = completion->user_data,
@@ -209,6 +213,7 @@ kedis_ring *kedis_ring_make(uint32_t request_count, uint32_t buffer_count, uint3
 // Nobody has a ring.
 void kedis_ring_free(kedis_ring *ring) {}
 bool kedis_ring_has_room(const kedis_ring *ring) { return false; }
+bool kedis_ring_is_pending(const kedis_ring *ring) { return false; }
 void kedis_ring_send(kedis_ring *ring, int descriptor, const void *bytes, uint32_t byte_count, uint64_t token) {}
 void kedis_ring_receive(kedis_ring *ring, int descriptor, uint64_t token) {}
 void kedis_ring_poll(kedis_ring *ring, int descriptor, uint64_t token) {}
@@ -216,7 +221,9 @@ void kedis_ring_cancel(kedis_ring *ring, uint64_t token) {}
 bool kedis_ring_enter(kedis_ring *ring, uint32_t completion_count_min, int64_t nanoseconds) { return false; }
 bool kedis_ring_submit(kedis_ring *ring) { return false; }
 uint32_t kedis_ring_completion_count(kedis_ring *ring) { return 0; }
-struct kedis_completion kedis_ring_completion(const kedis_ring *ring, uint32_t index) { return (struct kedis_completion){0}; }
+struct kedis_completion kedis_ring_completion(const kedis_ring *ring, uint32_t index) {
+    return (struct kedis_completion){0};
+}
 void kedis_ring_remove_completions(kedis_ring *ring, uint32_t count) {}
 void *kedis_ring_buffer(const kedis_ring *ring, int32_t buffer) { return NULL; }
 void kedis_ring_give_back(kedis_ring *ring, int32_t buffer) {}

@@ -148,10 +148,16 @@ package func saveSnapshotInBackground(
         progress: progress, betweenSlices: betweenSlices
     ) { chunk in
         guard isWanted(), file.write(chunk) else { return false }
-        sleep(
-            nanoseconds: pace.rest(
-                nowNanoseconds: monotonicNanoseconds(), othersNanoseconds: processorNanosecondsOfOthers(),
-                isPressed: handle.isPressedBySnapshot))
+        let rest = pace.rest(
+            nowNanoseconds: monotonicNanoseconds(), othersNanoseconds: processorNanosecondsOfOthers(),
+            isPressed: handle.isPressedBySnapshot)
+        let end = monotonicNanoseconds() &+ rest
+        // Writers that have to wait for the walk end its rest.
+        while !handle.isPressedBySnapshot {
+            let now = monotonicNanoseconds()
+            guard end > now else { break }
+            sleep(nanoseconds: min(end - now, 2_000_000))
+        }
         return true
     }
     if let problem = problem(of: snapshot, path, file) ?? mayCommit().map({ .system($0) }) {

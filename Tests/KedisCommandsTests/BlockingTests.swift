@@ -37,6 +37,28 @@ struct BlockingTests {
         var count: Int { value.load(ordering: .relaxed) }
     }
 
+    @Test("What follows a blocking command in its pipeline waits until that has its reply", arguments: [
+        "BZPOPMIN z 0", "BZPOPMAX z 0", "BZMPOP 0 1 z MIN", "BLPOP z 0", "BRPOP z 0", "BLMPOP 0 1 z LEFT", "BLMOVE z t LEFT LEFT 0",
+        "BRPOPLPUSH z t 0", "XREAD BLOCK 0 STREAMS z 0", "BZPOPMIN a z 0",
+    ])
+    func pipelines(words: String) throws {
+        let (engine, _) = Self.countingEngine()
+        let waiting = TestSession(engine), other = TestSession(engine)
+        let pipeline = ["GET before", words, "SET behind 1", words].flatMap(Self.encoded)
+        #expect(Self.text(waiting.send(pipeline)) == "$-1\r\n")
+        #expect(waiting.isBlocked)
+        #expect(Self.text(other.send(Self.encoded("EXISTS behind"))) == ":0\r\n")
+        let isList = words.hasPrefix("BL") || words.hasPrefix("BR")
+        let add = words.hasPrefix("X") ? "XADD z 1-1 f v" : isList ? "RPUSH z m" : "ZADD z 1 m"
+        _ = other.send(Self.encoded(add))
+        let replies = Self.text(waiting.collect())
+        #expect(replies.contains("z") || replies.contains("m"))
+        #expect(replies.hasSuffix("+OK\r\n") || words.hasPrefix("X"))
+        #expect(Self.text(other.send(Self.encoded("EXISTS behind"))) == ":1\r\n")
+        // The second one waits for itself, except for an entry that stays.
+        #expect(waiting.isBlocked != words.hasPrefix("X"))
+    }
+
     @Test("10,000 blocked clients cost nothing while nothing happens, and one push serves one of them")
     func tenThousandClients() throws {
         let (engine, looks) = Self.countingEngine()

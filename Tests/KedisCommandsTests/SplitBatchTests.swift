@@ -6,17 +6,9 @@ import KedisProtocol
 import KedisStore
 import KedisTestSupport
 import KedisUtilities
-import Synchronization
 import Testing
 
 @testable import KedisCommands
-
-/// What threads have to complain of.
-private final class Problems: Sendable {
-    private let texts = Mutex<Set<String>>([])
-    var all: Set<String> { texts.withLock { $0 } }
-    func add(_ text: String) { texts.withLock { _ = $0.insert(text) } }
-}
 
 @Suite("Split batches")
 struct SplitBatchTests {
@@ -41,7 +33,7 @@ struct SplitBatchTests {
     @Test("What threads count on the same keys is all there, while notifications come and go")
     func nothingIsLost() {
         let engine = Engine.forTest()
-        let failures = Problems()
+        let failures = Failures()
         let (threadCount, roundCount) = (4, 400)
         onThreads(threadCount) { thread in
             var session = Session(engine: engine)
@@ -61,7 +53,7 @@ struct SplitBatchTests {
             let reply = Self.send(Self.encode(["GET", "counter:\(index)"]), to: &session)
             if reply != Array("$4\r\n\(threadCount * roundCount)\r\n".utf8) { failures.add("increments were lost") }
         }
-        #expect(failures.all.isEmpty)
+        failures.check()
     }
 
     @Test("A session that splits tries the whole again some time, and a batch of one stripe is never split")

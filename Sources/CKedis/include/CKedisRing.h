@@ -33,6 +33,9 @@ void kedis_ring_free(kedis_ring *ring);
 // Whether another request can be queued before the next call of `kedis_ring_enter`.
 bool kedis_ring_has_room(const kedis_ring *ring);
 
+// Whether something that was queued was not taken by the system.
+bool kedis_ring_is_pending(const kedis_ring *ring);
+
 // Queue a request; there has to be room. What a send sends has to stay until its completion. A send never waits for
 // room in the socket. A receive goes on until it ends with a completion that has no more, and takes buffers as bytes
 // come. A poll tells each time that there is input. A cancellation ends the request with `token`; of itself it says

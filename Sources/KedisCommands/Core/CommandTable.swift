@@ -278,10 +278,11 @@ package final class CommandTable: @unchecked Sendable {
         return true
     }
 
-    /// Fast commands on keys go into batches, and those on one string; what changes the session or asks for other locks
-    /// is executed alone.
+    /// Fast commands on keys go into batches, and those on one string; what changes the session, may wait or asks for
+    /// other locks is executed alone.
     private static func isBatchable(_ spec: CommandSpec) -> Bool {
         guard spec.subcommands.isEmpty, spec.group != .transactions, case .keys = spec.locks else { return false }
+        guard !spec.flags.contains(.blocking) else { return false }
         if spec.group == .string || spec.group == .bitmap, case .single = KeyPlan(spec.keys) { return true }
         guard spec.flags.contains(.fast) else { return false }
         return spec.group != .connection || spec.name == "PING" || spec.name == "ECHO"

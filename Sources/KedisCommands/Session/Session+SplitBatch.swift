@@ -5,7 +5,7 @@
 // stripe held goes on for some hundred batches like this:
 //
 //      whole   ├ lock 14 stripes ┼ prefetch ┼ SET GET … ┼ unlock ┤
-//      split   ├ begin to load buckets, then cells, each if its stripe is free ┼ lock SET unlock ┼ lock GET unlock ┼ … ┤
+//      split   ├ load buckets, cells of free stripes ┼ lock SET unlock ┼ lock GET unlock ┼ … ┤
 //
 // and then tries the whole again. What another thread may have asked for meanwhile (waiting for keys, a journal, a
 // monitor) is looked at under each lock; from there on, the batch is executed as a whole. Cost: two more locks that
@@ -52,7 +52,7 @@ extension Session {
         for index in 0..<count { store.prefetchCell(ofHash: keys.base[index].hash, databaseIndex: databaseIndex) }
     }
 
-    /// Returns how many commands were executed. Times are taken as in Session+Timing.swift, with the waits for locks.
+    /// Returns how many commands were executed. Times are taken as in Session+Timing.swift.
     private mutating func executeOneLocked() -> Int {
         let slow = observabilitySwitches.pointee.slowNanoseconds.load(ordering: .relaxed)
         let weight = timing.weight(commandCount: batch.count, mustBeExact: false, slowNanoseconds: slow)
@@ -61,7 +61,12 @@ extension Session {
         var first = 0
         for index in 0..<batch.count {
             let item = batch.items[index]
-            store.lock(item.stripes)
+            if !store.tryLock(item.stripes) {
+                // What another one does under a lock is no time of this command.
+                let began = ticks
+                store.lock(item.stripes)
+                before &+= ticks &- began
+            }
             guard engine.interest.current.isEmpty else {
                 store.unlock(item.stripes)
                 if first < index { noteRun(first...index - 1, nanoseconds(from: before, to: ticks), weight: weight) }

@@ -22,8 +22,8 @@ class EventSource {
     /// The next round has begun: see ``NativeLoop/listForNextRound(_:)``.
     func goOn() {}
 
-    /// Something was received for it, or its receive has ended (SystemRing.swift). True when the buffer is still needed,
-    /// because what it has was put off.
+    /// Something was received for it, or its receive has ended (SystemRing.swift). True when the buffer is still
+    /// needed, because what it has was put off.
     func complete(_ completion: kedis_completion) -> Bool { false }
 
     /// See ReadAhead.swift: more of what its commands look for may be loaded now; and it executes what was read.

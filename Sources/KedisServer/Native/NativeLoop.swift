@@ -57,6 +57,7 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
     private let usesRing: Bool
     /// What receives and sends, if that is wanted and the system has such a thing.
     private(set) var ring: SystemRing?
+    private(set) var roundNumber: UInt64 = 0
     /// The epoll instance may have events that the ring tells of no more.
     private var hasEvents = false
 
@@ -128,6 +129,7 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
         var now = monotonicNanoseconds()
         while !isStopping {
             let count = wait(nowNanoseconds: now)
+            roundNumber &+= 1
             if !listed.isEmpty { swap(&listed, &going) }
             isCrowded = Int(count) + going.count + (ring?.arrived.count ?? 0) > 1
             if let ring { completeArrived(ring) }
@@ -185,10 +187,10 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
 
     /// What the ring has received.
     private func completeArrived(_ ring: SystemRing) {
-        var index = 0
-        while index < ring.arrived.count {
+        // What comes meanwhile is the next round's.
+        let count = ring.arrived.count
+        for index in 0..<count {
             let completion = ring.arrived[index]
-            index += 1
             guard completion.token != SystemRing.eventsToken else {
                 hasEvents = true
                 if !completion.has_more { ring.watch(epoll) }
@@ -197,7 +199,7 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
             let isKept = sources[completion.token]?._withUnsafeGuaranteedRef { $0.complete(completion) } ?? false
             if !isKept, completion.buffer >= 0 { ring.giveBack(buffer: completion.buffer) }
         }
-        ring.removeArrived()
+        ring.removeArrived(count)
     }
 
     @inline(__always)

@@ -6,7 +6,8 @@
 // Ownership and threads: as NativeSocket. Invariants: bytes go to the connection in the order in which they came: at
 // most one completion of a socket is put off (ReadAhead.swift), and nothing passes those that are kept. A descriptor is
 // closed only when the system has taken all requests that name it, for another socket may have its number next.
-// Bounds: what comes until a cancellation holds is at most what the ring has buffers for.
+// Bounds: a round executes what one read may take; what comes until a cancellation holds is at most what the ring has
+// buffers for.
 
 #if os(Linux)
 
@@ -21,8 +22,12 @@ import Musl
 #endif
 
 final class RingSocket: NativeSocket {
-    /// A receive is with the system.
+    /// A receive is with the system, and whether it was cancelled: a last completion follows.
     private var isArmed = false
+    private var isCancelled = false
+    /// The round in which something was executed last, and how many bytes in it.
+    private var roundNumber: UInt64 = 0
+    private var roundByteCount = 0
     /// The loop has a completion whose commands were put off.
     private var isPutOff = false
     /// Bytes that came while nothing was to be read.
@@ -32,9 +37,6 @@ final class RingSocket: NativeSocket {
     /// Epoll tells when the socket takes output again.
     private var isOutputWatched = false
 
-    /// What is executed of `unread` in one round.
-    private static let keptByteCountMax = ReadAhead.readByteCountMax
-
     private var ring: SystemRing? { loop.ring }
 
     override func startReceiving() -> Bool {
@@ -43,10 +45,18 @@ final class RingSocket: NativeSocket {
         return true
     }
 
+    /// Receives, unless what has come before waits, or that is done already.
     private func arm() {
-        guard !isArmed, end == nil, descriptor >= 0, let ring else { return }
+        guard !isArmed, end == nil, isReading, unread.byteCount == 0, descriptor >= 0, let ring else { return }
         isArmed = true
+        isCancelled = false
         ring.receive(descriptor, token: token)
+    }
+
+    private func cancel() {
+        guard isArmed, !isCancelled, end == nil, let ring else { return }
+        isCancelled = true
+        ring.cancel(token: token)
     }
 
     override func stopReceiving() {
@@ -66,7 +76,7 @@ final class RingSocket: NativeSocket {
         if !Self.isPassing(completion.result) {
             end = completion.result
             if unread.byteCount == 0, isReading { finish() }
-        } else if isReading {
+        } else {
             arm()
         }
         return false
@@ -85,11 +95,11 @@ final class RingSocket: NativeSocket {
     private func take(_ completion: kedis_completion) -> Bool {
         guard let ring else { return false }
         let input = ring.bytes(completion)
-        if !isArmed, isReading { arm() }
-        guard isReading, unread.byteCount == 0 else {
+        guard isReading, unread.byteCount == 0, hasTurn(byteCount: input.count) else {
             keep(input)
             return false
         }
+        arm()
         if loop.putOff(self, input, buffer: completion.buffer) {
             isPutOff = true
             likelyHash = connection.session.pointee.beginLoading(input)
@@ -100,6 +110,17 @@ final class RingSocket: NativeSocket {
         return false
     }
 
+    /// A connection gets as much of a round as one that reads.
+    @inline(__always)
+    private func hasTurn(byteCount: Int) -> Bool {
+        if roundNumber != loop.roundNumber {
+            roundNumber = loop.roundNumber
+            roundByteCount = 0
+        }
+        roundByteCount += byteCount
+        return roundByteCount <= ReadAhead.readByteCountMax
+    }
+
     override func execute(_ input: UnsafeRawBufferPointer) {
         isPutOff = false
         guard isReading, unread.byteCount == 0 else { return keep(input) }
@@ -107,9 +128,12 @@ final class RingSocket: NativeSocket {
         connection.readIsComplete()
     }
 
+    /// What comes behind it has to wait, so the system is to keep it.
     @inline(never)
     private func keep(_ input: UnsafeRawBufferPointer) {
         guard unread.append(ByteView(input)) else { return connection.close() }
+        cancel()
+        if isReading { goOnLater(kedis_event_input) }
     }
 
     /// The peer has ended its side, or the connection is broken.
@@ -118,10 +142,7 @@ final class RingSocket: NativeSocket {
     }
 
     override func readingHasChanged() {
-        guard isReading else {
-            if isArmed, end == nil, let ring { ring.cancel(token: token) }
-            return
-        }
+        guard isReading else { return cancel() }
         if unread.byteCount > 0 || end != nil { goOnLater(kedis_event_input) } else { arm() }
     }
 
@@ -131,7 +152,7 @@ final class RingSocket: NativeSocket {
         guard isReading, descriptor >= 0 else { return }
         let next = unread.next
         if next.count > 0 {
-            let count = min(next.count, Self.keptByteCountMax)
+            let count = min(next.count, ReadAhead.readByteCountMax)
             connection.receive(next[0..<count].raw)
             unread.removeFirst(count)
             connection.readIsComplete()

@@ -50,8 +50,7 @@ final class SystemRing {
     static var isUsable: Bool { SystemRing() != nil }
 
     private func makeRoom() {
-        // The system takes what it can with each call; it refuses only when it has no memory, for a moment.
-        while !kedis_ring_has_room(ring) { submit() }
+        if !kedis_ring_has_room(ring) { submit() }
     }
 
     // MARK: Receiving
@@ -92,7 +91,10 @@ final class SystemRing {
         collect { _, _ in }
     }
 
-    func removeArrived() { arrived.removeAll(keepingCapacity: true) }
+    /// The first ones were looked at.
+    func removeArrived(_ count: Int) {
+        if count == arrived.count { arrived.removeAll(keepingCapacity: true) } else { arrived.removeFirst(count) }
+    }
 
     /// Takes all completions; sends go to `sent`, and how many those were is returned.
     @discardableResult @inline(__always)
@@ -113,11 +115,13 @@ final class SystemRing {
         return sentCount
     }
 
-    /// Hands over what was queued.
+    /// Hands over all that was queued: the system takes nothing only while it has no memory.
     @inline(never)
     func submit() {
-        _ = kedis_ring_submit(ring)
-        collect { _, _ in }
+        repeat {
+            _ = kedis_ring_enter(ring, 0, 0)
+            collect { _, _ in }
+        } while kedis_ring_is_pending(ring)
     }
 
     // MARK: Sending
@@ -138,8 +142,12 @@ final class SystemRing {
                 }
                 index += 1
             }
+            _ = kedis_ring_submit(ring)
+            queuedCount -= collect(result)
             while queuedCount > 0 {
-                _ = kedis_ring_submit(ring)
+                // Completions that found no room come only to who waits; and what the system did not take is offered
+                // again.
+                _ = kedis_ring_enter(ring, 0, 0)
                 queuedCount -= collect(result)
             }
         }
