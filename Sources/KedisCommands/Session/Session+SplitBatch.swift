@@ -33,6 +33,7 @@ extension Session {
         batch.splitCount = batch.splitCount > 0 ? batch.splitCount - 1 : Session.splitCountMax
         let copyCount = store.snapshotCopyCount
         beginLoading()
+        batch.nowMilliseconds = engine.clock.wallMilliseconds
         let count = executeOneLocked()
         if copyCount != store.snapshotCopyCount { noteCopiesSlowly() }
         guard count == batch.count else { return keepRest(from: count) }
@@ -66,14 +67,14 @@ extension Session {
                 let began = ticks
                 store.lock(item.stripes)
                 before &+= ticks &- began
+                // Waiting may have taken longer than a key had to live.
+                batch.nowMilliseconds = engine.clock.wallMilliseconds
             }
             guard engine.interest.current.isEmpty else {
                 store.unlock(item.stripes)
                 if first < index { noteRun(first...index - 1, nanoseconds(from: before, to: ticks), weight: weight) }
                 return index
             }
-            // Under the lock, as for a whole batch: what is due is so for all that come after.
-            batch.nowMilliseconds = engine.clock.wallMilliseconds
             var call = makeCall(held: item.stripes, index: index)
             execute(item, &call, held: item.stripes)
             store.unlock(item.stripes)
