@@ -68,7 +68,6 @@ static bool map_rings(kedis_ring *ring, const struct io_uring_params *params) {
 }
 
 static bool make_buffers(kedis_ring *ring, uint32_t count, uint32_t byte_count) {
-    if (count == 0) return true;
     ring->buffer_count = count;
     ring->buffer_byte_count = byte_count;
     ring->free_buffers_byte_count = count * sizeof(struct io_uring_buf);

@@ -25,7 +25,7 @@ struct kedis_completion {
 };
 
 // A ring for so many requests at once (a power of two), with so many buffers (a power of two, up to 32,768) of
-// `buffer_byte_count` bytes to receive into, or none. NULL with `errno` where the system has no such rings, or does not
+// `buffer_byte_count` bytes to receive into. NULL with `errno` where the system has no such rings, or does not
 // permit them.
 kedis_ring *kedis_ring_make(uint32_t request_count, uint32_t buffer_count, uint32_t buffer_byte_count);
 void kedis_ring_free(kedis_ring *ring);

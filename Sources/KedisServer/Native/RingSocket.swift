@@ -54,16 +54,16 @@ final class RingSocket: NativeSocket {
     }
 
     private func cancel() {
-        guard isArmed, !isCancelled, end == nil, let ring else { return }
+        guard isArmed, !isCancelled, let ring else { return }
         isCancelled = true
         ring.cancel(token: token)
     }
 
     override func stopReceiving() {
         if isOutputWatched { loop.suspend(descriptor) }
-        guard isArmed, let ring else { return }
-        ring.cancel(token: token)
-        ring.submit()
+        guard isArmed else { return }
+        cancel()
+        ring?.submit()
     }
 
     // MARK: Input

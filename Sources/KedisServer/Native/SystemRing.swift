@@ -13,14 +13,7 @@
 #if os(Linux)
 
 import CKedis
-import KedisProtocol
 import KedisUtilities
-
-#if canImport(Glibc)
-import Glibc
-#elseif canImport(Musl)
-import Musl
-#endif
 
 final class SystemRing {
     private let ring: OpaquePointer
@@ -29,7 +22,7 @@ final class SystemRing {
 
     private static let requestCount: UInt32 = 512
     private static let bufferCount: UInt32 = 256
-    static let bufferByteCount = 16 << 10
+    private static let bufferByteCount: UInt32 = 16 << 10
 
     /// What tokens of requests are about; sources have those without such a bit (EventSources.swift).
     private static let sendMark: UInt64 = 1 << 63
@@ -38,7 +31,7 @@ final class SystemRing {
 
     /// Nil with `errno` where there is no such thing, or it is not permitted.
     init?() {
-        guard let ring = kedis_ring_make(Self.requestCount, Self.bufferCount, UInt32(Self.bufferByteCount)) else {
+        guard let ring = kedis_ring_make(Self.requestCount, Self.bufferCount, Self.bufferByteCount) else {
             return nil
         }
         self.ring = ring
