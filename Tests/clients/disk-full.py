@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A full disk: the journal of `kedis server` in a file system of a few megabytes.
+"""A full disk: the journal of `kedis server` in a file system with a few megabytes of room.
 
     always and everysec: writes are taken until the disk is full, then refused with MISCONF, while reads are answered; when
     there is room again, writes are taken again; after SIGKILL and a restart everything that was confirmed is there (but for
@@ -23,6 +23,10 @@ sys.dont_write_bytecode = True
 import importlib  # noqa: E402
 
 kill_rounds = importlib.import_module("kill-rounds")
+
+
+ROOM_BYTES = 5 << 20
+BALLAST_BYTES = 32 << 20
 
 
 def wait_for(condition, what, seconds=20):
@@ -57,9 +61,10 @@ def takes_writes(server):
 
 
 def run(binary, policy, folder):
+    # Room for everything that may wait in memory by then, which all has to be written before a write is taken again.
     ballast = os.path.join(folder, "ballast")
     with open(ballast, "wb") as file:
-        file.write(b"b" * (3 << 20))
+        file.write(b"b" * BALLAST_BYTES)
     server = kill_rounds.Server(binary, folder, policy)
     # A base would need room as well, and is tried again only after a minute.
     server.arguments += ["--auto-aof-rewrite-percentage", "0", "--threads", "1"]
@@ -114,7 +119,7 @@ def main():
     for policy in ("always", "everysec"):
         folder = tempfile.mkdtemp(prefix="disk-full-")
         mounted = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], stderr=subprocess.DEVNULL, check=False)
+            ["mount", "-t", "tmpfs", "-o", f"size={BALLAST_BYTES + ROOM_BYTES}", "tmpfs", folder], stderr=subprocess.DEVNULL, check=False)
         if mounted.returncode != 0:
             os.rmdir(folder)
             print("a small file system cannot be mounted here: the full disk is not tried")
