@@ -40,16 +40,19 @@ package struct Entry {
 
     package var key: ByteView { cell.key }
 
+    @inline(__always)
     package var type: ValueType { cell.header.type }
 
+    @inline(__always)
     package var encoding: ValueEncoding { cell.header.encoding }
 
     /// When the key expires, in milliseconds since 1970, or ``noDeadline``.
     package var deadlineMilliseconds: Int64 { cell.deadlineMilliseconds }
 
     /// The value of a string.
+    @inline(__always)
     package var string: StringValue {
-        cell.header.encoding == .integer ? .integer(cell.integer) : .bytes(cell.value)
+        cell.header.hasEncoding(.integer) ? .integer(cell.integer) : .bytes(cell.value)
     }
 
     /// The 24 bits that say when or how often the entry was used (``AccessTracking``), as DEBUG OBJECT shows them.

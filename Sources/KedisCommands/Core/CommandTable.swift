@@ -33,7 +33,7 @@ package struct CommandEntry {
     let cost: CommandCost
     /// Executed in a transaction too, instead of being collected.
     let handlesTransaction: Bool
-    let handler: CommandHandler?
+    let handler: Unmanaged<HandlerBox>?
     package let spec: CommandSpec
     let categories: CommandCategories
     let channelUse: ChannelUse
@@ -49,6 +49,18 @@ package struct CommandEntry {
 
     func accepts(argumentCount: Int) -> Bool {
         arity >= 0 ? argumentCount == arity : argumentCount >= -arity
+    }
+}
+
+/// A handler, in memory that never changes: a call counts no references, as it would of a closure in an entry.
+final class HandlerBox: Sendable {
+    let handler: CommandHandler
+
+    private init(_ handler: @escaping CommandHandler) { self.handler = handler }
+
+    /// The table's, with its entries.
+    static func make(_ handler: CommandHandler?) -> Unmanaged<HandlerBox>? {
+        handler.map { Unmanaged.passRetained(HandlerBox($0)) }
     }
 }
 
@@ -217,6 +229,7 @@ package final class CommandTable: @unchecked Sendable {
         for entry in entries {
             entry.pointee.fullName.base.deallocate()
             entry.pointee.name.base.deallocate()
+            entry.pointee.handler?.release()
             UnsafeMutablePointer(mutating: entry).deinitialize(count: 1)
             entry.deallocate()
         }
@@ -259,7 +272,8 @@ package final class CommandTable: @unchecked Sendable {
                 fullName: fullName, name: permanentCopy(spec.name), arity: spec.arity, flags: spec.flags,
                 locks: spec.locks, keyPlan: KeyPlan(spec.keys), walksKeyspace: walksKeyspace(spec),
                 cost: CommandCost(spec),
-                handlesTransaction: transactionNames.contains(fullName.text), handler: spec.handler, spec: spec,
+                handlesTransaction: transactionNames.contains(fullName.text), handler: HandlerBox.make(spec.handler),
+                spec: spec,
                 categories: CommandCategories(spec), channelUse: ChannelUse(commandName: fullName),
                 containerName: container ?? .empty, subcommands: subcommands
             )

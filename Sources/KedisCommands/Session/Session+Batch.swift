@@ -439,13 +439,15 @@ enum HandlerOutcome {
 @inline(__always)
 func runHandler(_ call: inout CommandCall, _ reply: inout ReplyWriter) -> HandlerOutcome {
     guard let handler = call.entry.pointee.handler else { return .done }
-    let mark = reply.count
-    do throws(CommandError) {
-        try handler(&call, &reply)
-        return .done
-    } catch {
-        reply.truncate(to: mark)
-        return settleSlowly(error, &call, &reply)
+    return handler._withUnsafeGuaranteedRef { box in
+        let mark = reply.count
+        do throws(CommandError) {
+            try box.handler(&call, &reply)
+            return .done
+        } catch {
+            reply.truncate(to: mark)
+            return settleSlowly(error, &call, &reply)
+        }
     }
 }
 

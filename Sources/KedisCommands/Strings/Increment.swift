@@ -20,16 +20,19 @@ enum IncrementCommand {
         let key = call.key
         let entry = call.keyspace.write(key)
         var before: Int64 = 0
+        var isInteger = false
         switch try entry?.stringValue() {
         case nil: break
-        case .integer(let integer): before = integer
+        case .integer(let integer):
+            before = integer
+            isInteger = true
         case .bytes(let bytes):
             guard let integer = parseInteger(bytes) else { throw .notAnInteger }
             before = integer
         }
         let (sum, overflow) = before.addingReportingOverflow(amount)
         guard !overflow else { throw .literal("ERR increment or decrement would overflow") }
-        if let entry, entry.encoding == .integer {
+        if let entry, isInteger {
             call.keyspace.replaceInteger(entry, sum)
         } else {
             do { try call.keyspace.setInteger(key, sum, deadline: .keep) } catch { throw .outOfMemory }
