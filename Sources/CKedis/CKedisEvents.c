@@ -68,6 +68,15 @@ int kedis_accept(int descriptor, void *address, uint32_t *byte_count) {
     return (int)syscall(SYS_accept4, descriptor, address, byte_count, SOCK_NONBLOCK | SOCK_CLOEXEC);
 }
 
-void kedis_name_thread(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
+void kedis_sleep(uint64_t nanoseconds) {
+    struct { int64_t seconds, nanoseconds; } limit = {0, (int64_t)nanoseconds};
+    (void)syscall(SYS_nanosleep, &limit, (void *)0);
+}
+
+void kedis_begin_thread(const char *name) {
+    prctl(PR_SET_NAME, name, 0, 0, 0);
+    // Alarms may be late by as much: 50 microseconds, if nobody says otherwise.
+    prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
+}
 
 #endif

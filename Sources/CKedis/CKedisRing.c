@@ -18,8 +18,20 @@
 
 #if defined(IORING_SETUP_DEFER_TASKRUN) && defined(IORING_RECV_MULTISHOT) && defined(SYS_io_uring_setup)
 
+// The argument of a wait, with the shortest time of one for several completions, which Linux has from 6.12 on.
+struct wait_argument {
+    uint64_t signals;
+    uint32_t signals_byte_count, gathering_microseconds;
+    uint64_t limit;
+};
+#ifndef IORING_FEAT_MIN_TIMEOUT
+#define IORING_FEAT_MIN_TIMEOUT (1U << 15)
+#endif
+_Static_assert(sizeof(struct wait_argument) == sizeof(struct io_uring_getevents_arg), "an argument as the system has it");
+
 struct kedis_ring {
     int descriptor;
+    bool gathers;
     // Requests: `tail` is ours, the kernel moves `*kernel_head`.
     uint32_t *kernel_head, *kernel_tail;
     uint32_t tail, submitted, request_mask, request_count;
@@ -96,6 +108,7 @@ kedis_ring *kedis_ring_make(uint32_t request_count, uint32_t buffer_count, uint3
     // Completions that find no room wait in the kernel; waits have a limit of time.
     uint32_t needed = IORING_FEAT_NODROP | IORING_FEAT_EXT_ARG;
     bool is_good = ring->descriptor >= 0;
+    ring->gathers = (params.features & IORING_FEAT_MIN_TIMEOUT) != 0;
     if (is_good && (params.features & needed) != needed) is_good = (errno = ENOSYS, false);
     if (is_good && map_rings(ring, &params) && make_buffers(ring, buffer_count, buffer_byte_count)) return ring;
     int code = errno;
@@ -162,11 +175,25 @@ static bool enter(kedis_ring *ring, uint32_t completion_count_min, uint32_t flag
     return result >= 0;
 }
 
-bool kedis_ring_enter(kedis_ring *ring, uint32_t completion_count_min, int64_t nanoseconds) {
+static bool wait_for(kedis_ring *ring, uint32_t completion_count, uint32_t gathering_microseconds, int64_t nanoseconds) {
     struct { int64_t seconds, nanoseconds; } limit = {nanoseconds / 1000000000, nanoseconds % 1000000000};
-    struct io_uring_getevents_arg argument = {.ts = nanoseconds < 0 ? 0 : (uint64_t)(uintptr_t)&limit};
+    struct wait_argument argument = {
+        .limit = nanoseconds < 0 ? 0 : (uint64_t)(uintptr_t)&limit, .gathering_microseconds = gathering_microseconds,
+    };
     uint32_t flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
-    return enter(ring, completion_count_min, flags, &argument, sizeof argument);
+    return enter(ring, completion_count, flags, &argument, sizeof argument);
+}
+
+bool kedis_ring_enter(kedis_ring *ring, uint32_t completion_count_min, int64_t nanoseconds) {
+    return wait_for(ring, completion_count_min, 0, nanoseconds);
+}
+
+bool kedis_ring_gather(kedis_ring *ring, uint32_t completion_count, uint64_t gathering, int64_t nanoseconds) {
+    if (nanoseconds >= 0 && gathering > (uint64_t)nanoseconds) gathering = (uint64_t)nanoseconds;
+    if (ring->gathers) return wait_for(ring, completion_count, (uint32_t)(gathering / 1000), nanoseconds);
+    // Older systems take two calls.
+    bool is_taken = wait_for(ring, completion_count, 0, (int64_t)gathering);
+    return kedis_ring_completion_count(ring) > 0 ? is_taken : wait_for(ring, 1, 0, nanoseconds);
 }
 
 bool kedis_ring_submit(kedis_ring *ring) { return enter(ring, 0, 0, NULL, 0); }
@@ -218,6 +245,9 @@ void kedis_ring_receive(kedis_ring *ring, int descriptor, uint64_t token) {}
 void kedis_ring_poll(kedis_ring *ring, int descriptor, uint64_t token) {}
 void kedis_ring_cancel(kedis_ring *ring, uint64_t token) {}
 bool kedis_ring_enter(kedis_ring *ring, uint32_t completion_count_min, int64_t nanoseconds) { return false; }
+bool kedis_ring_gather(kedis_ring *ring, uint32_t completion_count, uint64_t gathering, int64_t nanoseconds) {
+    return false;
+}
 bool kedis_ring_submit(kedis_ring *ring) { return false; }
 uint32_t kedis_ring_completion_count(kedis_ring *ring) { return 0; }
 struct kedis_completion kedis_ring_completion(const kedis_ring *ring, uint32_t index) {

@@ -34,6 +34,9 @@ package func processorNanosecondsOfOthers() -> UInt64 {
     return process > thread ? process - thread : 0
 }
 
+/// What the calling thread ever spent on processors, in nanoseconds. A system call.
+package func processorNanosecondsOfThread() -> UInt64 { nanoseconds(of: CLOCK_THREAD_CPUTIME_ID) }
+
 @inline(__always)
 private func nanoseconds(of clock: clockid_t) -> UInt64 {
     let now = readClock(clock)

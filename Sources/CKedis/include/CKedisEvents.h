@@ -61,8 +61,11 @@ ptrdiff_t kedis_send(int descriptor, const void *bytes, size_t byte_count);
 // A connection that came in, which never blocks, and its peer's address; -1 with `errno`.
 int kedis_accept(int descriptor, void *address, uint32_t *byte_count);
 
-// Names the calling thread, as far as 15 bytes go.
-void kedis_name_thread(const char *name);
+// Sleeps for less than a second, exactly as long in a thread of ours.
+void kedis_sleep(uint64_t nanoseconds);
+
+// Makes the calling thread one of ours: names it, as far as 15 bytes go, and lets its alarms come in time.
+void kedis_begin_thread(const char *name);
 
 #endif
 #endif

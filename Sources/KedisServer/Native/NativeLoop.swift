@@ -60,6 +60,7 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
     private(set) var roundNumber: UInt64 = 0
     /// The epoll instance may have events that the ring tells of no more.
     private var hasEvents = false
+    private var gathering = Gathering()
 
     private struct Inbox {
         var tasks: [@Sendable () -> Void] = []
@@ -123,7 +124,7 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
 
     private func run(_ name: String) {
         threadNumber.store(currentThreadNumber(), ordering: .relaxed)
-        name.withCString { kedis_name_thread($0) }
+        name.withCString { kedis_begin_thread($0) }
         if usesRing { ring = SystemRing() }
         ring?.watch(epoll)
         var now = monotonicNanoseconds()
@@ -139,6 +140,7 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
             endRound()
             if !later.isEmpty { takeTurns() }
             now = monotonicNanoseconds()
+            gathering.endRound(nowNanoseconds: now, workedNanoseconds: processorNanosecondsOfThread())
             if timers.earliestNanoseconds <= now || hasTasks.load(ordering: .acquiring) {
                 runOther(nowNanoseconds: now)
                 now = monotonicNanoseconds()
@@ -166,23 +168,40 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
             limit = Int64(clamping: earliest - now)
         }
         guard limit != 0 else { return lookForEvents(nanoseconds: 0) }
+        if gathering.nanoseconds > 0, ring == nil {
+            let count = gatherEvents(nanosecondsMax: limit)
+            if count > 0 { return count }
+        }
         isAsleep.store(true, ordering: .sequentiallyConsistent)
         if hasTasks.load(ordering: .sequentiallyConsistent) { limit = 0 }
         defer { isAsleep.store(false, ordering: .relaxed) }
         return lookForEvents(nanoseconds: limit)
     }
 
+    /// What is ready now, if that is much, or else in a moment. Tasks of other threads wait for the end of the round.
+    private func gatherEvents(nanosecondsMax limit: Int64) -> Int32 {
+        let ready = epollWait(behind: 0, nanoseconds: 0)
+        guard ready < gathering.enough else { return ready }
+        kedis_sleep(limit < 0 ? gathering.nanoseconds : min(gathering.nanoseconds, UInt64(limit)))
+        return ready + epollWait(behind: ready, nanoseconds: 0)
+    }
+
+    /// Waits for events, which lie behind so many others then.
+    @inline(__always)
+    private func epollWait(behind count: Int32, nanoseconds limit: Int64) -> Int32 {
+        let room = Int32(Self.eventCountMax) - count
+        // A signal that has come is nobody's here.
+        return max(0, kedis_epoll_wait(epoll, events + kedis_event_room(Int(count)), room, limit))
+    }
+
     private func lookForEvents(nanoseconds limit: Int64) -> Int32 {
-        guard let ring else {
-            // A signal that has come is nobody's here.
-            return max(0, kedis_epoll_wait(epoll, events, Int32(Self.eventCountMax), limit))
-        }
-        ring.wait(nanoseconds: limit)
+        guard let ring else { return epollWait(behind: 0, nanoseconds: limit) }
+        ring.wait(nanoseconds: limit, gathering: gathering)
         guard hasEvents else { return 0 }
         // The ring tells of new events only: until there are none, they are looked for.
-        let count = kedis_epoll_wait(epoll, events, Int32(Self.eventCountMax), 0)
+        let count = epollWait(behind: 0, nanoseconds: 0)
         hasEvents = count > 0
-        return max(0, count)
+        return count
     }
 
     /// What the ring has received.
@@ -196,6 +215,7 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
                 if !completion.has_more { ring.watch(epoll) }
                 continue
             }
+            gathering.noteEvent(token: completion.token)
             let isKept = sources[completion.token]?._withUnsafeGuaranteedRef { $0.complete(completion) } ?? false
             if !isKept, completion.buffer >= 0 { ring.giveBack(buffer: completion.buffer) }
         }
@@ -205,7 +225,9 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
     @inline(__always)
     private func dispatch(_ index: Int32) {
         let flags = kedis_event_flags(events, index)
-        sources[kedis_event_token(events, index)]?._withUnsafeGuaranteedRef { $0.isReady(flags) }
+        let token = kedis_event_token(events, index)
+        gathering.noteEvent(token: token)
+        sources[token]?._withUnsafeGuaranteedRef { $0.isReady(flags) }
     }
 
     private func goOn() {
