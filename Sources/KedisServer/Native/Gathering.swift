@@ -1,15 +1,16 @@
 // Whether a loop that has nothing to do waits for one event or for some: adaptive, as network cards hold back interrupts.
 //
-//      few connections, or little to do    ├ work ┼ until the first event ┼ work ┼ …
-//      many connections and much to do     ├ work ┼ until some events, or 50 µs ┼ work for all of them ┼ …
+//      as a rule        ├ work ┼ until the first event ┼ work ┼ …
+//      if more comes    ├ work ┼ until half of the connections are ready, or 50 µs ┼ work for all of them ┼ …
 //
-// To fall asleep and to be woken costs the loop as much as half a command, and its peers too, once for each round. While
-// many connections keep a loop busy, the next events are some microseconds away, and rounds of several events cost less
-// for each: with 50 connections that send one command at a time, a fifth to a third of the processor's time, and 10 %
-// more commands come through (docs/PERFORMANCE.md). Who is alone, or finds the loop at rest, waits for nobody.
+// To fall asleep and to be woken costs as much as half a command, of the loop and of its peers, once for each round.
+// Clients that wait for their replies get more done when they come together: 50 connections with one command at a time
+// find a tenth more throughput, and each command costs a fifth to a third less (docs/PERFORMANCE.md). Clients that have
+// their own pace would only wait longer. Nothing in what they send tells one from the other, so it is tried: while many
+// connections keep a loop busy, 80 ms with and without gathering, in turns of 10 ms. If more came with it, it is kept,
+// for 2 s, and tried again. Who is alone, or finds the loop at rest, waits for nobody.
 //
-// A decision holds for a window of 2 ms and is made from the one before. Threads: the loop's. Cost: two additions an
-// event.
+// Threads: the loop's. Cost: two additions an event, and two clocks every 10 ms.
 
 struct Gathering {
     /// How long the loop gathers before it waits for a single event; 0 when it does not.
@@ -17,20 +18,41 @@ struct Gathering {
     /// So many events are enough to go on at once: those of half the connections. The others may wait for replies.
     private(set) var enough = 0
 
-    private var startNanoseconds: UInt64 = 0
-    private var startWorked: UInt64 = 0
+    /// The turn that runs.
+    private var start: (nanoseconds: UInt64, worked: UInt64) = (0, 0)
     private var eventCount: UInt64 = 0
     /// Sources that had events, by their places: of 64 and more, all bits are set.
     private var seen: UInt64 = 0
 
-    private static let nanosecondsMax: UInt64 = 50_000
-    /// Less is not worth an alarm of the system.
-    private static let nanosecondsMin: UInt64 = 20_000
-    private static let windowNanoseconds: UInt64 = 2_000_000
-    /// The shares of its time that a loop works, in percent, from which on it gathers, and below which it ceases to.
-    /// Gathering itself makes the share smaller.
-    private static let busyShare: UInt64 = 55
-    private static let restingShare: UInt64 = 40
+    private var phase = Phase.resting
+    /// What the last trial has said.
+    private var isKept = false
+    private var with = Sum()
+    private var without = Sum()
+
+    private enum Phase {
+        case resting
+        /// In so many more turns.
+        case trying(UInt64)
+        case decided(UInt64)
+    }
+
+    /// What came in the turns of one kind.
+    private struct Sum {
+        var eventCount: UInt64 = 0
+        var nanoseconds: UInt64 = 0
+    }
+
+    private static let gatherNanoseconds: UInt64 = 50_000
+    private static let turnNanoseconds: UInt64 = 10_000_000
+    private static let trialTurnCount: UInt64 = 16
+    private static let decidedTurnCount: UInt64 = 200
+    private static let connectionCountMin = 8
+    /// The part of its time that a loop works, in percent: with less there is time for everything.
+    private static let busyPercentMin: UInt64 = 40
+    /// More than chance: what has to come more before gathering is kept, and goes on to be, in percent.
+    private static let gainPercentMin: UInt64 = 5
+    private static let keptGainPercentMin: UInt64 = 3
 
     @inline(__always)
     mutating func noteEvent(token: UInt64) {
@@ -41,25 +63,65 @@ struct Gathering {
     /// To be called after each round; `worked` is what the thread ever spent on a processor.
     @inline(__always)
     mutating func endRound(nowNanoseconds now: UInt64, workedNanoseconds worked: @autoclosure () -> UInt64) {
-        if now &- startNanoseconds >= Self.windowNanoseconds { endWindow(now, worked()) }
+        if now &- start.nanoseconds >= Self.turnNanoseconds { endTurn(now, worked()) }
     }
 
-    private mutating func endWindow(_ now: UInt64, _ worked: UInt64) {
-        let elapsed = now &- startNanoseconds
-        let limit = nanoseconds > 0 ? Self.restingShare : Self.busyShare
-        // A window without rounds at its end says nothing of the next one.
-        let isBusy = elapsed < 2 * Self.windowNanoseconds && (worked &- startWorked) * 100 >= elapsed * limit
-        nanoseconds = isBusy && eventCount > 0 ? bestNanoseconds(interval: elapsed / eventCount) : 0
+    private mutating func endTurn(_ now: UInt64, _ worked: UInt64) {
+        let elapsed = now &- start.nanoseconds
+        if isWorthIt(elapsed, worked: worked &- start.worked) {
+            goOn(elapsed)
+        } else {
+            (phase, isKept, nanoseconds) = (.resting, false, 0)
+        }
         enough = seen.nonzeroBitCount / 2
-        (startNanoseconds, startWorked) = (now, worked)
+        start = (now, worked)
         (eventCount, seen) = (0, 0)
     }
 
-    /// Two events at least have to come meanwhile; and a connection whose next command waits for this reply must not
-    /// lose more than a quarter of its turn.
-    private func bestNanoseconds(interval: UInt64) -> UInt64 {
-        let turn = UInt64(seen.nonzeroBitCount) * interval
-        let best = min(Self.nanosecondsMax, turn / 4)
-        return best >= max(Self.nanosecondsMin, 2 * interval) ? best : 0
+    /// Many connections keep the loop busy: two events at least come in the time of gathering.
+    private func isWorthIt(_ elapsed: UInt64, worked: UInt64) -> Bool {
+        // After a rest, what came then says nothing of what comes now.
+        elapsed < 2 * Self.turnNanoseconds && worked * 100 >= elapsed * Self.busyPercentMin
+            && eventCount * Self.gatherNanoseconds >= 2 * elapsed && seen.nonzeroBitCount >= Self.connectionCountMin
+    }
+
+    private mutating func goOn(_ elapsed: UInt64) {
+        switch phase {
+        case .resting: beginTrial()
+        case .trying(let left):
+            note(elapsed)
+            guard left == 1 else { return goOnTrying(turnCount: left - 1) }
+            isKept = hasGained
+            phase = .decided(Self.decidedTurnCount)
+            nanoseconds = isKept ? Self.gatherNanoseconds : 0
+        case .decided(let left):
+            guard left == 1 else { return phase = .decided(left - 1) }
+            beginTrial()
+        }
+    }
+
+    private mutating func beginTrial() {
+        (with, without) = (Sum(), Sum())
+        goOnTrying(turnCount: Self.trialTurnCount)
+    }
+
+    private mutating func goOnTrying(turnCount: UInt64) {
+        phase = .trying(turnCount)
+        nanoseconds = turnCount % 2 == 0 ? Self.gatherNanoseconds : 0
+    }
+
+    private mutating func note(_ elapsed: UInt64) {
+        if nanoseconds > 0 {
+            with.eventCount += eventCount
+            with.nanoseconds += elapsed
+        } else {
+            without.eventCount += eventCount
+            without.nanoseconds += elapsed
+        }
+    }
+
+    private var hasGained: Bool {
+        let percent = 100 + (isKept ? Self.keptGainPercentMin : Self.gainPercentMin)
+        return with.eventCount * without.nanoseconds * 100 >= without.eventCount * with.nanoseconds * percent
     }
 }
