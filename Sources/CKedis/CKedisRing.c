@@ -79,12 +79,15 @@ static bool map_rings(kedis_ring *ring, const struct io_uring_params *params) {
     return true;
 }
 
+// A line of the cache more than a buffer: a power of two would put the beginnings of all of them into the same few sets.
+static size_t buffer_stride(const kedis_ring *ring) { return (size_t)ring->buffer_byte_count + 64; }
+
 static bool make_buffers(kedis_ring *ring, uint32_t count, uint32_t byte_count) {
     ring->buffer_count = count;
     ring->buffer_byte_count = byte_count;
     ring->free_buffers_byte_count = count * sizeof(struct io_uring_buf);
     ring->free_buffers = map(ring->free_buffers_byte_count, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    ring->buffers_byte_count = (size_t)count * byte_count;
+    ring->buffers_byte_count = count * buffer_stride(ring);
     ring->buffers = map(ring->buffers_byte_count, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (ring->free_buffers == NULL || ring->buffers == NULL) return false;
     struct io_uring_buf_reg registration = {
@@ -219,7 +222,7 @@ void kedis_ring_remove_completions(kedis_ring *ring, uint32_t count) {
 }
 
 void *kedis_ring_buffer(const kedis_ring *ring, int32_t buffer) {
-    return ring->buffers + (size_t)buffer * ring->buffer_byte_count;
+    return ring->buffers + (size_t)buffer * buffer_stride(ring);
 }
 
 void kedis_ring_give_back(kedis_ring *ring, int32_t buffer) {

@@ -15,14 +15,14 @@ enum TransportKind: String {
     case epoll
     case nio
 
-    /// What is best on this system.
-    static var standard: TransportKind {
+    /// What is best on this system: many do not have io_uring, or containers are not permitted to use it.
+    static let standard: TransportKind = {
         #if os(Linux)
-        .epoll
+        SystemRing.isUsable ? .ring : .epoll
         #else
         .nio
         #endif
-    }
+    }()
 }
 
 final class ServerLoops: Sendable {
