@@ -70,8 +70,9 @@ def run(sections, options):
         if not cases:
             continue
         print(section.name, flush=True)
+        command = kedis_command(options.kedis, options.threads) + ["--transport", getattr(options, "transport", "auto")]
         with Server("redis", redis_command()) as redis, \
-                Server("kedis", kedis_command(options.kedis, options.threads)) as kedis:
+                Server("kedis", command) as kedis:
             for server in (redis, kedis):
                 if section.fill:
                     section.fill(server)

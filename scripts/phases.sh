@@ -47,10 +47,10 @@ run_tests() {
     return "$status"
 }
 
-# The tests over sockets with SwiftNIO for plain connections, which on Linux have loops of Kedis's own otherwise. Without
-# those that say nothing about connections, and with the text tests, which use every command.
+# The tests over sockets with another transport for plain connections (epoll, nio) than is usual here. Without those that
+# say nothing about connections, and with the text tests, which use every command.
 other_transport() {
-    KEDIS_TRANSPORT=nio run_tests --filter 'KedisServerTests' --skip 'Crash|Fuzz|ConfigurationTests|ServerFileTests|EncryptionTests|AppendOnlyImport|Journal|Snapshot|Metrics' "$@"
+    KEDIS_TRANSPORT=$1 run_tests --filter 'KedisServerTests' --skip 'Crash|Fuzz|ConfigurationTests|ServerFileTests|EncryptionTests|AppendOnlyImport|Journal|Snapshot|Metrics' "${@:2}"
 }
 
 # The tests whose names say that they fuzz: random and mutated input for the parsers, with printed seeds.
