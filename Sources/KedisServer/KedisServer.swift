@@ -324,11 +324,8 @@ package final class KedisServer: Service {
 /// Fills in what a configuration leaves to the surroundings.
 private func settle(_ configuration: Configuration) throws(StartError) {
     if !configuration.isGiven("threads") { configuration.settle("threads", String(System.coreCount)) }
-    if configuration.text("transport") == "auto" {
-        configuration.settle("transport", TransportKind.standard.rawValue)
-    }
     #if !os(Linux)
-    if configuration.text("transport") != "nio" {
+    if !["nio", "auto"].contains(configuration.text("transport")) {
         throw StartError("transport \(configuration.text("transport")) is there on Linux only: use nio, or auto")
     }
     #endif

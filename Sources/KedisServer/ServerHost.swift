@@ -155,7 +155,8 @@ extension ServerState {
 
     private var multiplexingName: String {
         #if os(Linux)
-        configuration.text("transport") == TransportKind.ring.rawValue ? TransportKind.ring.rawValue : "epoll"
+        let kind = TransportKind(rawValue: configuration.text("transport")) ?? .standard
+        return kind == .ring ? kind.rawValue : "epoll"
         #else
         "kqueue"
         #endif

@@ -1,7 +1,7 @@
 // Whether a loop that has nothing to do waits for one event or for some: adaptive, as network cards hold back interrupts.
 //
 //      as a rule        ├ work ┼ until the first event ┼ work ┼ …
-//      if more comes    ├ work ┼ until half of the connections are ready, or 50 µs ┼ work for all of them ┼ …
+//      if more comes    ├ work ┼ 50 µs, or until many are ready ┼ work for all of them ┼ …
 //
 // To fall asleep and to be woken costs as much as half a command, of the loop and of its peers, once for each round.
 // Clients that wait for their replies get more done when they come together: 50 connections with one command at a time
@@ -71,18 +71,23 @@ struct Gathering {
         if isWorthIt(elapsed, worked: worked &- start.worked) {
             goOn(elapsed)
         } else {
-            (phase, isKept, nanoseconds) = (.resting, false, 0)
+            // Where gathering itself has made it not worth it, a new trial at once would not end.
+            phase = nanoseconds > 0 ? .decided(Self.decidedTurnCount) : .resting
+            (isKept, nanoseconds) = (false, 0)
         }
         enough = seen.nonzeroBitCount / 2
         start = (now, worked)
         (eventCount, seen) = (0, 0)
     }
 
-    /// Many connections keep the loop busy: two events at least come in the time of gathering.
+    /// Many connections keep the loop busy: two events at least come in the time of gathering. While it gathers, half of
+    /// that will do.
     private func isWorthIt(_ elapsed: UInt64, worked: UInt64) -> Bool {
+        let factor: UInt64 = nanoseconds > 0 ? 2 : 1
         // After a rest, what came then says nothing of what comes now.
-        elapsed < 2 * Self.turnNanoseconds && worked * 100 >= elapsed * Self.busyPercentMin
-            && eventCount * Self.gatherNanoseconds >= 2 * elapsed && seen.nonzeroBitCount >= Self.connectionCountMin
+        return elapsed < 2 * Self.turnNanoseconds && factor &* worked &* 100 >= elapsed * Self.busyPercentMin
+            && factor * eventCount * Self.gatherNanoseconds >= 2 * elapsed
+            && seen.nonzeroBitCount >= Self.connectionCountMin
     }
 
     private mutating func goOn(_ elapsed: UInt64) {

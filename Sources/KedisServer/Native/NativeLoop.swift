@@ -61,6 +61,8 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
     /// The epoll instance may have events that the ring tells of no more.
     private var hasEvents = false
     private var gathering = Gathering()
+    /// Events of the round before.
+    private var eventCount = 0
 
     private struct Inbox {
         var tasks: [@Sendable () -> Void] = []
@@ -135,6 +137,7 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
             isCrowded = Int(count) + going.count + (ring?.arrived.count ?? 0) > 1
             if let ring { completeArrived(ring) }
             for index in 0..<count { dispatch(index) }
+            eventCount = Int(count)
             if !going.isEmpty { goOn() }
             if readAhead.count > 0 { executeReads() }
             endRound()
@@ -168,8 +171,10 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
             limit = Int64(clamping: earliest - now)
         }
         guard limit != 0 else { return lookForEvents(nanoseconds: 0) }
-        if gathering.nanoseconds > 0, ring == nil {
-            let count = gatherEvents(nanosecondsMax: limit)
+        if gathering.nanoseconds > 0, ring == nil, eventCount < gathering.enough {
+            // Tasks of other threads wait for the end of the round.
+            kedis_sleep(limit < 0 ? gathering.nanoseconds : min(gathering.nanoseconds, UInt64(limit)))
+            let count = lookForEvents(nanoseconds: 0)
             if count > 0 { return count }
         }
         isAsleep.store(true, ordering: .sequentiallyConsistent)
@@ -178,28 +183,18 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
         return lookForEvents(nanoseconds: limit)
     }
 
-    /// What is ready now, if that is much, or else in a moment. Tasks of other threads wait for the end of the round.
-    private func gatherEvents(nanosecondsMax limit: Int64) -> Int32 {
-        let ready = epollWait(behind: 0, nanoseconds: 0)
-        guard ready < gathering.enough else { return ready }
-        kedis_sleep(limit < 0 ? gathering.nanoseconds : min(gathering.nanoseconds, UInt64(limit)))
-        return ready + epollWait(behind: ready, nanoseconds: 0)
-    }
-
-    /// Waits for events, which lie behind so many others then.
     @inline(__always)
-    private func epollWait(behind count: Int32, nanoseconds limit: Int64) -> Int32 {
-        let room = Int32(Self.eventCountMax) - count
+    private func epollWait(nanoseconds limit: Int64) -> Int32 {
         // A signal that has come is nobody's here.
-        return max(0, kedis_epoll_wait(epoll, events + kedis_event_room(Int(count)), room, limit))
+        max(0, kedis_epoll_wait(epoll, events, Int32(Self.eventCountMax), limit))
     }
 
     private func lookForEvents(nanoseconds limit: Int64) -> Int32 {
-        guard let ring else { return epollWait(behind: 0, nanoseconds: limit) }
+        guard let ring else { return epollWait(nanoseconds: limit) }
         ring.wait(nanoseconds: limit, gathering: gathering)
         guard hasEvents else { return 0 }
         // The ring tells of new events only: until there are none, they are looked for.
-        let count = epollWait(behind: 0, nanoseconds: 0)
+        let count = epollWait(nanoseconds: 0)
         hasEvents = count > 0
         return count
     }

@@ -40,7 +40,7 @@ final class SystemRing {
     deinit { kedis_ring_free(ring) }
 
     /// Whether this process may have one; `errno` otherwise.
-    static var isUsable: Bool { SystemRing() != nil }
+    static var isUsable: Bool { SystemRing().map { kedis_ring_enter($0.ring, 0, 0) } ?? false }
 
     private func makeRoom() {
         if !kedis_ring_has_room(ring) { submit() }
