@@ -27,20 +27,16 @@ struct Gathering {
     private var phase = Phase.resting
     /// What the last trial has said.
     private var isKept = false
-    private var with = Sum()
-    private var without = Sum()
+    /// What came a second in the last turn with gathering; and, for each pair of turns, how much that was of what came
+    /// without, in thousandths.
+    private var gatheredRate: UInt64 = 0
+    private var shares: [UInt64] = []
 
     private enum Phase {
         case resting
         /// In so many more turns.
         case trying(UInt64)
         case decided(UInt64)
-    }
-
-    /// What came in the turns of one kind.
-    private struct Sum {
-        var eventCount: UInt64 = 0
-        var nanoseconds: UInt64 = 0
     }
 
     private static let gatherNanoseconds: UInt64 = 50_000
@@ -50,9 +46,9 @@ struct Gathering {
     private static let connectionCountMin = 8
     /// The part of its time that a loop works, in percent: with less there is time for everything.
     private static let busyPercentMin: UInt64 = 40
-    /// More than chance: what has to come more before gathering is kept, and goes on to be, in percent.
-    private static let gainPercentMin: UInt64 = 5
-    private static let keptGainPercentMin: UInt64 = 3
+    /// More than chance: the median share from which on gathering is kept, and goes on to be.
+    private static let shareMin: UInt64 = 1040
+    private static let keptShareMin: UInt64 = 1020
 
     @inline(__always)
     mutating func noteEvent(token: UInt64) {
@@ -106,7 +102,7 @@ struct Gathering {
     }
 
     private mutating func beginTrial() {
-        (with, without) = (Sum(), Sum())
+        shares.removeAll(keepingCapacity: true)
         goOnTrying(turnCount: Self.trialTurnCount)
     }
 
@@ -116,17 +112,12 @@ struct Gathering {
     }
 
     private mutating func note(_ elapsed: UInt64) {
-        if nanoseconds > 0 {
-            with.eventCount += eventCount
-            with.nanoseconds += elapsed
-        } else {
-            without.eventCount += eventCount
-            without.nanoseconds += elapsed
-        }
+        let rate = eventCount * 1_000_000_000 / elapsed
+        if nanoseconds > 0 { gatheredRate = rate } else { shares.append(gatheredRate * 1000 / max(1, rate)) }
     }
 
+    /// The median: other work on the machine disturbs some turns much, and the others not at all.
     private var hasGained: Bool {
-        let percent = 100 + (isKept ? Self.keptGainPercentMin : Self.gainPercentMin)
-        return with.eventCount * without.nanoseconds * 100 >= without.eventCount * with.nanoseconds * percent
+        shares.sorted()[shares.count / 2] >= (isKept ? Self.keptShareMin : Self.shareMin)
     }
 }
