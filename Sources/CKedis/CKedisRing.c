@@ -27,7 +27,7 @@ struct wait_argument {
 #ifndef IORING_FEAT_MIN_TIMEOUT
 #define IORING_FEAT_MIN_TIMEOUT (1U << 15)
 #endif
-_Static_assert(sizeof(struct wait_argument) == sizeof(struct io_uring_getevents_arg), "an argument as the system has it");
+_Static_assert(sizeof(struct wait_argument) == sizeof(struct io_uring_getevents_arg), "as the system has it");
 
 struct kedis_ring {
     int descriptor;
@@ -79,7 +79,7 @@ static bool map_rings(kedis_ring *ring, const struct io_uring_params *params) {
     return true;
 }
 
-// A line of the cache more than a buffer: a power of two would put the beginnings of all of them into the same few sets.
+// A line of the cache more than a buffer: a power of two would put the beginnings of all of them into the same sets.
 static size_t buffer_stride(const kedis_ring *ring) { return (size_t)ring->buffer_byte_count + 64; }
 
 static bool make_buffers(kedis_ring *ring, uint32_t count, uint32_t byte_count) {
@@ -178,7 +178,8 @@ static bool enter(kedis_ring *ring, uint32_t completion_count_min, uint32_t flag
     return result >= 0;
 }
 
-static bool wait_for(kedis_ring *ring, uint32_t completion_count, uint32_t gathering_microseconds, int64_t nanoseconds) {
+static bool wait_for(
+    kedis_ring *ring, uint32_t completion_count, uint32_t gathering_microseconds, int64_t nanoseconds) {
     struct { int64_t seconds, nanoseconds; } limit = {nanoseconds / 1000000000, nanoseconds % 1000000000};
     struct wait_argument argument = {
         .limit = nanoseconds < 0 ? 0 : (uint64_t)(uintptr_t)&limit, .gathering_microseconds = gathering_microseconds,

@@ -49,8 +49,8 @@ void kedis_ring_cancel(kedis_ring *ring, uint64_t token);
 // nanoseconds have passed (for ever when they are negative). False with `errno` when the system did not take a thing.
 bool kedis_ring_enter(kedis_ring *ring, uint32_t completion_count_min, int64_t nanoseconds);
 
-// The same for one completion, but that it comes back with fewer than `completion_count` only when `gathering` nanoseconds
-// have passed.
+// The same for one completion, but that it comes back with fewer than `completion_count` only when `gathering`
+// nanoseconds have passed.
 bool kedis_ring_gather(kedis_ring *ring, uint32_t completion_count, uint64_t gathering, int64_t nanoseconds);
 
 // Hands what was queued to the system; requests that waited for something are not looked at.

@@ -57,8 +57,8 @@ private let networkDirectives: [DirectiveSpec] = [
     DirectiveSpec(
         "transport", .enumeration(["auto", "io_uring", "epoll", "nio"]), default: "auto", .atStart,
         """
-        What carries plain connections: loops of the server's own on Linux (`io_uring`, or `epoll`), SwiftNIO (`nio`), or \
-        the first of these that is there and permitted.
+        What carries plain connections: loops of the server's own on Linux (`io_uring`, or `epoll`), SwiftNIO (`nio`), \
+        or the first of these that is there and permitted.
         """
     ),
 ]

@@ -1,4 +1,5 @@
-// Whether a loop that has nothing to do waits for one event or for some: adaptive, as network cards hold back interrupts.
+// Whether a loop that has nothing to do waits for one event or for some: adaptive, as network cards hold interrupts
+// back.
 //
 //      as a rule        ├ work ┼ until the first event ┼ work ┼ …
 //      if more comes    ├ work ┼ 50 µs, or until many are ready ┼ work for all of them ┼ …
@@ -76,8 +77,8 @@ struct Gathering {
         (eventCount, seen) = (0, 0)
     }
 
-    /// Many connections keep the loop busy: two events at least come in the time of gathering. While it gathers, half of
-    /// that will do.
+    /// Many connections keep the loop busy: two events at least come in the time of gathering. While it gathers, half
+    /// of that will do.
     private func isWorthIt(_ elapsed: UInt64, worked: UInt64) -> Bool {
         let factor: UInt64 = nanoseconds > 0 ? 2 : 1
         // After a rest, what came then says nothing of what comes now.
