@@ -8,11 +8,12 @@ part is shown beside it: what a transport costs is not the command's.
 import json
 import os
 import platform
+import re
 import statistics
 import sys
 import time
 
-from servers import Pipe, Server, encode, kedis_command, redis_benchmark, redis_command
+from servers import Pipe, Server, add_kedis_option, encode, kedis_command, redis_benchmark, redis_command
 
 
 class Case:
@@ -59,6 +60,16 @@ def pipe_case(name, count, make, wanted=None, prepare=None, pipeline=16):
         requests = [encode(*make(round_number, index)) for index in range(count)]
         return Pipe(server, pipeline).cost(requests)
     return Case(name, measure, wanted)
+
+
+def add_options(parser):
+    """The options of all programs that print such a table."""
+    add_kedis_option(parser)
+    parser.add_argument("--only", type=re.compile, default="", help="rows whose `section: name` this pattern finds")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--scale", type=float, default=1.0, help="factor on the number of requests")
+    parser.add_argument("--threads", type=int, default=1, help="event loops of kedis server; 0 for its default")
+    parser.add_argument("--json", help="also write the figures to this file")
 
 
 def run(sections, options):
@@ -113,6 +124,14 @@ def show(row):
     print(
         f"  {row['name'] + ', ' + row['unit']:<42} {number(row['redis']):>10} {number(row['redis_kernel']):>7}"
         f" {number(row['kedis']):>10} {number(row['kedis_kernel']):>7} {number(row['ratio']):>6} {verdict}", flush=True)
+
+
+def finish(rows, options):
+    """Writes the file that is wanted, and says what was missed."""
+    if options.json:
+        save(options.json, rows, options)
+    missed = [row["name"] for row in rows if row["wanted"] is not None and round(row["ratio"], 2) > row["wanted"]]
+    print("all met" if not missed else f"not met: {', '.join(missed)}")
 
 
 def save(path, rows, options):

@@ -13,24 +13,18 @@ ratio, and whether it is what was wanted. The cases are in the folder of that na
 It needs Linux, redis-server and redis-benchmark on the path, and a release build of kedis.
 """
 import argparse
-import re
 import sys
 
 sys.dont_write_bytecode = True
 import comparison  # noqa: E402
 from cases import algebra, bits, commands, hyperloglogs, memory, sorted_sets  # noqa: E402
-from servers import add_kedis_option, require  # noqa: E402
+from servers import require  # noqa: E402
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    add_kedis_option(parser)
-    parser.add_argument("--only", type=re.compile, default="", help="rows whose `section: name` this pattern finds")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--scale", type=float, default=1.0, help="factor on the number of requests")
+    comparison.add_options(parser)
     parser.add_argument("--elements", type=int, default=1_000_000, help="in a large collection")
-    parser.add_argument("--threads", type=int, default=1, help="event loops of kedis server; 0 for its default")
-    parser.add_argument("--json", help="also write the figures to this file")
     options = parser.parse_args()
     require(options.kedis, ["redis-server", "redis-benchmark"])
     sections = [
@@ -39,10 +33,7 @@ def main():
         hyperloglogs.section(options.scale),
     ]
     rows = comparison.run(sections, options)
-    if options.json:
-        comparison.save(options.json, rows, options)
-    missed = [row["name"] for row in rows if row["wanted"] is not None and round(row["ratio"], 2) > row["wanted"]]
-    print("all met" if not missed else f"not met: {', '.join(missed)}")
+    comparison.finish(rows, options)
 
 
 if __name__ == "__main__":
