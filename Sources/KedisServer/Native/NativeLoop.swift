@@ -191,7 +191,7 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
 
     private func lookForEvents(nanoseconds limit: Int64) -> Int32 {
         guard let ring else { return epollWait(nanoseconds: limit) }
-        ring.wait(nanoseconds: limit, gathering: gathering)
+        ring.wait(nanoseconds: limit, gathering: gathering.nanoseconds, enough: gathering.enough)
         guard hasEvents else { return 0 }
         // The ring tells of new events only: until there are none, they are looked for.
         let count = epollWait(nanoseconds: 0)

@@ -78,11 +78,11 @@ final class SystemRing {
     // MARK: Waiting
 
     /// Hands over what was queued and waits until something has completed, or so many nanoseconds have passed, for
-    /// ever when they are negative. The first part of that it waits for several.
-    func wait(nanoseconds: Int64, gathering: Gathering = Gathering()) {
-        if gathering.nanoseconds > 0, nanoseconds != 0 {
-            let count = UInt32(truncatingIfNeeded: gathering.enough)
-            _ = kedis_ring_gather(ring, count, gathering.nanoseconds, nanoseconds)
+    /// ever when they are negative. The first `gathering` ones of these it waits for so
+    /// many completions as are `enough`.
+    func wait(nanoseconds: Int64, gathering: UInt64 = 0, enough: Int = 1) {
+        if gathering > 0, nanoseconds != 0 {
+            _ = kedis_ring_gather(ring, UInt32(truncatingIfNeeded: enough), gathering, nanoseconds)
         } else {
             _ = kedis_ring_enter(ring, nanoseconds == 0 ? 0 : 1, nanoseconds)
         }
