@@ -48,9 +48,9 @@ run_tests() {
 }
 
 # The tests over sockets with another transport for plain connections (epoll, nio) than is usual here. Without those that
-# say nothing about connections or are about the store's memory, and with the text tests, which use every command.
+# say nothing about connections, and with the text tests, which use every command.
 other_transport() {
-    KEDIS_TRANSPORT=$1 run_tests --filter 'KedisServerTests' --skip 'Crash|Fuzz|ConfigurationTests|ServerFileTests|EncryptionTests|AppendOnlyImport|Journal|Snapshot|Metrics|AddressSpace' "${@:2}"
+    KEDIS_TRANSPORT=$1 run_tests --filter 'KedisServerTests' --skip 'Crash|Fuzz|ConfigurationTests|ServerFileTests|EncryptionTests|AppendOnlyImport|Journal|Snapshot|Metrics' "${@:2}"
 }
 
 # The tests whose names say that they fuzz: random and mutated input for the parsers, with printed seeds.
