@@ -21,7 +21,7 @@ package struct KeyDecoder: Sendable {
         case escape
         case sequence([UInt8])
         case application
-        case paste([UInt8])
+        case paste
     }
 
     /// The most bytes of one paste; the rest is dropped.
@@ -30,6 +30,8 @@ package struct KeyDecoder: Sendable {
     private static let pasteEnd = Array("\u{1B}[201~".utf8)
 
     private var state = State.ground
+    /// What has come of a paste; beside the state, where a byte can be added without a copy.
+    private var pastedBytes: [UInt8] = []
 
     package init() {}
 
@@ -54,9 +56,7 @@ package struct KeyDecoder: Sendable {
         case .application:
             state = .ground
             return KeyDecoder.cursorKey(byte, isWordwise: false)
-        case .paste(let bytes):
-            state = .ground
-            return paste(bytes, byte)
+        case .paste: return paste(byte)
         }
     }
 
@@ -128,7 +128,7 @@ package struct KeyDecoder: Sendable {
         case "4", "8": return .end
         case "3": return .delete
         case "200":
-            state = .paste([])
+            state = .paste
             return nil
         default: return nil
         }
@@ -146,14 +146,15 @@ package struct KeyDecoder: Sendable {
         }
     }
 
-    private mutating func paste(_ pasted: consuming [UInt8], _ byte: UInt8) -> Key? {
-        var bytes = pasted
-        bytes.append(byte)
-        if bytes.suffix(KeyDecoder.pasteEnd.count).elementsEqual(KeyDecoder.pasteEnd) {
-            return .pasted(String(decoding: bytes.dropLast(KeyDecoder.pasteEnd.count), as: UTF8.self))
+    private mutating func paste(_ byte: UInt8) -> Key? {
+        let end = KeyDecoder.pasteEnd
+        pastedBytes.append(byte)
+        if byte == end.last, pastedBytes.suffix(end.count).elementsEqual(end) {
+            let text = String(decoding: pastedBytes.dropLast(end.count), as: UTF8.self)
+            (state, pastedBytes) = (.ground, [])
+            return .pasted(text)
         }
-        if bytes.count > KeyDecoder.pasteLimit { bytes.remove(at: KeyDecoder.pasteLimit - KeyDecoder.pasteEnd.count) }
-        state = .paste(bytes)
+        if pastedBytes.count > KeyDecoder.pasteLimit { pastedBytes.remove(at: KeyDecoder.pasteLimit - end.count) }
         return nil
     }
 }

@@ -70,7 +70,7 @@ struct AccessTests {
             for (request, reply) in [("*11\r\n", multibulk), ("*1048576\r\n", multibulk), ("*2\r\n$16385\r\n", bulk)] {
                 let client = try server.connect()
                 #expect(client.ask(request, reply))
-                #expect(client.isClosedWithin(milliseconds: 20_000), "\(request)")
+                #expect(client.isClosedWithin(milliseconds: 60_000), "\(request)")
             }
             let client = try server.connect()
             let value = String(repeating: "x", count: 16384)
@@ -142,7 +142,7 @@ struct AccessTests {
                 #expect(stat(path, &status) == 0 && status.st_mode & 0o777 == 0o600)
                 #expect(admin.ask("ACL DELUSER carol\r\nACL LOAD\r\n", ":1\r\n+OK\r\n"))
                 // Loading makes other users, whose clients must log in anew.
-                #expect(alice.isClosedWithin(milliseconds: 20_000))
+                #expect(alice.isClosedWithin(milliseconds: 60_000))
                 #expect(admin.ask("ACL SAVE\r\n", "+OK\r\n"))
                 #expect(TestFiles.read(path) == saved)
                 #expect(admin.ask("ACL USERS\r\n", "*3\r\n$5\r\nalice\r\n$5\r\ncarol\r\n$7\r\ndefault\r\n"))
@@ -206,13 +206,13 @@ struct AccessTests {
             }
             #expect(admin.ask("ACL SETUSER u -set resetchannels &more\r\n", "+OK\r\n"))
             for client in clients { #expect(client.ask("SET a 1\r\nGET a\r\n", refusal + "$1\r\n1\r\n")) }
-            for (index, client) in listeners.enumerated() where index % 2 == 0 { #expect(client.isClosedWithin(milliseconds: 20_000)) }
+            for (index, client) in listeners.enumerated() where index % 2 == 0 { #expect(client.isClosedWithin(milliseconds: 60_000)) }
             #expect(admin.ask("PUBLISH more m\r\n", ":4\r\n"))
             for (index, client) in listeners.enumerated() where index % 2 == 1 {
                 #expect(client.read(34) == "*3\r\n$7\r\nmessage\r\n$4\r\nmore\r\n$1\r\nm\r\n")
             }
             #expect(admin.ask("ACL DELUSER u\r\n", ":1\r\n"))
-            for client in clients { #expect(client.isClosedWithin(milliseconds: 20_000)) }
+            for client in clients { #expect(client.isClosedWithin(milliseconds: 60_000)) }
         }
     }
 }

@@ -96,7 +96,7 @@ final class EncryptedSocket {
         try channel.pipeline.syncOperations.addHandlers([handler, events])
         channel.connect(to: try SocketAddress(ipAddress: "127.0.0.1", port: Int(port)), promise: nil)
         sendOutgoing()
-        let deadline = monotonicNanoseconds() + 20_000_000_000
+        let deadline = monotonicNanoseconds() + 60_000_000_000
         while !events.isEstablished {
             guard monotonicNanoseconds() < deadline else { throw TestServerError(description: "no handshake") }
             guard take(timeoutMilliseconds: 100) else {
@@ -156,7 +156,7 @@ final class EncryptedSocket {
     }
 
     /// What arrives until `byteCount` bytes are there, the peer closes, or time is up.
-    func read(_ byteCount: Int, timeoutMilliseconds: Int = 20_000) -> String {
+    func read(_ byteCount: Int, timeoutMilliseconds: Int = 60_000) -> String {
         var bytes: [UInt8] = []
         let deadline = monotonicNanoseconds() + UInt64(timeoutMilliseconds) * 1_000_000
         while monotonicNanoseconds() < deadline {

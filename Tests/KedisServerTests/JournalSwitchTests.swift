@@ -221,7 +221,7 @@ struct JournalSwitchTests {
             let next = confirmed.value.load(ordering: .relaxed) + 1
             let reply = ":\(next)\r\n"
             client.send("INCR n\(number)\r\n")
-            guard client.read(reply.utf8.count, timeoutMilliseconds: 5000) == reply else { return }
+            guard client.read(reply.utf8.count, timeoutMilliseconds: 60_000) == reply else { return }
             confirmed.value.store(next, ordering: .relaxed)
         }
     }

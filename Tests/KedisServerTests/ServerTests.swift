@@ -12,7 +12,7 @@ import Testing
 ///
 /// Blocks its thread: other tests may keep all threads of the pool, and a task that sleeps there wakes up when they let
 /// it.
-func eventually(milliseconds: Int = 30_000, _ condition: () -> Bool) -> Bool {
+func eventually(milliseconds: Int = 60_000, _ condition: () -> Bool) -> Bool {
     for _ in 0..<(milliseconds / 10) {
         if condition() { return true }
         TestFiles.sleep(milliseconds: 10)
@@ -64,7 +64,7 @@ struct ServerTests {
             client.send(String(repeating: "GET k\r\n", count: 10))
             let reply = "$\(value.utf8.count)\r\n\(value)\r\n"
             #expect(
-                client.read(10 * reply.utf8.count, timeoutMilliseconds: 10_000) == String(repeating: reply, count: 10))
+                client.read(10 * reply.utf8.count, timeoutMilliseconds: 60_000) == String(repeating: reply, count: 10))
         }
     }
 
@@ -159,7 +159,7 @@ struct ServerTests {
                 let client = try server.connect()
                 client.send("PING\r\n" + request)
                 #expect(client.read(1_000) == "+PONG\r\n" + error)
-                #expect(client.isClosedWithin(milliseconds: 10_000))
+                #expect(client.isClosedWithin(milliseconds: 60_000))
                 #expect(other.ask("PING\r\n", "+PONG\r\n"))
             }
             #expect(eventually { server.server.engine.clients.count == 1 })
@@ -202,7 +202,7 @@ struct ServerTests {
                 return server.server.engine.clients.count == 1
             }
             #expect(isClosed)
-            #expect(idle.isClosedWithin(milliseconds: 10_000))
+            #expect(idle.isClosedWithin(milliseconds: 60_000))
         }
     }
 
@@ -240,7 +240,7 @@ struct ServerTests {
             let client = try server.connect()
             #expect(client.ask("PING\r\n", "+PONG\r\n"))
             server.server.engine.clients.all.first?.kill()
-            #expect(client.isClosedWithin(milliseconds: 10_000))
+            #expect(client.isClosedWithin(milliseconds: 60_000))
         }
     }
 
@@ -270,7 +270,7 @@ struct ServerTests {
         let serving = Task { await first.server.serve() }
         #expect(first.server.engine.host.shutDown(.asConfigured, false, false) == nil)
         await serving.value
-        #expect(client.isClosedWithin(milliseconds: 10_000))
+        #expect(client.isClosedWithin(milliseconds: 60_000))
         let second = try await TestServer(folder: folder)
         #expect(second.log.contains("Loaded 1 keys"))
         let again = try second.connect()

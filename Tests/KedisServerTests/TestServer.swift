@@ -106,7 +106,7 @@ extension LoopbackSocket {
         send("\(request)\r\nECHO over\r\n")
         var text = ""
         while !text.hasSuffix("$4\r\nover\r\n") {
-            let more = read(1, timeoutMilliseconds: 5000)
+            let more = read(1, timeoutMilliseconds: 60_000)
             guard !more.isEmpty else { return text }
             text += more
         }
@@ -116,7 +116,7 @@ extension LoopbackSocket {
     func send(_ text: String) { send(Array(text.utf8)) }
 
     /// What arrives until `byteCount` bytes are there, the peer closes, or time is up.
-    func read(_ byteCount: Int, timeoutMilliseconds: Int = 20_000) -> String {
+    func read(_ byteCount: Int, timeoutMilliseconds: Int = 60_000) -> String {
         var bytes: [UInt8] = []
         let deadline = monotonicNanoseconds() + UInt64(timeoutMilliseconds) * 1_000_000
         while bytes.count < byteCount, monotonicNanoseconds() < deadline {

@@ -101,7 +101,7 @@ struct TransportTests {
             client.send("BLPOP q 0\r\n")
             #expect(eventually { server.server.engine.clients.all.contains { $0.isBlocked.load(ordering: .relaxed) } })
             client.endSending()
-            #expect(client.isClosedWithin(milliseconds: 20_000))
+            #expect(client.isClosedWithin(milliseconds: 60_000))
             #expect(eventually { server.server.engine.clients.count == 1 })
             #expect(other.ask("RPUSH q x\r\nLLEN q\r\n", ":1\r\n:1\r\n"))
         }
@@ -118,7 +118,7 @@ struct TransportTests {
             client.endSending()
             #expect(eventually { !server.server.engine.clients.all.contains { $0.isBlocked.load(ordering: .relaxed) } })
             #expect(other.ask("RPUSH q x\r\nLLEN q\r\n", ":1\r\n:1\r\n"))
-            #expect(client.isClosedWithin(milliseconds: 20_000))
+            #expect(client.isClosedWithin(milliseconds: 60_000))
         }
     }
 

@@ -39,9 +39,9 @@ final class Pseudoterminal {
         _ = write(outer, bytes, bytes.count)
     }
 
-    /// Reads until the screen is as wanted; false after ten seconds.
+    /// Reads until the screen is as wanted; false after a minute.
     func wait(_ isReached: (Screen) -> Bool) -> Bool {
-        let deadline = Date(timeIntervalSinceNow: 10)
+        let deadline = Date(timeIntervalSinceNow: 60)
         while !isReached(screen) {
             guard Date() < deadline else { return false }
             var request = pollfd(fd: outer, events: Int16(POLLIN), revents: 0)
@@ -60,9 +60,9 @@ final class Pseudoterminal {
 
     func clearGrey() { screen.grey = "" }
 
-    /// The shell's exit status, nil if it does not leave within ten seconds.
+    /// The shell's exit status, nil if it does not leave within a minute.
     func status() -> Int32? {
-        finished.wait(timeout: .now() + 10) == .success ? result.status : nil
+        finished.wait(timeout: .now() + 60) == .success ? result.status : nil
     }
 
     /// True if the terminal's mode is what it was before the shell.
