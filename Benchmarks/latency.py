@@ -9,18 +9,21 @@ and without a journal (`appendonly yes`, `appendfsync everysec`), in each situat
     quiet       nothing else happens
     save        one BGSAVE after the other, as long as the load runs
     expiry      a million other keys whose deadlines lie within the time that is measured (--expiring)
+    connects    1,000 clients a second connect, send a PING and leave
 
 A row has medians over the rounds of p50, p99, p99.9 and the longest, in microseconds from due to answered. `late` is
-the load generator's own part: p99.9 from due to sent. `cpu` is the server's processor time over the time that passed.
+the load generator's own part: p99.9 from due to sent. `cpu` is the server's processor time over the time that passed,
+`count` how many saves or clients there were meanwhile.
 
 It needs Linux, redis-server on the path, and release builds of kedis and kedis-benchmark.
 
-    Benchmarks/latency.py [--pipelines 1,16] [--threads 1,2] [--journals no,yes] [--situations quiet,save,expiry]
-                          [--rounds 3] [--seconds 4] [--json]
+    Benchmarks/latency.py [--pipelines 1,16] [--threads 1,2] [--journals no,yes]
+                          [--situations quiet,save,expiry,connects] [--rounds 3] [--seconds 4] [--json]
 """
 import argparse
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -34,6 +37,7 @@ from servers import (  # noqa: E402
 VALUE_BYTES = 32
 WARMUP_SECONDS = 0.5
 CHUNK = 1000
+CONNECTS_PER_SECOND = 1000
 FIGURES = ["p50", "p99", "p99_9", "max", "late_p99_9"]
 
 
@@ -75,6 +79,21 @@ def save_until(process, connection):
     return saves
 
 
+def connect_until(process, server):
+    """Clients that come and go until the load has ended, each when it is due; how many there were."""
+    began, count = time.monotonic(), 0
+    while process.poll() is None:
+        rest = began + count / CONNECTS_PER_SECOND - time.monotonic()
+        if rest > 0:
+            time.sleep(rest)
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(b"PING\r\n")
+            if client.recv(64) != b"+PONG\r\n":
+                sys.exit(f"{server.name} does not answer one who has just connected")
+        count += 1
+    return count
+
+
 def set_expiring(connection, count, seconds):
     """Sets keys that expire while the load runs that is started when this returns."""
     # Long enough to set them, and then some.
@@ -92,19 +111,21 @@ def set_expiring(connection, count, seconds):
 
 
 def measure(server, pipeline, rate, situation, options):
-    """One run of the load; the generator's row, with the server's share of a processor and the number of saves."""
+    """One run of the load; the generator's row, with the server's share of a processor and the number of saves or clients."""
     with server.connect() as connection:
         if situation == "expiry":
             set_expiring(connection, options.expiring, options.seconds * 0.75)
-        saves = 0
+        count = 0
         before, began = server.cpu(), time.monotonic()
         process = start_load(server, pipeline, rate, options.seconds, options)
         if situation == "save":
-            saves = save_until(process, connection)
+            count = save_until(process, connection)
+        elif situation == "connects":
+            count = connect_until(process, server)
         row = result_of(process, server)
         spent = server.cpu().since(before)
         row["cpu"] = (spent.user + spent.system) / (time.monotonic() - began)
-        row["saves"] = saves
+        row["count"] = count
         if situation == "expiry":
             wait_for_expiry(connection, options)
     return row
@@ -159,7 +180,7 @@ def summary(name, journal, pipeline, situation, rate, rows):
         row[figure] = round(statistics.median(one[figure] for one in rows), 1)
     row["p99_9_samples"] = [one["p99_9"] for one in rows]
     row["cpu"] = round(statistics.median(one["cpu"] for one in rows), 2)
-    row["saves"] = statistics.median(one["saves"] for one in rows)
+    row["count"] = statistics.median(one["count"] for one in rows)
     return row
 
 
@@ -175,7 +196,7 @@ def show(row, options):
     samples = " ".join(f"{one:.0f}" for one in row["p99_9_samples"])
     print(f"{row['server']:13} {row['journal']:>7} {row['pipeline']:>3} {row['situation']:>9} {row['p50']:8.0f} "
           f"{row['p99']:8.0f} {row['p99_9']:8.0f} {row['max']:8.0f} {row['late_p99_9']:8.0f} {row['cpu']:5.2f} "
-          f"{row['saves']:5.0f}  {samples}", flush=True)
+          f"{row['count']:6.0f}  {samples}", flush=True)
 
 
 def main():
@@ -188,7 +209,7 @@ def main():
     parser.add_argument("--threads", type=counts, default=[1, 2], help="event loops of kedis server")
     parser.add_argument("--journals", type=lambda text: text.split(","), default=["no", "yes"])
     parser.add_argument(
-        "--situations", type=lambda text: text.split(","), default=["quiet", "save", "expiry"])
+        "--situations", type=lambda text: text.split(","), default=["quiet", "save", "expiry", "connects"])
     parser.add_argument("--rates", type=counts, help="requests a second for each of the pipelines, instead of the half")
     parser.add_argument("--keys", type=int, default=1_000_000)
     parser.add_argument("--expiring", type=int, default=1_000_000, help="keys that expire in that situation")
@@ -201,7 +222,7 @@ def main():
     if not os.access(options.generator, os.X_OK):
         sys.exit(f"there is no {options.generator}: swift build -c release --product kedis-benchmark")
     note(f"{'':13} {'journal':>7} {'P':>3} {'':>9} {'p50 us':>8} {'p99':>8} {'p99.9':>8} {'longest':>8} {'late':>8} "
-         f"{'cpu':>5} {'saves':>5}  p99.9 of each round", options)
+         f"{'cpu':>5} {'count':>6}  p99.9 of each round", options)
     rates = dict(zip(options.pipelines, options.rates or []))
     for journal in options.journals:
         run(journal, rates, options)

@@ -22,7 +22,7 @@ package struct RDBOptions: Sendable, Equatable {
 }
 
 package struct RDBWriter: ~Copyable {
-    package static let standardChunkByteCount = 1 << 20
+    package static let standardChunkByteCount = 256 << 10
 
     /// The bytes written so far.
     package private(set) var byteCount = 0

@@ -1,12 +1,12 @@
 // How fast a snapshot is written while others work: it leaves them most of the processors' time.
 //
-// After each chunk the walk rests for twice the time that the chunk took, if other threads of the process were busy
-// meanwhile. With nobody there it goes as fast as it can, and also while copies wait that writers are held up for.
+// After each chunk the walk rests for four times the time that the chunk took, if other threads of the process were
+// busy meanwhile. With nobody there it goes as fast as it can, and also while copies wait that writers are held up for.
 // Pure: the caller has the clocks and rests. Owned by one walk.
 
 struct SnapshotPace {
     /// Rest for so much work.
-    private static let restPerWork: UInt64 = 2
+    private static let restPerWork: UInt64 = 4
     /// Others are busy when they take one part in so many of one processor's time.
     private static let busyShare: UInt64 = 4
     /// A chunk that took long waited for the disk, and not for a processor.

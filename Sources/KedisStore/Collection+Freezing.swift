@@ -29,11 +29,30 @@ extension Collection {
     @inline(__always)
     var hasPieces: Bool { header.pointee.pieces != nil }
 
+    /// Starts to load what ``willChange(_:)`` will look for first.
+    @inline(never)
+    func prefetchPiece(_ piece: UnsafeMutableRawPointer) {
+        header.pointee.pieces?._withUnsafeGuaranteedRef { $0.prefetch(piece) }
+    }
+
     @inline(never)
     private func preserveSlowly(_ piece: UnsafeMutableRawPointer) {
         guard !header.pointee.isFrozen, let pieces = header.pointee.pieces else { return }
         if !pieces._withUnsafeGuaranteedRef({ $0.preserve(piece) }) { dropPieces() }
     }
+
+    /// To be called before an element of a block is added, changed or removed: see ``CollectionPieces/beginChange``.
+    /// True when ``endChange()`` is to be called behind that.
+    @inline(never)
+    func beginChange(of block: MemberBlock, _ member: ByteView, old: MemberElement?) -> Bool {
+        guard !header.pointee.isFrozen, let pieces = header.pointee.pieces else { return false }
+        let begin = pieces._withUnsafeGuaranteedRef { $0.beginChange(of: block, member, old: old) }
+        if case .ended = begin { dropPieces() }
+        if case .held = begin { return true }
+        return false
+    }
+
+    func endChange() { header.pointee.pieces?._withUnsafeGuaranteedRef { $0.endChange() } }
 
     /// Gives up the reference.
     func dropPieces() {
@@ -76,9 +95,9 @@ extension Collection {
     }
 
     private func pieces(_ backlog: SnapshotBacklog) -> CollectionPieces? {
-        let (count, blobs) = pieceFigures
+        let (count, members) = pieceFigures
         let made = CollectionPieces(
-            form: form, count: count, blobs: blobs, source: header.pointee.source, backlog: backlog)
+            form: form, count: count, members: members, source: header.pointee.source, backlog: backlog)
         guard let made else { return nil }
         let unmanaged = Unmanaged.passUnretained(made)
         withExtendedLifetime(made) {
@@ -95,15 +114,15 @@ extension Collection {
         return made
     }
 
-    /// How many pieces there are, and of a hash or a set whether elements refer to blobs, and have values.
-    private var pieceFigures: (count: Int, blobs: (areThere: Bool, isValued: Bool)) {
+    /// How many pieces there are, and what is to be known of a hash or set.
+    private var pieceFigures: (count: Int, members: CollectionPieces.MemberFigures) {
         switch form {
-        case .deque: return (PackedDeque(address).chunkCount, (false, false))
+        case .deque: return (PackedDeque(address).chunkCount, .init())
         case .members:
             let own = MemberTable(address).header.pointee
-            return (own.blockCount, (own.outsideCount > 0, own.isValued))
-        case .sortedTree: return (SortedTree(address).leafCount, (false, false))
-        case .stream: return (Stream(address).nodeCount, (false, false))
+            return (own.blockCount, .init(haveBlobs: own.outsideCount > 0, isValued: own.isValued, seed: own.seed))
+        case .sortedTree: return (SortedTree(address).leafCount, .init())
+        case .stream: return (Stream(address).nodeCount, .init())
         }
     }
 

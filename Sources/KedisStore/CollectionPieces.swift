@@ -14,9 +14,12 @@
 // memory than what was changed and not yet written. A piece that is freed is given to the snapshot instead. Addresses
 // tell pieces: one that is freed was taken before, so a new one at its address counts as taken.
 //
+// Who changes single elements of a hash or set leaves these instead (KeptElements.swift), and the walk puts them in
+// place of what it finds: `beginChange` holds the lock until `endChange`, so that the walk sees no half of a change.
+//
 // What the snapshot holds is an empty structure of the same form with the figures of that instant (`isFrozen` in its
 // header), whose walks as a whole go here; it has no other use. Pieces of hashes, sets and sorted sets come in any
-// order, copies first, so that these are gone soon; those of lists and streams in theirs.
+// order, changed ones first, so that copies are gone soon; those of lists and streams in theirs.
 //
 // Ownership: the collection and the frozen one have a reference each. A collection that is removed meanwhile is handed
 // over. Threads: any; the lock is taken under a stripe's and never the other way round. Memory of copies is not counted
@@ -37,44 +40,18 @@ final class CollectionPieces: @unchecked Sendable {
         var id = StreamID.zero
     }
 
-    private struct Piece {
-        let address: UnsafeMutableRawPointer
-        /// The address of a copy that waits, or one of the three below.
-        private var state: UInt = Piece.untaken
-
-        private static let untaken: UInt = 0
-        private static let gone: UInt = 1
-        private static let given: UInt = 2
-
-        init(_ address: UnsafeMutableRawPointer) { self.address = address }
-
-        /// Whether it was copied, for the walk or for later, or is ours.
-        var isTaken: Bool { state != Piece.untaken }
-
-        /// Whether its memory is ours.
-        var isGiven: Bool { state == Piece.given }
-
-        mutating func give() { state = Piece.given }
-
-        var copy: UnsafeMutableRawPointer? {
-            get { state <= Piece.given ? nil : UnsafeMutableRawPointer(bitPattern: state) }
-            set { state = newValue.map { UInt(bitPattern: $0) } ?? Piece.gone }
-        }
-    }
-
     /// Before the bytes of a copy that waits.
     private struct CopyHead {
         var next: Int
         var byteCount: Int
+        /// Elements that were changed before it was made.
+        var kept: KeptElements?
     }
 
     private static let headByteCount = MemoryLayout<CopyHead>.stride
-    /// A larger one is freed after use.
-    private static let keptScratchByteCountMax = 64 << 10
 
     private let form: CollectionForm
-    /// Of hashes and sets: whether elements refer to blobs, and have values.
-    private let blobs: (areThere: Bool, isValued: Bool)
+    private let members: MemberFigures
     private let source: UnsafeMutablePointer<MemorySource>
     private let backlog: SnapshotBacklog
     let count: Int
@@ -85,25 +62,25 @@ final class CollectionPieces: @unchecked Sendable {
     private var pieces: UnsafeMutablePointer<Piece>
     private var details: UnsafeMutablePointer<Detail>?
     /// By address: open addressing, an index plus 1, or 0.
-    private var slots: UnsafeMutablePointer<UInt32>
+    private let slots: UnsafeMutablePointer<UInt32>
     private let slotMask: Int
     /// Where the three lie, one behind the other; nil when they were allocated.
     private var room: PieceRoom?
     private var filledCount = 0
     private var position = 0
-    /// Copies of pieces whose order does not matter, linked by their heads; -1 for none.
+    /// Copies and changed pieces whose order does not matter, linked by their heads; -1 for none.
     private var firstCopied = -1
     /// A collection that was removed meanwhile.
     private var handedOver: Collection?
 
     // The walker's.
-    private var scratch: UnsafeMutableRawPointer?
-    private var scratchByteCount = 0
+    private var scratch = Scratch()
+    private var keptScratch = Scratch()
 
     /// Without pieces yet; nil when memory is exhausted.
     init?(
-        form: CollectionForm, count: Int, blobs: (areThere: Bool, isValued: Bool),
-        source: UnsafeMutablePointer<MemorySource>, backlog: SnapshotBacklog
+        form: CollectionForm, count: Int, members: MemberFigures, source: UnsafeMutablePointer<MemorySource>,
+        backlog: SnapshotBacklog
     ) {
         var slotCount = 16
         while slotCount < 2 * count { slotCount *= 2 }
@@ -120,7 +97,7 @@ final class CollectionPieces: @unchecked Sendable {
         pieces = (memory + piecesOffset).bindMemory(to: Piece.self, capacity: count)
         details = isOrdered ? (memory + detailsOffset).bindMemory(to: Detail.self, capacity: count) : nil
         slotMask = slotCount - 1
-        (self.form, self.count, self.blobs, self.source, self.backlog) = (form, count, blobs, source, backlog)
+        (self.form, self.count, self.members, self.source, self.backlog) = (form, count, members, source, backlog)
     }
 
     deinit { if !isEnded { freeAll() } }
@@ -152,6 +129,9 @@ final class CollectionPieces: @unchecked Sendable {
         let mixed = UInt64(UInt(bitPattern: address)) &* 0x9E37_79B9_7F4A_7C15
         return Int(truncatingIfNeeded: mixed >> 32) & slotMask
     }
+
+    /// Starts to load where the piece at an address is looked for; the memory may be gone.
+    func prefetch(_ address: UnsafeMutableRawPointer) { kedis_prefetch(slots + home(of: address)) }
 
     /// The piece at an address, unless it was taken.
     private func indexOfUntaken(_ address: UnsafeMutableRawPointer) -> Int? {
@@ -186,17 +166,29 @@ final class CollectionPieces: @unchecked Sendable {
         lock.lock()
         defer { lock.unlock() }
         guard !isEnded, let index = indexOfUntaken(address) else { return }
+        keepWhole(index)
+    }
+
+    private func keepWhole(_ index: Int) {
         let byteCount = byteCount(index)
-        guard !backlog.isAbandoned, let memory = copy(index, byteCount: byteCount) else {
-            if !backlog.isAbandoned { backlog.noteIncomplete() }
-            // What is changed from now on must not be read.
-            for index in 0..<count where !pieces[index].isTaken { pieces[index].copy = nil }
-            return
-        }
-        memory.initializeMemory(as: CopyHead.self, to: CopyHead(next: firstCopied, byteCount: byteCount))
-        if details == nil { firstCopied = index }
+        guard !backlog.isAbandoned, let memory = copy(index, byteCount: byteCount) else { return giveUp() }
+        let kept = pieces[index].kept
+        memory.initializeMemory(
+            as: CopyHead.self, to: CopyHead(next: kept?.nextPiece ?? firstCopied, byteCount: byteCount, kept: kept))
+        if details == nil, kept == nil { firstCopied = index }
         pieces[index].copy = memory
         backlog.notePieces(byteCount: Self.headByteCount + byteCount)
+    }
+
+    /// What is changed from now on must not be read.
+    private func giveUp() {
+        if !backlog.isAbandoned { backlog.noteIncomplete() }
+        for index in 0..<count where !pieces[index].isTaken {
+            pieces[index].kept?.release(backlog)
+            pieces[index].copy = nil
+        }
+        // Copies among them come in the order of all.
+        firstCopied = -1
     }
 
     private func copy(_ index: Int, byteCount: Int) -> UnsafeMutableRawPointer? {
@@ -206,14 +198,70 @@ final class CollectionPieces: @unchecked Sendable {
         return nil
     }
 
-    /// Takes over the memory of a piece that is about to be freed and was not taken: it needs no copy. False when it is
-    /// the caller's. The collection's stripe is locked.
+    enum ChangeBegin {
+        /// ``endChange()`` is to be called behind the change.
+        case held
+        /// The block is nobody's but the caller's.
+        case free
+        /// Nobody wants pieces any more.
+        case ended
+    }
+
+    /// To be called before an element of a block is added (`old` is nil), changed or removed, whose bytes lie in the
+    /// block and have no deadline, before and after that. The collection's stripe is locked.
+    func beginChange(of block: MemberBlock, _ member: ByteView, old: MemberElement?) -> ChangeBegin {
+        assert(old?.isPlain != false)
+        if backlog.isFull { waitToKeep(block, member) }
+        lock.lock()
+        if !isEnded, let index = indexOfUntaken(block.address), keepElement(index, block, member, old) { return .held }
+        let isEnded = isEnded
+        lock.unlock()
+        return isEnded ? .ended : .free
+    }
+
+    func endChange() { lock.unlock() }
+
+    /// Without the lock, which who takes pieces needs.
+    @inline(never)
+    private func waitToKeep(_ block: MemberBlock, _ member: ByteView) {
+        lock.lock()
+        let index = isEnded ? nil : indexOfUntaken(block.address)
+        let hash = hashBytes(member, seed: members.seed)
+        let kept = index.flatMap { pieces[$0].kept }
+        let isKept = kept?.contains(member, hash: hash, isValued: members.isValued) ?? false
+        lock.unlock()
+        if index != nil, !isKept { backlog.waitWhileFull() }
+    }
+
+    /// False when the block was copied instead.
+    private func keepElement(_ index: Int, _ block: MemberBlock, _ member: ByteView, _ old: MemberElement?) -> Bool {
+        let kept = pieces[index].kept
+        let hash = hashBytes(member, seed: members.seed)
+        if let kept, kept.contains(member, hash: hash, isValued: members.isValued) { return true }
+        backlog.noteCopy()
+        let draft = MemberDraft(
+            member, old?.value ?? .empty, isValued: members.isValued, deadlineMilliseconds: noDeadline)
+        guard !backlog.isAbandoned,
+            let log = KeptElements.adding(
+                draft, hash: hash, wasThere: old != nil, to: kept, nextPiece: firstCopied,
+                byteCountMax: block.capacity / 2, backlog)
+        else {
+            keepWhole(index)
+            return false
+        }
+        if kept == nil { firstCopied = index }
+        pieces[index].kept = log
+        return true
+    }
+
+    /// Takes over the memory of a piece that is about to be freed and was not taken or changed: it needs no copy. False
+    /// when it is the caller's. The collection's stripe is locked.
     func take(_ address: UnsafeMutableRawPointer) -> Bool {
         lock.lock()
         defer { lock.unlock() }
-        guard !isEnded, !backlog.isAbandoned, let index = indexOfUntaken(address), retainReferences(of: address) else {
-            return false
-        }
+        guard !isEnded, !backlog.isAbandoned, let index = indexOfUntaken(address), pieces[index].kept == nil,
+            retainReferences(of: address)
+        else { return false }
         pieces[index].give()
         return true
     }
@@ -232,13 +280,30 @@ final class CollectionPieces: @unchecked Sendable {
     /// Calls `body` with the bytes of each piece, once for all calls together, until it answers false.
     func forEach(_ body: (UnsafeMutableRawPointer, Detail) -> Bool) {
         while let next = takeNext() {
-            let goesOn = body(next.bytes, next.detail)
+            var goesOn = true
+            if let kept = next.kept {
+                goesOn = giveKept(kept, changed: MemberBlock(next.bytes), body)
+                kept.release(backlog)
+            }
+            goesOn = goesOn && body(next.bytes, next.detail)
             releaseReferences(of: next.bytes)
             if let copy = next.copy { free(copy) }
             if let piece = next.piece { deallocateBuffer(piece) }
-            if scratchByteCount > Self.keptScratchByteCountMax { freeScratch() }
+            scratch.freeIfLarge()
             guard goesOn else { return }
         }
+    }
+
+    /// Gives `body` elements as they were, and takes what became of them out of the copy of their block.
+    private func giveKept(
+        _ kept: KeptElements, changed block: MemberBlock, _ body: (UnsafeMutableRawPointer, Detail) -> Bool
+    ) -> Bool {
+        kept.remove(from: block, seed: members.seed, isValued: members.isValued)
+        guard let memory = keptScratch.memory(kept.blockByteCount, backlog) else {
+            backlog.noteIncomplete()
+            return false
+        }
+        return body(kept.write(to: memory, isValued: members.isValued).address, Detail())
     }
 
     /// What the walk reads, and what goes with it: a copy, or the piece's own memory.
@@ -247,6 +312,7 @@ final class CollectionPieces: @unchecked Sendable {
         let detail: Detail
         var copy: UnsafeMutableRawPointer?
         var piece: UnsafeMutableRawPointer?
+        var kept: KeptElements?
     }
 
     private func free(_ copy: UnsafeMutableRawPointer) {
@@ -258,43 +324,45 @@ final class CollectionPieces: @unchecked Sendable {
     private func takeNext() -> Next? {
         lock.lock()
         defer { lock.unlock() }
-        if firstCopied >= 0, let memory = pieces[firstCopied].copy {
-            pieces[firstCopied].copy = nil
-            firstCopied = memory.assumingMemoryBound(to: CopyHead.self).pointee.next
-            return Next(bytes: memory + Self.headByteCount, detail: Detail(), copy: memory)
+        if firstCopied >= 0 {
+            let index = firstCopied
+            if let kept = pieces[index].kept {
+                firstCopied = kept.nextPiece
+                return takeUncopied(index, Detail())
+            }
+            if let memory = pieces[index].copy {
+                pieces[index].copy = nil
+                let head = memory.assumingMemoryBound(to: CopyHead.self).pointee
+                firstCopied = head.next
+                return Next(bytes: memory + Self.headByteCount, detail: Detail(), copy: memory, kept: head.kept)
+            }
         }
         while position < count {
             let index = position
             position += 1
             let detail = details?[index] ?? Detail()
             let piece = pieces[index]
+            guard piece.isTaken else { return takeUncopied(index, detail) }
             pieces[index].copy = nil
-            if let copy = piece.copy { return Next(bytes: copy + Self.headByteCount, detail: detail, copy: copy) }
+            if let copy = piece.copy {
+                let kept = copy.assumingMemoryBound(to: CopyHead.self).pointee.kept
+                return Next(bytes: copy + Self.headByteCount, detail: detail, copy: copy, kept: kept)
+            }
             if piece.isGiven {
                 return Next(bytes: piece.address + Int(detail.offset), detail: detail, piece: piece.address)
             }
-            if piece.isTaken { continue }
-            guard let scratch = scratch(byteCount(index)), copyPiece(index, to: scratch) else {
-                backlog.noteIncomplete()
-                return nil
-            }
-            return Next(bytes: scratch, detail: detail)
         }
         return nil
     }
 
-    private func scratch(_ byteCount: Int) -> UnsafeMutableRawPointer? {
-        if byteCount > scratchByteCount {
-            freeScratch()
-            scratch = backlog.allocate(byteCount: byteCount)
-            scratchByteCount = scratch == nil ? 0 : byteCount
+    private func takeUncopied(_ index: Int, _ detail: Detail) -> Next? {
+        guard let memory = scratch.memory(byteCount(index), backlog), copyPiece(index, to: memory) else {
+            backlog.noteIncomplete()
+            return nil
         }
-        return scratch
-    }
-
-    private func freeScratch() {
-        deallocateBuffer(scratch)
-        (scratch, scratchByteCount) = (nil, 0)
+        let kept = pieces[index].kept
+        pieces[index].copy = nil
+        return Next(bytes: memory, detail: detail, kept: kept)
     }
 
     /// The snapshot has what it wants. Frees what was handed over.
@@ -315,13 +383,16 @@ final class CollectionPieces: @unchecked Sendable {
                 releaseReferences(of: pieces[index].address)
                 deallocateBuffer(pieces[index].address)
             }
+            pieces[index].kept?.release(backlog)
             guard let memory = pieces[index].copy else { continue }
+            memory.assumingMemoryBound(to: CopyHead.self).pointee.kept?.release(backlog)
             releaseReferences(of: memory + Self.headByteCount)
             free(memory)
         }
         if room == nil { deallocateBuffer(slots) }
         room = nil
-        deallocateBuffer(scratch)
+        scratch.free()
+        keptScratch.free()
     }
 
     // MARK: Copies of pieces
@@ -355,7 +426,7 @@ final class CollectionPieces: @unchecked Sendable {
     private func retainReferences(of memory: UnsafeMutableRawPointer) -> Bool {
         switch form {
         case .members:
-            if blobs.areThere { MemberBlock(memory).forEachBlob(isValued: blobs.isValued) { $0.retain() } }
+            if members.haveBlobs { MemberBlock(memory).forEachBlob(isValued: members.isValued) { $0.retain() } }
             return true
         case .sortedTree: return !TreeLeaf(memory).hasOutside
         case .deque, .stream: return true
@@ -365,8 +436,8 @@ final class CollectionPieces: @unchecked Sendable {
     private func releaseReferences(of memory: UnsafeMutableRawPointer) {
         switch form {
         case .members:
-            guard blobs.areThere else { return }
-            MemberBlock(memory).forEachBlob(isValued: blobs.isValued) { blob in
+            guard members.haveBlobs else { return }
+            MemberBlock(memory).forEachBlob(isValued: members.isValued) { blob in
                 if blob.dropReference() { blob.deallocate(to: source) }
             }
         case .sortedTree: TreeLeaf(memory).freeCopiedOutside(0..<TreeLeaf(memory).count)

@@ -5,6 +5,8 @@
 //
 //      entry of the directory ─▶ head of the block ─▶ where the hash should be in it ─▶ the element, or its leaf
 //
+// With the head of a block goes what a snapshot knows of it, where it will be changed.
+//
 // Nothing is changed and nothing is decided: a lookup that is announced and not made, or the other way round, only
 // costs time; a key's cell is taken to be the first with its tag. Ownership: the session's batch, emptied before each
 // use; the stripes of the keys are locked. Cost: about 30 ns a lookup; small collections that a batch comes back to are
@@ -117,7 +119,7 @@ package struct ElementPrefetch: ~Copyable {
         // One alone has nobody to overlap with.
         guard count > 1 else { return }
         forEach { $0.prefetchEntry() }
-        forEach { $0.prefetchBlock() }
+        forEach { $0.prefetchBlock(isWrite: isWrite) }
         forEach { $0.prefetchPlace(isWrite: isWrite) }
         forEach { $0.prefetchElement(isWrite: isWrite) }
     }
@@ -140,11 +142,12 @@ extension ElementPrefetch.Lookup {
     }
 
     @inline(__always)
-    fileprivate mutating func prefetchBlock() {
+    fileprivate mutating func prefetchBlock(isWrite: Bool) {
         if isTree {
             block = tree.header.pointee.index.blockAddress(hash) ?? block
         } else {
             block = table.block(hash).address
+            if isWrite, collection.hasPieces { collection.prefetchPiece(block) }
         }
         kedis_prefetch(block)
     }

@@ -93,6 +93,9 @@ struct MemberElement {
 
     var isAnyOutside: Bool { isMemberOutside || isValueOutside }
 
+    /// Nothing but its bytes.
+    var isPlain: Bool { !isAnyOutside && !hasDeadline }
+
     private var memberField: UnsafeMutableRawPointer { address + contentOffset }
 
     private var valueField: UnsafeMutableRawPointer { address + contentOffset + memberFieldByteCount }
@@ -121,6 +124,9 @@ struct MemberDraft {
         self.isValued = isValued
         self.deadlineMilliseconds = deadlineMilliseconds
     }
+
+    /// Nothing but its bytes.
+    var isPlain: Bool { memberBlob == nil && valueBlob == nil && deadlineMilliseconds == noDeadline }
 
     /// What it takes in its block.
     @inline(__always)

@@ -59,9 +59,10 @@ extension MemberTable {
     /// Writes an element into a block that has room for it, before the one at `index`.
     @inline(__always)
     private func put(_ draft: MemberDraft, _ byteCount: Int, _ hash: UInt64, in block: MemberBlock, at index: Int) {
-        willChange(block)
+        let isHeld = willChange(block, from: nil, to: draft)
         let tag = MemberBlock.tag(of: hash, depth: block.depth)
         draft.write(at: block.insert(at: index, tag: tag, byteCount: byteCount))
+        didChange(isHeld)
         header.pointee.count &+= 1
         noteElements(of: block)
     }
@@ -108,7 +109,7 @@ extension MemberTable {
             place = locate(draft.member, hash)
             old = element(place)
         }
-        willChange(place.block)
+        let isHeld = willChange(place.block, from: old, to: draft)
         let (oldByteCount, blob, hadDeadline) = (old.byteCount, old.valueBlob, old.hasDeadline)
         if byteCount > oldByteCount {
             draft.write(
@@ -117,6 +118,7 @@ extension MemberTable {
             draft.write(at: old.address)
             if byteCount < oldByteCount { place.block.noteGarbage(oldByteCount - byteCount) }
         }
+        didChange(isHeld)
         if let blob, blob.address != draft.valueBlob?.address { drop(blob) }
         if draft.deadlineMilliseconds != noDeadline { noteDeadline(draft.deadlineMilliseconds, hash, in: place.block) }
         if hadDeadline { noteDeadlineGone() }
@@ -161,14 +163,15 @@ extension MemberTable {
     /// Removes an element from its block, which stays as it is.
     @inline(__always)
     func dropElement(at place: MemberPlace) {
-        willChange(place.block)
         let element = element(place)
+        let isHeld = willChange(place.block, from: element, to: nil)
         if element.isAnyOutside {
             if let blob = element.memberBlob { drop(blob) }
             if let blob = element.valueBlob { drop(blob) }
         }
         if element.hasDeadline { noteDeadlineGone() }
         place.block.remove(at: place.index, byteCount: element.byteCount)
+        didChange(isHeld)
         header.pointee.count &-= 1
     }
 

@@ -154,6 +154,25 @@ struct MemberTable {
     @inline(__always)
     func willChange(_ block: MemberBlock) { Collection(address).willChange(block.address) }
 
+    /// The same before a single element is added (`old` is nil), changed (to `new`) or removed. True when `didChange`
+    /// is to be called behind that.
+    @inline(__always)
+    func willChange(_ block: MemberBlock, from old: MemberElement?, to new: MemberDraft?) -> Bool {
+        Collection(address).hasPieces && beginChangeSlowly(block, old, new)
+    }
+
+    @inline(never)
+    private func beginChangeSlowly(_ block: MemberBlock, _ old: MemberElement?, _ new: MemberDraft?) -> Bool {
+        guard old?.isPlain != false, new?.isPlain != false, let member = old?.member ?? new?.member else {
+            willChange(block)
+            return false
+        }
+        return Collection(address).beginChange(of: block, member, old: old)
+    }
+
+    @inline(__always)
+    func didChange(_ isHeld: Bool) { if isHeld { Collection(address).endChange() } }
+
     // MARK: Figures
 
     var count: Int { header.pointee.count }

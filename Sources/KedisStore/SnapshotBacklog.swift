@@ -21,7 +21,7 @@ import Darwin
 /// What sessions look at, in cache lines of its own.
 struct SnapshotPressure: ~Copyable {
     private let padding: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0, 0)
-    /// Copies that were ever made for snapshots.
+    /// Copies and single elements that were ever left for snapshots.
     let copyCount = Atomic<UInt64>(0)
     let isOn = Atomic<Bool>(false)
     private let morePadding: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0, 0)
@@ -114,13 +114,26 @@ final class SnapshotBacklog: @unchecked Sendable {
 
     // MARK: Room
 
-    /// Before a copy is made: waits while as much waits as may. The walk never waits for a stripe then, but perhaps for
-    /// the disk, or it has a large collection to write before. A snapshot that is full for a second, whoever waits for
-    /// it, is given up, for nobody is to stand still behind it.
+    /// Before a copy is made: waits while as much waits as may.
     func waitForRoom() {
-        guard !isAbandoned else { return }
-        shared.pointee.snapshotPressure.copyCount.wrappingAdd(1, ordering: .relaxed)
-        while byteCount > byteCountMax, !isAbandoned {
+        noteCopy()
+        waitWhileFull()
+    }
+
+    /// Someone leaves something.
+    @inline(__always)
+    func noteCopy() {
+        if !isAbandoned { shared.pointee.snapshotPressure.copyCount.wrappingAdd(1, ordering: .relaxed) }
+    }
+
+    /// As much waits as may.
+    @inline(__always)
+    var isFull: Bool { byteCount > byteCountMax && !isAbandoned }
+
+    /// The walk never waits for a stripe then, but perhaps for the disk, or it has a large collection to write before.
+    /// A snapshot that is full for a second, whoever waits for it, is given up, for nobody is to stand still behind it.
+    func waitWhileFull() {
+        while isFull {
             let now = monotonicNanoseconds()
             let (isFirst, since) = fullNanoseconds.compareExchange(expected: 0, desired: now, ordering: .relaxed)
             if !isFirst, now > since, now &- since >= Self.waitNanosecondsMax {
@@ -145,7 +158,8 @@ extension StoreHandle {
     /// Nobody is to wait longer for a snapshot: what is changed then has a limit of its own.
     package static let pressureNanosecondsMax: UInt64 = 1_000_000_000
 
-    /// Copies that were ever made for snapshots: a caller whose changes made some finds another number behind them.
+    /// Copies and single elements that were ever left for snapshots: a caller whose changes left some finds another
+    /// number behind them.
     @inline(__always)
     package var snapshotCopyCount: UInt64 { shared.pointee.snapshotPressure.copyCount.load(ordering: .relaxed) }
 

@@ -56,14 +56,14 @@ struct LargeCollectionSnapshotTests {
     private static let names = ["hash", "set", "zset", "list", "stream"]
 
     /// Makes the collections that are not there.
-    private static func fill(_ session: TestSession) {
+    private static func fill(_ session: TestSession, hasLong: Bool = true) {
         func ask(_ requests: [[String]]) {
             _ = session.send(requests.flatMap { RespRunner.encode($0.map { Array($0.utf8) }) })
         }
         ask([["DEL"] + names + ["copy", "moved"]])
         for first in stride(from: 0, to: elementCount, by: 100) {
             let elements = (first..<first + 100).map {
-                $0 % 20 == 0 ? "long \($0) " + String(repeating: "x", count: 700) : "element \($0)"
+                hasLong && $0 % 20 == 0 ? "long \($0) " + String(repeating: "x", count: 700) : "element \($0)"
             }
             ask([
                 ["HSET", "hash"] + elements.flatMap { [$0, $0] }, ["SADD", "set"] + elements,
@@ -116,6 +116,93 @@ struct LargeCollectionSnapshotTests {
             }
         } while fuzzGoesOn(since: start)
         print("large collections: \(count) snapshots")
+    }
+
+    @Test("Elements that change between those that are read do not show; seconds from KEDIS_FUZZ_SECONDS")
+    func between() throws {
+        var random = RandomGenerator.forTest("elements between those of a snapshot")
+        let start = monotonicNanoseconds()
+        var count = 0
+        repeat {
+            try readOneByOne(&random)
+            count += 1
+        } while count < 12 || fuzzGoesOn(since: start)
+        print("elements one by one: \(count) snapshots")
+    }
+
+    /// A hash and a set, some of whose blocks have a few changes before they are read, and others many or none.
+    private func readOneByOne(_ random: inout RandomGenerator) throws {
+        let test = TestEngine()
+        let session = TestSession(test.engine)
+        // Without long ones there is nothing outside of blocks.
+        let hasLong = random.next(below: 2) == 0
+        Self.fill(session, hasLong: hasLong)
+        let store = test.engine.store
+        var wanted: [String: [[UInt8]: [UInt8]]] = [:]
+        store.lock(.all)
+        store.keyspace(0, nowMilliseconds: 0, held: .all).forEachEntry { entry in
+            Self.forEachElement(of: entry) { wanted[Self.name(entry), default: [:]][$0] = $1 }
+        }
+        store.unlock(.all)
+        let snapshot = try #require(store.beginSnapshotForTest())
+        var changes = RandomGenerator(seed: random.next())
+        func change() {
+            let request = hasLong ? Self.memberRequest(&changes) : Self.shortRequest(&changes)
+            _ = session.send(RespRunner.encode(request.map { Array($0.utf8) }))
+        }
+        for _ in 0..<(1 << random.next(below: 13)) { change() }
+        let interval = 1 + random.next(below: 40)
+        var given: [String: [[UInt8]: [UInt8]]] = [:]
+        while snapshot.next({ _, entry in
+            var elements: [[UInt8]: [UInt8]] = [:]
+            Self.forEachElement(of: entry) { element, value in
+                if elements.updateValue(value, forKey: element) != nil { Issue.record("\(element) comes twice") }
+                if changes.next(below: interval) == 0 { change() }
+            }
+            #expect(given.updateValue(elements, forKey: Self.name(entry)) == nil)
+        }) {}
+        #expect(!snapshot.isIncomplete)
+        store.checkInvariants()
+        for name in ["hash", "set"] {
+            let (wanted, given) = (wanted[name] ?? [:], given[name] ?? [:])
+            let wrong = Set(wanted.keys).union(given.keys).filter { wanted[$0] != given[$0] }
+            #expect(wanted.count >= Self.elementCount && wrong.isEmpty, "\(name): \(wrong.count) elements")
+        }
+    }
+
+    private static func name(_ entry: Entry) -> String { String(decoding: entry.key.bytes, as: UTF8.self) }
+
+    /// Of a hash or a set.
+    private static func forEachElement(of entry: Entry, _ body: ([UInt8], [UInt8]) -> Void) {
+        switch entry.type {
+        case .hash:
+            entry.fields(nowMilliseconds: 0).forEach { field, value in
+                body(field.withBytes { $0.bytes }, value.withBytes { $0.bytes })
+                return true
+            }
+        case .set:
+            entry.set(nowMilliseconds: 0).forEach { member in
+                body(member.withBytes { $0.bytes }, [])
+                return true
+            }
+        default: break
+        }
+    }
+
+    /// A command that changes the hash or the set.
+    private static func memberRequest(_ random: inout RandomGenerator) -> [String] {
+        while true {
+            let request = request(&random)
+            if ["hash", "set"].contains(request[1]), !["RENAME", "DEL"].contains(request[0]) { return request }
+        }
+    }
+
+    /// One that leaves all elements in their blocks, and without deadlines.
+    private static func shortRequest(_ random: inout RandomGenerator) -> [String] {
+        while true {
+            let request = memberRequest(&random)
+            if request[0] != "HPEXPIRE", !request.contains(where: { $0.hasPrefix("long") }) { return request }
+        }
     }
 
     /// One that is read while it is changed, and compared. Of five, one is given up half-way.

@@ -16,16 +16,16 @@ struct SnapshotPaceTests {
         return Double(nanoseconds) / Double(Self.millisecond)
     }
 
-    @Test("Rests for twice what a chunk took, if others were busy meanwhile")
+    @Test("Rests for four times what a chunk took, if others were busy meanwhile")
     func rests() {
         var pace = SnapshotPace(nowNanoseconds: 0, othersNanoseconds: 70 * Self.millisecond)
         #expect(rest(&pace, at: 4, others: 70) == 0)
         #expect(rest(&pace, at: 8, others: 71) == 0, "a little is nothing")
-        #expect(rest(&pace, at: 10, others: 73) == 4)
+        #expect(rest(&pace, at: 10, others: 73) == 8)
         // The rest was no work, but others worked in it.
-        #expect(rest(&pace, at: 16, others: 77) == 4)
-        #expect(rest(&pace, at: 22, others: 78) == 0)
-        #expect(rest(&pace, at: 23, others: 79) == 2)
+        #expect(rest(&pace, at: 20, others: 79) == 8)
+        #expect(rest(&pace, at: 30, others: 80) == 0)
+        #expect(rest(&pace, at: 31, others: 82) == 4)
     }
 
     @Test("Not while writers wait for it, and never long")

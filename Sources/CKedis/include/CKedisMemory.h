@@ -79,6 +79,21 @@ static inline uint32_t kedis_match_tags(const void *bucket, uint8_t tag) {
 #endif
 }
 
+// Whether `tag` is among the first `count` of 32 tags.
+static inline int kedis_contains_tag(const void *tags, uint32_t count, uint8_t tag) {
+#if defined(__SSE2__)
+    const __m128i *halves = (const __m128i *)tags;
+    __m128i wanted = _mm_set1_epi8((char)tag);
+    uint32_t low = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_loadu_si128(halves), wanted));
+    uint32_t high = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_loadu_si128(halves + 1), wanted));
+    return ((uint64_t)(low | high << 16) & (((uint64_t)1 << count) - 1)) != 0;
+#else
+    int found = 0;
+    for (uint32_t index = 0; index < count; index++) found |= ((const uint8_t *)tags)[index] == tag;
+    return found;
+#endif
+}
+
 // Whether two runs of bytes are equal: keys are short, and up to 32 bytes a few word comparisons beat a call. Words
 // overlap where the count is no multiple of theirs, so that nothing outside of the runs is read.
 static inline int kedis_equal(const void *left, const void *right, size_t count) {
