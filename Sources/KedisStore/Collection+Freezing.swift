@@ -35,6 +35,12 @@ extension Collection {
         header.pointee.pieces?._withUnsafeGuaranteedRef { $0.prefetch(piece) }
     }
 
+    /// The same of `count` blocks, a while later: what is there of them is found, and what was kept.
+    @inline(never)
+    func prefetchKept(_ count: Int, _ block: (Int) -> UnsafeMutableRawPointer) {
+        header.pointee.pieces?._withUnsafeGuaranteedRef { $0.prefetchKept(count, block) }
+    }
+
     @inline(never)
     private func preserveSlowly(_ piece: UnsafeMutableRawPointer) {
         guard !header.pointee.isFrozen, let pieces = header.pointee.pieces else { return }

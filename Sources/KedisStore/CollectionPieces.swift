@@ -133,6 +133,22 @@ final class CollectionPieces: @unchecked Sendable {
     /// Starts to load where the piece at an address is looked for; the memory may be gone.
     func prefetch(_ address: UnsafeMutableRawPointer) { kedis_prefetch(slots + home(of: address)) }
 
+    /// Starts to load the pieces at `count` addresses, and then what was kept of them.
+    func prefetchKept(_ count: Int, _ address: (Int) -> UnsafeMutableRawPointer) {
+        lock.lock()
+        defer { lock.unlock() }
+        guard !isEnded else { return }
+        for number in 0..<count {
+            // Nearly always the first slot is the one.
+            let index = Int(slots[home(of: address(number))]) - 1
+            if index >= 0 { kedis_prefetch(pieces + index) }
+        }
+        for number in 0..<count {
+            guard let index = indexOfUntaken(address(number)), let kept = pieces[index].kept else { continue }
+            kedis_prefetch(kept.address)
+        }
+    }
+
     /// The piece at an address, unless it was taken.
     private func indexOfUntaken(_ address: UnsafeMutableRawPointer) -> Int? {
         var slot = home(of: address)

@@ -122,6 +122,14 @@ package struct ElementPrefetch: ~Copyable {
         forEach { $0.prefetchBlock(isWrite: isWrite) }
         forEach { $0.prefetchPlace(isWrite: isWrite) }
         forEach { $0.prefetchElement(isWrite: isWrite) }
+        if isWrite { prefetchKept() }
+    }
+
+    /// What a snapshot has of the blocks of the first collection, which are most likely all.
+    @inline(__always)
+    private func prefetchKept() {
+        guard let lookups, !lookups[0].isTree, lookups[0].collection.hasPieces else { return }
+        lookups[0].collection.prefetchKept(count) { lookups[$0].block }
     }
 
     @inline(__always)
