@@ -23,7 +23,7 @@ struct AppendOnlyImportTests {
 
     private func ask(_ peer: RespPeer, _ words: String...) {
         peer.send(RespRunner.encode(words.map { Array($0.utf8) }))
-        _ = peer.receive(10_000)
+        _ = peer.receive(60_000)
     }
 
     /// Random commands, some in transactions, in three databases.
@@ -41,7 +41,7 @@ struct AppendOnlyImportTests {
             // One that would wait is ended.
             let mark = Array("mark \(index)".utf8)
             peer.send(requests.flatMap { RespRunner.encode($0) } + RespRunner.encode([Array("ECHO".utf8), mark]))
-            while case .reply(let reply) = peer.receive(10_000), reply != .bulk(mark) {}
+            while case .reply(let reply) = peer.receive(60_000), reply != .bulk(mark) {}
         }
     }
 
@@ -100,7 +100,7 @@ struct AppendOnlyImportTests {
             for key in (0..<3).map({ "x\($0)" }) {
                 let words = ["DEBUG", "DIGEST-VALUE", key]
                 peer.send(RespRunner.encode(words.map { Array($0.utf8) }))
-                guard case .reply(let wanted) = peer.receive(10_000) else { continue }
+                guard case .reply(let wanted) = peer.receive(60_000) else { continue }
                 #expect(try session.call("DEBUG", "DIGEST-VALUE", key) == wanted, "\(database)/\(key)")
             }
         }
@@ -108,7 +108,7 @@ struct AppendOnlyImportTests {
 
     private func information(_ peer: RespPeer) -> String {
         peer.send(Array("INFO persistence\r\n".utf8))
-        guard case .reply(let reply) = peer.receive(10_000), case .bulk(let text) = reply else { return "" }
+        guard case .reply(let reply) = peer.receive(60_000), case .bulk(let text) = reply else { return "" }
         return String(decoding: text, as: UTF8.self)
     }
 

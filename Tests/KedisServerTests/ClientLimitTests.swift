@@ -16,7 +16,7 @@ struct ClientLimitTests {
         let peer = try RespPeer.connect(port: server.port)
         defer { peer.close() }
         peer.send(Array("INFO\r\n".utf8))
-        guard case .reply(.bulk(let bytes)) = peer.receive(10_000) else { return nil }
+        guard case .reply(.bulk(let bytes)) = peer.receive(60_000) else { return nil }
         for line in String(decoding: bytes, as: UTF8.self).split(separator: "\r\n") where line.hasPrefix(name + ":") {
             return Int(line.dropFirst(name.utf8.count + 1))
         }
@@ -99,11 +99,11 @@ struct ClientLimitTests {
             let clients = try (0..<8).map { _ in try RespPeer.connect(port: server.port) }
             for client in clients { client.send(Array(String(repeating: "INCR counter\r\n", count: 200).utf8)) }
             observer.send(Array("CLIENT PAUSE 300 WRITE\r\nGET counter\r\n".utf8))
-            #expect(observer.receive(10_000) == .reply(.simple(Array("OK".utf8))))
-            let before = observer.receive(10_000)
+            #expect(observer.receive(60_000) == .reply(.simple(Array("OK".utf8))))
+            let before = observer.receive(60_000)
             TestFiles.sleep(milliseconds: 50)
             observer.send(Array("GET counter\r\n".utf8))
-            #expect(observer.receive(10_000) == before)
+            #expect(observer.receive(60_000) == before)
             var last: Int64 = 0
             for client in clients {
                 var previous: Int64 = 0

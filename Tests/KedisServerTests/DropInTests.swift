@@ -67,7 +67,7 @@ struct DropInTests {
         let peer = try RespPeer.connect(port: port)
         defer { peer.close() }
         peer.send(Array("INFO\r\n".utf8))
-        guard case .reply(.bulk(let bytes)) = peer.receive(10_000) else { return [:] }
+        guard case .reply(.bulk(let bytes)) = peer.receive(60_000) else { return [:] }
         var result: [String: String] = [:]
         for line in String(decoding: bytes, as: UTF8.self).split(separator: "\r\n") {
             let parts = line.split(separator: ":", maxSplits: 1).map(String.init)

@@ -68,7 +68,7 @@ struct RespRestartTests {
         if !savesAtExit {
             let peer = try target.connect()
             peer.send(Array("SAVE\r\n".utf8))
-            #expect(peer.receive(10_000) == .reply(.simple(Array("OK".utf8))))
+            #expect(peer.receive(60_000) == .reply(.simple(Array("OK".utf8))))
             peer.close()
         }
         #expect(server.terminate() == 0)
@@ -92,7 +92,7 @@ struct RespRestartTests {
             }
             peer.send(Array("ECHO end\r\n".utf8))
             while true {
-                let event = peer.receive(10_000)
+                let event = peer.receive(60_000)
                 guard case .reply(let reply) = event else { throw OracleError(description: RespRunner.describe(event)) }
                 if reply == .bulk(Array("end".utf8)) { break }
             }

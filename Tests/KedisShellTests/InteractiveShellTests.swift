@@ -138,8 +138,10 @@ struct InteractiveShellTests {
         #expect(terminal.waitForLine("(reverse search)`y': y 2"))
         terminal.type("\u{7}")
         #expect(terminal.waitForLine("test[4]>"))
-        terminal.type("\u{1B}[200~" + String(repeating: "a", count: 70_000) + "\nfail\u{1B}[201~")
-        #expect(terminal.wait { $0.text.hasSuffix("test[4]>") })
+        terminal.type("\u{1B}[200~" + String(repeating: "a", count: 70_000) + "\nfail\u{1B}[201~x")
+        #expect(terminal.wait { $0.text.hasSuffix("test[4]> x") })
+        terminal.type("\u{15}")
+        #expect(terminal.waitForLine("test[4]>"))
         leave(terminal)
     }
 

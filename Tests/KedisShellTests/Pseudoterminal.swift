@@ -35,8 +35,12 @@ final class Pseudoterminal {
     }
 
     func type(_ text: String) {
-        let bytes = Array(text.utf8)
-        _ = write(outer, bytes, bytes.count)
+        // A signal, of which other tests send some, ends a write in its midst.
+        var rest = Array(text.utf8)[...]
+        while !rest.isEmpty {
+            let count = rest.withUnsafeBytes { write(outer, $0.baseAddress, $0.count) }
+            if count > 0 { rest = rest.dropFirst(count) } else if errno != EINTR { return }
+        }
     }
 
     /// Reads until the screen is as wanted; false after a minute.

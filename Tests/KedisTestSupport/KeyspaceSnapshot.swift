@@ -235,7 +235,7 @@ package struct KeyspaceSnapshot: Equatable {
 
     private static func ask(_ peer: RespPeer, _ arguments: [[UInt8]]) throws -> Reply {
         peer.send(RespRunner.encode(arguments))
-        let event = peer.receive(10_000)
+        let event = peer.receive(60_000)
         guard case .reply(let reply) = event else { throw OracleError(description: RespRunner.describe(event)) }
         return reply
     }

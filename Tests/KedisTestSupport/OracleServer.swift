@@ -33,7 +33,7 @@ package final class OracleServer {
     package static let isUsable: Bool = {
         guard program != nil, let server = try? OracleServer(), let peer = try? server.connect() else { return false }
         peer.send(Array("INFO server\r\n".utf8))
-        guard case .reply(.bulk(let text)) = peer.receive(5_000) else { return false }
+        guard case .reply(.bulk(let text)) = peer.receive(60_000) else { return false }
         return String(decoding: text, as: UTF8.self).contains("redis_version:\(version)")
     }()
 
@@ -74,7 +74,7 @@ package final class OracleServer {
             if let peer = try? RespPeer.connect(port: port) {
                 defer { peer.close() }
                 peer.send(Array("INFO server\r\n".utf8))
-                guard case .reply(.bulk(let text)) = peer.receive(10_000) else { return false }
+                guard case .reply(.bulk(let text)) = peer.receive(60_000) else { return false }
                 // CR LF is one character of a String, so the line is compared whole.
                 let lines = String(decoding: text, as: UTF8.self).split(separator: "\r\n")
                 return lines.contains("process_id:\(process)")

@@ -38,7 +38,7 @@ package struct RespRunner {
     package private(set) var recorded: [Int: [Reply]] = [:]
 
     /// Long enough for a busy machine; only reached when something is wrong.
-    private static let timeoutMilliseconds = 10_000
+    private static let timeoutMilliseconds = 60_000
     private static let mismatchLimit = 20
 
     package init(_ file: RespFile, on target: RespTarget) {
@@ -129,7 +129,7 @@ package struct RespRunner {
     private mutating func waitUntilBlocked(_ identifier: Int64, _ request: RespFile.Request) throws -> Bool {
         let observer = try target.connect()
         defer { observer.close() }
-        for attempt in 0..<500 {
+        for attempt in 0..<3000 {
             if attempt > 0 { TestFiles.sleep(milliseconds: 10) }
             let words = ["CLIENT", "LIST", "ID", String(identifier)]
             observer.send(Self.encode(words.map { Array($0.utf8) }))
