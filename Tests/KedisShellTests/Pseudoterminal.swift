@@ -35,7 +35,7 @@ final class Pseudoterminal {
     }
 
     func type(_ text: String) {
-        // A signal, of which other tests send some, ends a write in its midst.
+        // A long write may end in its midst: at a signal, or when a ring goes that another test made on this thread.
         var rest = Array(text.utf8)[...]
         while !rest.isEmpty {
             let count = rest.withUnsafeBytes { write(outer, $0.baseAddress, $0.count) }
