@@ -78,8 +78,7 @@ final class SystemRing {
     // MARK: Waiting
 
     /// Hands over what was queued and waits until something has completed, or so many nanoseconds have passed, for
-    /// ever when they are negative. The first `gathering` ones of these it waits for so
-    /// many completions as are `enough`.
+    /// ever when they are negative. The first `gathering` of these it waits for so many completions as are `enough`.
     func wait(nanoseconds: Int64, gathering: UInt64 = 0, enough: Int = 1) {
         if gathering > 0, nanoseconds != 0 {
             _ = kedis_ring_gather(ring, UInt32(truncatingIfNeeded: enough), gathering, nanoseconds)
