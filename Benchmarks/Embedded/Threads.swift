@@ -1,6 +1,6 @@
 // Threads of the benchmarks: several at once that are waited for, and one beside that is told to stop.
 
-import KedisPersistence
+import KedisUtilities
 import Synchronization
 
 #if canImport(Glibc)

@@ -6,7 +6,7 @@
 // terminal back first and then passes the signal on to this handler.
 
 import Kedis
-import KedisPersistence
+import KedisUtilities
 
 #if canImport(Glibc)
 import Glibc

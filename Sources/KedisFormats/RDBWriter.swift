@@ -155,7 +155,21 @@ package struct RDBWriter: ~Copyable {
     }
 
     /// Writes bytes as a string, as an integer or compressed where that is shorter and loses nothing.
+    @inline(__always)
     package mutating func writeString(_ bytes: ByteView) {
+        let count = bytes.count
+        guard count > RDBFormat.integerTextByteCountMax, count <= RDBFormat.incompressibleByteCountMax else {
+            return writeAnyString(bytes)
+        }
+        // Neither a number nor to be compressed, and its length is a byte.
+        if capacity &- self.count <= count { flush() }
+        chunk[self.count] = UInt8(truncatingIfNeeded: count)
+        copyBytes(from: bytes, to: chunk + self.count + 1)
+        self.count &+= 1 &+ count
+        byteCount &+= 1 &+ count
+    }
+
+    private mutating func writeAnyString(_ bytes: ByteView) {
         if bytes.count <= RDBFormat.integerTextByteCountMax, let integer = parseInteger(bytes),
             writeShortInteger(integer)
         {
@@ -256,7 +270,7 @@ package struct RDBWriter: ~Copyable {
             if !isFailed { isFailed = !sink(bytes) }
             return
         }
-        (chunk + count).update(from: bytes.base, count: bytes.count)
+        copyBytes(from: bytes, to: chunk + count)
         count += bytes.count
     }
 

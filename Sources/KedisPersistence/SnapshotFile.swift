@@ -115,8 +115,9 @@ package final class SnapshotProgress: Sendable {
 /// As ``saveSnapshot(of:held:to:options:nowMilliseconds:fileSystem:)``, while others go on: all stripes are locked for
 /// the instant whose state it is, and then one at a time, for a slice of it (StoreSnapshot). No stripe may be held by
 /// the caller. Waits for its turn while another one is taken. `atInstant` is called at that instant and may give the
-/// file another path in the same directory; `betweenSlices` is called with nothing locked; once `isWanted` says no the
-/// rest is not written; `mayCommit` is asked before the file gets its name, and has to refuse it then.
+/// file another path in the same directory; `betweenSlices` is called before each step, with nothing locked; once
+/// `isWanted` says no the rest is not written; `mayCommit` is asked before the file gets its name, and has to refuse it
+/// then. All are called on the caller's thread; a part of the work that needs none of them is not (BackgroundThread).
 package func saveSnapshotInBackground(
     of store: Store, to path: String, options: SnapshotOptions = SnapshotOptions(), nowMilliseconds: Int64,
     fileSystem: FileSystem = .system, journal: SnapshotJournal? = nil, progress: SnapshotProgress? = nil,
@@ -140,25 +141,22 @@ package func saveSnapshotInBackground(
     var options = options
     options.journal = instant.mark
     progress?.begin(totalKeyCount: snapshot.databases.reduce(0) { $0 + $1.keyCount })
-    let handle = store.handle
-    var pace = SnapshotPace(
-        nowNanoseconds: monotonicNanoseconds(), othersNanoseconds: processorNanosecondsOfOthers())
-    var summary = encode(
-        snapshot, usedByteCount: store.usedByteCount, options: options, nowMilliseconds: nowMilliseconds,
-        progress: progress, betweenSlices: betweenSlices
-    ) { chunk in
-        guard isWanted(), file.write(chunk) else { return false }
-        let rest = pace.rest(
-            nowNanoseconds: monotonicNanoseconds(), othersNanoseconds: processorNanosecondsOfOthers(),
-            isPressed: handle.isPressedBySnapshot)
-        let end = monotonicNanoseconds() &+ rest
-        // Writers that have to wait for the walk end its rest.
-        while !handle.isPressedBySnapshot {
-            let now = monotonicNanoseconds()
-            guard end > now else { break }
-            sleep(nanoseconds: min(end - now, 2_000_000))
+    var summary = BackgroundThread.with { thread in
+        snapshot.begin(by: thread)
+        var rest = SnapshotRest(of: thread, snapshot)
+        return encode(
+            snapshot, usedByteCount: store.usedByteCount, options: options, nowMilliseconds: nowMilliseconds,
+            progress: progress, betweenSlices: betweenSlices
+        ) { chunk in
+            // Encoded by who yields to others, or not.
+            let isYielding = !thread.isInForeground && thread.yields
+            var isWritten = false
+            thread.inForeground {
+                isWritten = isWanted() && file.write(chunk)
+                if isWritten { rest.take(isYielding: isYielding) }
+            }
+            return isWritten
         }
-        return true
     }
     if let problem = problem(of: snapshot, path, file) ?? mayCommit().map({ .system($0) }) {
         file.discard()
@@ -177,6 +175,40 @@ package func saveSnapshotInBackground(
     }
     summary.durationMilliseconds = millisecondsSince(start)
     return summary
+}
+
+/// The rests of a walk, taken in the foreground, where all that is not the walk's waits for nothing.
+private struct SnapshotRest {
+    private let thread: BackgroundThread
+    private let snapshot: StoreSnapshot
+    private var pace: SnapshotPace
+
+    init(of thread: BackgroundThread, _ snapshot: StoreSnapshot) {
+        (self.thread, self.snapshot) = (thread, snapshot)
+        pace = SnapshotPace(
+            nowNanoseconds: monotonicNanoseconds(), othersNanoseconds: SnapshotRest.othersNanoseconds(thread))
+    }
+
+    /// What all threads ever worked that are not the walk's two.
+    private static func othersNanoseconds(_ thread: BackgroundThread) -> UInt64 {
+        let own = processorNanosecondsOfThread() + thread.processorNanoseconds
+        let all = processorNanosecondsOfProcess()
+        return all > own ? all - own : 0
+    }
+
+    /// Behind a chunk. Ends when much waits to be taken.
+    mutating func take(isYielding: Bool) {
+        let rest = pace.rest(
+            nowNanoseconds: monotonicNanoseconds(), othersNanoseconds: SnapshotRest.othersNanoseconds(thread),
+            isPressed: snapshot.hasMuchWaiting(isYielding: isYielding), isYielding: isYielding)
+        thread.isAlone = !pace.areOthersBusy
+        let end = monotonicNanoseconds() &+ rest
+        while !snapshot.hasMuchWaiting(isYielding: isYielding) {
+            let now = monotonicNanoseconds()
+            guard end > now else { break }
+            sleep(nanoseconds: min(end - now, 2_000_000))
+        }
+    }
 }
 
 /// Why what was written of a snapshot is not to be kept.
@@ -211,22 +243,24 @@ private func encode(
     writer.writeBeginning(options, nowMilliseconds: nowMilliseconds, usedByteCount: usedByteCount)
     var unbegun = Dictionary(uniqueKeysWithValues: snapshot.databases.map { ($0.index, $0) })
     var current: Int?
-    while snapshot.next({ databaseIndex, entry in
-        if databaseIndex != current {
-            current = databaseIndex
-            if let new = unbegun.removeValue(forKey: databaseIndex) {
-                writer.beginDatabase(databaseIndex, keyCount: new.keyCount, deadlineCount: new.deadlineCount)
-            } else {
-                writer.resumeDatabase(databaseIndex)
+    let step = {
+        let goesOn = snapshot.next(before: betweenSlices) { databaseIndex, entry in
+            if databaseIndex != current {
+                current = databaseIndex
+                if let new = unbegun.removeValue(forKey: databaseIndex) {
+                    writer.beginDatabase(databaseIndex, keyCount: new.keyCount, deadlineCount: new.deadlineCount)
+                } else {
+                    writer.resumeDatabase(databaseIndex)
+                }
             }
+            writer.writeEntry(entry)
+            summary.keyCount += 1
         }
-        writer.writeEntry(entry)
-        summary.keyCount += 1
-    }) {
         progress?.note(processedKeyCount: summary.keyCount)
-        betweenSlices()
         if writer.isFailed || snapshot.isIncomplete { snapshot.abandon() }
+        return goesOn
     }
+    snapshot.walk(step)
     _ = writer.finish()
     summary.byteCount = writer.byteCount
     return summary

@@ -7,6 +7,8 @@
 // So a start finds a snapshot ahead of the journal only where the disk did not take the journal: then the snapshot has
 // what the journal lacks. Values; any thread.
 
+import KedisUtilities
+
 /// What a save asks whoever has the journal.
 package struct SnapshotJournal: Sendable {
     /// The one that is written; nil without one. Asked at the instant, with all stripes locked.

@@ -6,6 +6,7 @@
 // after another.
 
 package import KedisStore
+import KedisUtilities
 
 /// Where and how to save.
 package struct SnapshotRequest: Sendable {

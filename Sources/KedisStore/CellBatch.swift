@@ -6,7 +6,7 @@
 //             └──────┴──────┴──────────────┴───────────┴──────────────┴───────────┴─ … ─┘
 //
 // A cell's own bytes are copied, blobs are shared (who changes one then makes another), a collection outside of the
-// cell is copied. Ownership: one owner, who drains it. Cost: the cells and 8 bytes for each, in chunks.
+// cell is copied. Ownership: one owner, who empties it. Cost: the cells and 8 bytes for each, in chunks.
 
 import KedisUtilities
 
@@ -14,6 +14,8 @@ final class CellBatch {
     private struct Chunk {
         var next: UnsafeMutablePointer<Chunk>?
         var usedByteCount = MemoryLayout<Chunk>.stride
+        /// What its copies take, with all that they refer to.
+        var byteCount = 0
     }
 
     /// Room for the largest cell many times over.
@@ -29,7 +31,7 @@ final class CellBatch {
     init(_ backlog: SnapshotBacklog) { self.backlog = backlog }
 
     deinit {
-        assert(isEmpty, "a batch is drained before it goes")
+        assert(isEmpty, "a batch is emptied before it goes")
         deallocateBuffer(first)
     }
 
@@ -50,10 +52,29 @@ final class CellBatch {
         if let collection { copy.setCollection(collection) }
         copy.valueBlob?.retain()
         copy.keyBlob?.retain()
-        last?.pointee.usedByteCount += CellBatch.recordHeaderByteCount + cellByteCount
-        byteCount += CellBatch.recordHeaderByteCount + cellByteCount
-        if collection == nil || countsCollection { byteCount += copy.outsideByteCount }
+        var taken = CellBatch.recordHeaderByteCount + cellByteCount
+        last?.pointee.usedByteCount += taken
+        if collection == nil || countsCollection { taken += copy.outsideByteCount }
+        last?.pointee.byteCount += taken
+        byteCount += taken
         return true
+    }
+
+    /// Gives an empty batch the first chunk of this one, or all.
+    func moveFirst(to other: CellBatch) {
+        assert(other.isEmpty)
+        guard let chunk = first else { return }
+        // One that was kept takes the place of the only one.
+        let kept = other.first
+        (other.first, other.last, other.byteCount) = (chunk, chunk, chunk.pointee.byteCount)
+        byteCount -= chunk.pointee.byteCount
+        if let next = chunk.pointee.next {
+            first = next
+            deallocateBuffer(kept)
+        } else {
+            (first, last) = (kept, kept)
+        }
+        chunk.pointee.next = nil
     }
 
     private func room(_ byteCount: Int) -> UnsafeMutableRawPointer? {
@@ -68,26 +89,39 @@ final class CellBatch {
         return memory + chunk.pointee.usedByteCount
     }
 
-    /// Gives every copy in order and frees it; the batch is empty afterwards, and keeps a chunk. Nothing need be
-    /// locked.
-    func drain(to reclaimer: borrowing Reclaimer, _ body: (_ databaseIndex: Int, Entry) -> Void) {
+    /// Gives every copy in order. Nothing need be locked.
+    func forEach(_ body: (_ databaseIndex: Int, Entry) -> Void) {
+        var next = first
+        while let chunk = next {
+            next = chunk.pointee.next
+            forEach(of: chunk) { body($0, Entry(cell: $1, hash: 0)) }
+        }
+    }
+
+    private func forEach(of chunk: UnsafeMutablePointer<Chunk>, _ body: (_ databaseIndex: Int, Cell) -> Void) {
+        let base = UnsafeMutableRawPointer(chunk)
+        var offset = MemoryLayout<Chunk>.stride
+        while offset < chunk.pointee.usedByteCount {
+            let databaseIndex = Int((base + offset).load(as: UInt32.self))
+            let cellByteCount = Int((base + offset).load(fromByteOffset: 4, as: UInt32.self))
+            body(databaseIndex, Cell(base + offset + CellBatch.recordHeaderByteCount))
+            offset += CellBatch.recordHeaderByteCount + cellByteCount
+        }
+    }
+
+    /// Frees every copy; the batch is empty afterwards, and keeps a chunk. Nothing need be locked.
+    func removeAll(to reclaimer: borrowing Reclaimer) {
         while let chunk = first {
-            let base = UnsafeMutableRawPointer(chunk)
-            var offset = MemoryLayout<Chunk>.stride
-            while offset < chunk.pointee.usedByteCount {
-                let databaseIndex = Int((base + offset).load(as: UInt32.self))
-                let cellByteCount = Int((base + offset).load(fromByteOffset: 4, as: UInt32.self))
-                let cell = Cell(base + offset + CellBatch.recordHeaderByteCount)
-                body(databaseIndex, Entry(cell: cell, hash: 0))
+            forEach(of: chunk) { _, cell in
                 if let blob = cell.valueBlob { reclaimer.release(blob) }
                 if let blob = cell.keyBlob { reclaimer.release(blob) }
                 if let collection = cell.collection { reclaimer.release(collection) }
-                offset += CellBatch.recordHeaderByteCount + cellByteCount
             }
             chunk.pointee.usedByteCount = MemoryLayout<Chunk>.stride
+            chunk.pointee.byteCount = 0
             guard let next = chunk.pointee.next else { break }
             first = next
-            deallocateBuffer(base)
+            deallocateBuffer(chunk)
         }
         last = first
         byteCount = 0

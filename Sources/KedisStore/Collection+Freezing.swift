@@ -35,7 +35,7 @@ extension Collection {
         header.pointee.pieces?._withUnsafeGuaranteedRef { $0.prefetch(piece) }
     }
 
-    /// The same of `count` blocks, a while later: what is there of them is found, and what was kept.
+    /// The same of `count` blocks, a while later: what was kept of them is found.
     @inline(never)
     func prefetchKept(_ count: Int, _ block: (Int) -> UnsafeMutableRawPointer) {
         header.pointee.pieces?._withUnsafeGuaranteedRef { $0.prefetchKept(count, block) }
@@ -49,7 +49,7 @@ extension Collection {
 
     /// To be called before an element of a block is added, changed or removed: see ``CollectionPieces/beginChange``.
     /// True when ``endChange()`` is to be called behind that.
-    @inline(never)
+    @inline(__always)
     func beginChange(of block: MemberBlock, _ member: ByteView, old: MemberElement?) -> Bool {
         guard !header.pointee.isFrozen, let pieces = header.pointee.pieces else { return false }
         let begin = pieces._withUnsafeGuaranteedRef { $0.beginChange(of: block, member, old: old) }
@@ -115,7 +115,7 @@ extension Collection {
             case .sortedTree: SortedTree(address).forEachPiece(add)
             case .stream: Stream(address).forEachPiece(add)
             }
-            made.enterAll()
+            made.endAdding()
         }
         return made
     }

@@ -18,12 +18,12 @@
 // place of what it finds: `beginChange` holds the lock until `endChange`, so that the walk sees no half of a change.
 //
 // What the snapshot holds is an empty structure of the same form with the figures of that instant (`isFrozen` in its
-// header), whose walks as a whole go here; it has no other use. Pieces of hashes, sets and sorted sets come in any
-// order, changed ones first, so that copies are gone soon; those of lists and streams in theirs.
+// header), whose walks as a whole go here; it has no other use. Pieces of hashes and sets come in any order, those of
+// sorted sets in theirs, but changed ones first, so that copies are gone soon; those of lists and streams in theirs.
 //
 // Ownership: the collection and the frozen one have a reference each. A collection that is removed meanwhile is handed
 // over. Threads: any; the lock is taken under a stripe's and never the other way round. Memory of copies is not counted
-// as the store's. Cost: about 30 bytes a piece, 60 of lists and streams, in the snapshot's room as far as there is some
+// as the store's. Cost: 24 bytes a piece, 56 of lists and streams, in the snapshot's room as far as there is some
 // (PieceRoom.swift).
 
 import CKedis
@@ -32,132 +32,87 @@ import KedisUtilities
 final class CollectionPieces: @unchecked Sendable {
     // Sendable: see the head of the file.
 
-    /// What the bytes of a piece are, where they do not say it themselves: in lists and streams.
-    struct Detail {
-        var offset: UInt32 = 0
-        var byteCount: UInt32 = 0
-        var entryCount: UInt32 = 0
-        var id = StreamID.zero
-    }
-
     /// Before the bytes of a copy that waits.
-    private struct CopyHead {
+    struct CopyHead {
         var next: Int
         var byteCount: Int
         /// Elements that were changed before it was made.
         var kept: KeptElements?
     }
 
-    private static let headByteCount = MemoryLayout<CopyHead>.stride
+    static let headByteCount = MemoryLayout<CopyHead>.stride
 
-    private let form: CollectionForm
-    private let members: MemberFigures
+    let form: CollectionForm
+    let members: MemberFigures
     private let source: UnsafeMutablePointer<MemorySource>
-    private let backlog: SnapshotBacklog
-    let count: Int
+    let backlog: SnapshotBacklog
 
-    private let lock = StripeLock()
+    let lock = StripeLock()
     // Guarded by the lock.
     private var isEnded = false
-    private var pieces: UnsafeMutablePointer<Piece>
-    private var details: UnsafeMutablePointer<Detail>?
-    /// By address: open addressing, an index plus 1, or 0.
-    private let slots: UnsafeMutablePointer<UInt32>
-    private let slotMask: Int
-    /// Where the three lie, one behind the other; nil when they were allocated.
+    var pieces: PieceTable
+    /// Where they lie; nil when they were allocated.
     private var room: PieceRoom?
-    private var filledCount = 0
-    private var position = 0
+    var runs: KeptRuns
+    var position = 0
     /// Copies and changed pieces whose order does not matter, linked by their heads; -1 for none.
-    private var firstCopied = -1
+    var firstCopied = -1
     /// A collection that was removed meanwhile.
     private var handedOver: Collection?
 
-    // The walker's.
-    private var scratch = Scratch()
-    private var keptScratch = Scratch()
+    /// The walker's.
+    var walk = Walk()
 
     /// Without pieces yet; nil when memory is exhausted.
     init?(
         form: CollectionForm, count: Int, members: MemberFigures, source: UnsafeMutablePointer<MemorySource>,
         backlog: SnapshotBacklog
     ) {
-        var slotCount = 16
-        while slotCount < 2 * count { slotCount *= 2 }
-        let isOrdered = form == .deque || form == .stream
-        // One run of memory: slots, pieces, details.
-        let piecesOffset = slotCount * MemoryLayout<UInt32>.stride
-        let detailsOffset = piecesOffset + count * MemoryLayout<Piece>.stride
-        let byteCount = detailsOffset + (isOrdered ? count * MemoryLayout<Detail>.stride : 0)
-        guard count < UInt32.max else { return nil }
+        let byteCount = PieceTable.byteCount(of: count, form)
+        guard count < UInt32.max / 2 else { return nil }
         let taken = backlog.takeFromRoom(byteCount: byteCount)
         guard let memory = taken ?? backlog.allocate(byteCount: byteCount, isZeroed: true) else { return nil }
         room = taken == nil ? nil : backlog.room
-        slots = memory.bindMemory(to: UInt32.self, capacity: slotCount)
-        pieces = (memory + piecesOffset).bindMemory(to: Piece.self, capacity: count)
-        details = isOrdered ? (memory + detailsOffset).bindMemory(to: Detail.self, capacity: count) : nil
-        slotMask = slotCount - 1
-        (self.form, self.count, self.members, self.source, self.backlog) = (form, count, members, source, backlog)
+        pieces = PieceTable(count: count, form, in: memory)
+        runs = KeptRuns(backlog)
+        (self.form, self.members, self.source, self.backlog) = (form, members, source, backlog)
     }
 
-    deinit { if !isEnded { freeAll() } }
+    deinit {
+        guard !isEnded else { return }
+        freeBatch()
+        freeAll()
+    }
+
+    /// How many pieces there are.
+    var count: Int { pieces.count }
 
     // MARK: Filling
 
     /// Adds the next piece. The collection's stripe is locked, and nobody else knows of this yet.
-    func add(_ address: UnsafeMutableRawPointer, _ detail: Detail) {
-        assert(filledCount < count)
-        (pieces + filledCount).initialize(to: Piece(address))
-        if let details { (details + filledCount).initialize(to: detail) }
-        filledCount += 1
-    }
+    func add(_ address: UnsafeMutableRawPointer, _ detail: Detail) { pieces.add(address, detail) }
 
-    /// Makes pieces known by their addresses: all of them have been added. Slots are fetched ahead.
-    func enterAll() {
-        for index in 0..<filledCount {
-            let ahead = index + Self.prefetchDistance
-            if ahead < filledCount { kedis_prefetch(slots + home(of: pieces[ahead].address)) }
-            var slot = home(of: pieces[index].address)
-            while slots[slot] != 0 { slot = (slot + 1) & slotMask }
-            slots[slot] = UInt32(truncatingIfNeeded: index + 1)
-        }
-    }
-
-    private static let prefetchDistance = 16
-
-    private func home(of address: UnsafeMutableRawPointer) -> Int {
-        let mixed = UInt64(UInt(bitPattern: address)) &* 0x9E37_79B9_7F4A_7C15
-        return Int(truncatingIfNeeded: mixed >> 32) & slotMask
-    }
+    /// Makes pieces known by their addresses: all of them have been added.
+    func endAdding() { pieces.endAdding() }
 
     /// Starts to load where the piece at an address is looked for; the memory may be gone.
-    func prefetch(_ address: UnsafeMutableRawPointer) { kedis_prefetch(slots + home(of: address)) }
+    func prefetch(_ address: UnsafeMutableRawPointer) { pieces.prefetch(address) }
 
-    /// Starts to load the pieces at `count` addresses, and then what was kept of them.
+    /// Starts to load what was kept of the pieces at `count` addresses.
     func prefetchKept(_ count: Int, _ address: (Int) -> UnsafeMutableRawPointer) {
         lock.lock()
         defer { lock.unlock() }
         guard !isEnded else { return }
         for number in 0..<count {
-            // Nearly always the first slot is the one.
-            let index = Int(slots[home(of: address(number))]) - 1
-            if index >= 0 { kedis_prefetch(pieces + index) }
-        }
-        for number in 0..<count {
-            guard let index = indexOfUntaken(address(number)), let kept = pieces[index].kept else { continue }
-            kedis_prefetch(kept.address)
+            if let index = pieces.index(of: address(number)) { pieces[index].kept?.prefetch() }
         }
     }
 
     /// The piece at an address, unless it was taken.
+    @inline(__always)
     private func indexOfUntaken(_ address: UnsafeMutableRawPointer) -> Int? {
-        var slot = home(of: address)
-        while slots[slot] != 0 {
-            let index = Int(slots[slot]) - 1
-            if pieces[index].address == address { return pieces[index].isTaken ? nil : index }
-            slot = (slot + 1) & slotMask
-        }
-        return nil
+        guard let index = pieces.index(of: address), !pieces[index].isTaken else { return nil }
+        return index
     }
 
     // MARK: Those who change the collection
@@ -191,7 +146,7 @@ final class CollectionPieces: @unchecked Sendable {
         let kept = pieces[index].kept
         memory.initializeMemory(
             as: CopyHead.self, to: CopyHead(next: kept?.nextPiece ?? firstCopied, byteCount: byteCount, kept: kept))
-        if details == nil, kept == nil { firstCopied = index }
+        if !pieces.isOrdered, kept == nil { firstCopied = index }
         pieces[index].copy = memory
         backlog.notePieces(byteCount: Self.headByteCount + byteCount)
     }
@@ -199,8 +154,8 @@ final class CollectionPieces: @unchecked Sendable {
     /// What is changed from now on must not be read.
     private func giveUp() {
         if !backlog.isAbandoned { backlog.noteIncomplete() }
-        for index in 0..<count where !pieces[index].isTaken {
-            pieces[index].kept?.release(backlog)
+        for index in 0..<pieces.placeCount where pieces[index].address != nil && !pieces[index].isTaken {
+            pieces[index].kept?.release(to: &runs)
             pieces[index].copy = nil
         }
         // Copies among them come in the order of all.
@@ -242,9 +197,8 @@ final class CollectionPieces: @unchecked Sendable {
     private func waitToKeep(_ block: MemberBlock, _ member: ByteView) {
         lock.lock()
         let index = isEnded ? nil : indexOfUntaken(block.address)
-        let hash = hashBytes(member, seed: members.seed)
         let kept = index.flatMap { pieces[$0].kept }
-        let isKept = kept?.contains(member, hash: hash, isValued: members.isValued) ?? false
+        let isKept = kept?.contains(member, isValued: members.isValued) ?? false
         lock.unlock()
         if index != nil, !isKept { backlog.waitWhileFull() }
     }
@@ -252,19 +206,19 @@ final class CollectionPieces: @unchecked Sendable {
     /// False when the block was copied instead.
     private func keepElement(_ index: Int, _ block: MemberBlock, _ member: ByteView, _ old: MemberElement?) -> Bool {
         let kept = pieces[index].kept
-        let hash = hashBytes(member, seed: members.seed)
-        if let kept, kept.contains(member, hash: hash, isValued: members.isValued) { return true }
-        backlog.noteCopy()
-        let draft = MemberDraft(
-            member, old?.value ?? .empty, isValued: members.isValued, deadlineMilliseconds: noDeadline)
+        let isRoomless = backlog.isFull && kept?.contains(member, isValued: members.isValued) == true
+        if isRoomless { return true }
         guard !backlog.isAbandoned,
             let log = KeptElements.adding(
-                draft, hash: hash, wasThere: old != nil, to: kept, nextPiece: firstCopied,
-                byteCountMax: block.capacity / 2, backlog)
+                member, old: old, isValued: members.isValued, to: kept, nextPiece: firstCopied,
+                byteCountMax: min(block.capacity / 2, KeptElements.byteCountMax), &runs)
         else {
+            if let kept, kept.contains(member, isValued: members.isValued) { return true }
+            backlog.noteCopy()
             keepWhole(index)
             return false
         }
+        backlog.noteCopy()
         if kept == nil { firstCopied = index }
         pieces[index].kept = log
         return true
@@ -278,6 +232,7 @@ final class CollectionPieces: @unchecked Sendable {
         guard !isEnded, !backlog.isAbandoned, let index = indexOfUntaken(address), pieces[index].kept == nil,
             retainReferences(of: address)
         else { return false }
+        backlog.noteGiven(byteCount: byteCount(index))
         pieces[index].give()
         return true
     }
@@ -291,95 +246,7 @@ final class CollectionPieces: @unchecked Sendable {
         return true
     }
 
-    // MARK: The snapshot
-
-    /// Calls `body` with the bytes of each piece, once for all calls together, until it answers false.
-    func forEach(_ body: (UnsafeMutableRawPointer, Detail) -> Bool) {
-        while let next = takeNext() {
-            var goesOn = true
-            if let kept = next.kept {
-                goesOn = giveKept(kept, changed: MemberBlock(next.bytes), body)
-                kept.release(backlog)
-            }
-            goesOn = goesOn && body(next.bytes, next.detail)
-            releaseReferences(of: next.bytes)
-            if let copy = next.copy { free(copy) }
-            if let piece = next.piece { deallocateBuffer(piece) }
-            scratch.freeIfLarge()
-            guard goesOn else { return }
-        }
-    }
-
-    /// Gives `body` elements as they were, and takes what became of them out of the copy of their block.
-    private func giveKept(
-        _ kept: KeptElements, changed block: MemberBlock, _ body: (UnsafeMutableRawPointer, Detail) -> Bool
-    ) -> Bool {
-        kept.remove(from: block, seed: members.seed, isValued: members.isValued)
-        guard let memory = keptScratch.memory(kept.blockByteCount, backlog) else {
-            backlog.noteIncomplete()
-            return false
-        }
-        return body(kept.write(to: memory, isValued: members.isValued).address, Detail())
-    }
-
-    /// What the walk reads, and what goes with it: a copy, or the piece's own memory.
-    private struct Next {
-        let bytes: UnsafeMutableRawPointer
-        let detail: Detail
-        var copy: UnsafeMutableRawPointer?
-        var piece: UnsafeMutableRawPointer?
-        var kept: KeptElements?
-    }
-
-    private func free(_ copy: UnsafeMutableRawPointer) {
-        let byteCount = copy.assumingMemoryBound(to: CopyHead.self).pointee.byteCount
-        backlog.notePieces(byteCount: -Self.headByteCount - byteCount)
-        deallocateBuffer(copy)
-    }
-
-    private func takeNext() -> Next? {
-        lock.lock()
-        defer { lock.unlock() }
-        if firstCopied >= 0 {
-            let index = firstCopied
-            if let kept = pieces[index].kept {
-                firstCopied = kept.nextPiece
-                return takeUncopied(index, Detail())
-            }
-            if let memory = pieces[index].copy {
-                pieces[index].copy = nil
-                let head = memory.assumingMemoryBound(to: CopyHead.self).pointee
-                firstCopied = head.next
-                return Next(bytes: memory + Self.headByteCount, detail: Detail(), copy: memory, kept: head.kept)
-            }
-        }
-        while position < count {
-            let index = position
-            position += 1
-            let detail = details?[index] ?? Detail()
-            let piece = pieces[index]
-            guard piece.isTaken else { return takeUncopied(index, detail) }
-            pieces[index].copy = nil
-            if let copy = piece.copy {
-                let kept = copy.assumingMemoryBound(to: CopyHead.self).pointee.kept
-                return Next(bytes: copy + Self.headByteCount, detail: detail, copy: copy, kept: kept)
-            }
-            if piece.isGiven {
-                return Next(bytes: piece.address + Int(detail.offset), detail: detail, piece: piece.address)
-            }
-        }
-        return nil
-    }
-
-    private func takeUncopied(_ index: Int, _ detail: Detail) -> Next? {
-        guard let memory = scratch.memory(byteCount(index), backlog), copyPiece(index, to: memory) else {
-            backlog.noteIncomplete()
-            return nil
-        }
-        let kept = pieces[index].kept
-        pieces[index].copy = nil
-        return Next(bytes: memory, detail: detail, kept: kept)
-    }
+    // MARK: The end
 
     /// The snapshot has what it wants. Frees what was handed over.
     func end() {
@@ -388,50 +255,56 @@ final class CollectionPieces: @unchecked Sendable {
         isEnded = true
         let collection = handedOver
         lock.unlock()
+        freeBatch()
         freeAll()
         // A large one goes slice by slice.
         if let collection { backlog.shared.pointee.reclaimer.release(collection) }
     }
 
     private func freeAll() {
-        for index in 0..<filledCount {
+        for index in 0..<pieces.placeCount {
+            guard let address = pieces[index].address else { continue }
             if pieces[index].isGiven {
-                releaseReferences(of: pieces[index].address)
-                deallocateBuffer(pieces[index].address)
+                // The snapshot is over or given up: nobody asks how much there is.
+                releaseReferences(of: address)
+                deallocateBuffer(address)
             }
-            pieces[index].kept?.release(backlog)
+            pieces[index].kept?.release(to: &runs)
             guard let memory = pieces[index].copy else { continue }
-            memory.assumingMemoryBound(to: CopyHead.self).pointee.kept?.release(backlog)
+            memory.assumingMemoryBound(to: CopyHead.self).pointee.kept?.release(to: &runs)
             releaseReferences(of: memory + Self.headByteCount)
             free(memory)
         }
-        if room == nil { deallocateBuffer(slots) }
+        if room == nil { deallocateBuffer(pieces.base) }
         room = nil
-        scratch.free()
-        keptScratch.free()
+        runs.freeAll()
+        walk.free()
     }
 
     // MARK: Copies of pieces
 
-    private func byteCount(_ index: Int) -> Int {
-        let address = pieces[index].address
-        return switch form {
+    func byteCount(_ index: Int) -> Int {
+        pieces[index].address.map { byteCount(of: $0, pieces.detail(index)) } ?? 0
+    }
+
+    func byteCount(of address: UnsafeMutableRawPointer, _ detail: Detail) -> Int {
+        switch form {
         case .members: MemberBlock(address).capacity
         case .sortedTree: TreeLeaf(address).capacity
-        case .deque, .stream: Int(details?[index].byteCount ?? 0)
+        case .deque, .stream: Int(detail.byteCount)
         }
     }
 
     /// False when memory is exhausted.
-    private func copyPiece(_ index: Int, to memory: UnsafeMutableRawPointer) -> Bool {
-        let address = pieces[index].address
+    func copyPiece(_ index: Int, to memory: UnsafeMutableRawPointer) -> Bool {
+        guard let address = pieces[index].address else { return false }
         switch form {
         case .members:
             memory.copyMemory(from: address, byteCount: byteCount(index))
             return retainReferences(of: memory)
         case .sortedTree: return TreeLeaf(address).copyWhole(to: memory, backlog)
         case .deque, .stream:
-            let detail = details?[index] ?? Detail()
+            let detail = pieces.detail(index)
             memory.copyMemory(from: address + Int(detail.offset), byteCount: Int(detail.byteCount))
             return true
         }
@@ -449,7 +322,7 @@ final class CollectionPieces: @unchecked Sendable {
         }
     }
 
-    private func releaseReferences(of memory: UnsafeMutableRawPointer) {
+    func releaseReferences(of memory: UnsafeMutableRawPointer) {
         switch form {
         case .members:
             guard members.haveBlobs else { return }

@@ -73,6 +73,10 @@ struct MemberElement {
     @inline(__always)
     var byteCount: Int { contentOffset &+ memberFieldByteCount &+ valueFieldByteCount }
 
+    /// As it lies there.
+    @inline(__always)
+    var bytes: ByteView { view(address, byteCount) }
+
     @inline(__always)
     var member: ByteView { isMemberOutside ? Cell.blob(at: memberField).view : view(memberField, memberFieldByteCount) }
 

@@ -31,30 +31,60 @@ final class SnapshotBacklog: @unchecked Sendable {
     // Sendable: what is pointed at is atomic, and there as long as the snapshot is taken.
 
     private static let waitNanosecondsMax: UInt64 = 1_000_000_000
+    private static let fillingByteCountMin = 4 << 20
     /// Who would add more waits until some were taken, but not for ever.
     private let byteCountMax: Int
     /// From here on who adds more is to be slowed down.
     private let pressingByteCount: Int
+    /// From here on the walk rests less.
+    private let fillingByteCount: Int
     /// Since when as much waits as may, or nearly; 0 while it does not.
     private let fullNanoseconds = Atomic<UInt64>(0)
     let shared: UnsafeMutablePointer<StoreShared>
     /// For the addresses of pieces. Changed only with all stripes locked, read with one of them.
     private(set) var room: PieceRoom?
+    /// Who walks: it does in the foreground what has to do with locks. The walker's; set before the walk.
+    var walker: BackgroundThread?
     private let cellByteCount = Atomic<Int>(0)
+    /// Copies of pieces, and single elements.
     private let pieceByteCount = Atomic<Int>(0)
+    private let keptByteCount = Atomic<Int>(0)
+    /// What was removed from the store and is given to the snapshot.
+    private let givenByteCount = Atomic<Int>(0)
     private let abandoned = Atomic<Bool>(false)
     private let incomplete = Atomic<Bool>(false)
     private let overrun = Atomic<Bool>(false)
 
-    init(byteCountMax: Int, shared: UnsafeMutablePointer<StoreShared>, room: PieceRoom?) {
+    init(byteCountMax: Int, storeByteCount: Int, shared: UnsafeMutablePointer<StoreShared>, room: PieceRoom?) {
         self.room = room
         self.byteCountMax = byteCountMax
         pressingByteCount = byteCountMax / 8
+        fillingByteCount = min(max(storeByteCount / 32, SnapshotBacklog.fillingByteCountMin), pressingByteCount)
         self.shared = shared
     }
 
+    /// Whether so much waits that a walk that yields to others does not rest besides.
+    var isFilling: Bool { allByteCount > fillingByteCount }
+
+    /// Whether so much waits that the walk yields to nobody. Copies of pieces come the faster the more of them are
+    /// left to take.
+    var isBehind: Bool {
+        allByteCount > fillingByteCount / 4 * 5 || pieceByteCount.load(ordering: .relaxed) > fillingByteCount / 8
+    }
+
+    /// Whether so much waits that the walk does not rest, whoever is there.
+    var isPressing: Bool { byteCount > pressingByteCount }
+
+    /// The same, or so many single elements, which are found one by one.
+    var isHurrying: Bool { isPressing || keptByteCount.load(ordering: .relaxed) > fillingByteCount }
+
+    private var allByteCount: Int { byteCount + givenByteCount.load(ordering: .relaxed) }
+
     /// Copies that wait, in bytes.
-    var byteCount: Int { cellByteCount.load(ordering: .relaxed) &+ pieceByteCount.load(ordering: .relaxed) }
+    var byteCount: Int {
+        cellByteCount.load(ordering: .relaxed) &+ pieceByteCount.load(ordering: .relaxed)
+            &+ keptByteCount.load(ordering: .relaxed)
+    }
 
     /// The copies of cells that wait take so much now.
     func setCells(byteCount: Int) {
@@ -67,10 +97,16 @@ final class SnapshotBacklog: @unchecked Sendable {
         followPressure()
     }
 
+    func noteKept(byteCount change: Int) {
+        keptByteCount.wrappingAdd(change, ordering: .relaxed)
+        followPressure()
+    }
+
+    func noteGiven(byteCount change: Int) { givenByteCount.wrappingAdd(change, ordering: .relaxed) }
+
     private func followPressure() {
-        let byteCount = byteCount
         if byteCount < byteCountMax / 4 * 3 { fullNanoseconds.store(0, ordering: .relaxed) }
-        let isPressing = byteCount > pressingByteCount && !isAbandoned
+        let isPressing = isPressing && !isAbandoned
         if shared.pointee.snapshotPressure.isOn.load(ordering: .relaxed) != isPressing {
             shared.pointee.snapshotPressure.isOn.store(isPressing, ordering: .relaxed)
         }
@@ -86,6 +122,49 @@ final class SnapshotBacklog: @unchecked Sendable {
     func takeFromRoom(byteCount: Int) -> UnsafeMutableRawPointer? {
         guard let room, shared.pointee.mayAllocateForSnapshot else { return nil }
         return room.take(byteCount)
+    }
+
+    // MARK: The walk
+
+    /// One step of the walk: `take` has to do with locks, and what `use` reads is the walk's own.
+    func step(take: () -> Bool, use: () -> Bool) -> Bool {
+        guard let walker else { return take() && use() }
+        var goesOn = false
+        walker.inForeground { goesOn = take() }
+        return goesOn && use()
+    }
+
+    /// Whether who walks may free what others gave it.
+    var isWalkInForeground: Bool { walker?.isInForeground ?? true }
+
+    /// Steps until one answers false.
+    func walk(_ step: () -> Bool) {
+        guard let walker else {
+            while step() {}
+            return
+        }
+        var goesOn = true
+        while goesOn {
+            if yieldsToNobody(walker) {
+                walker.inForeground { repeat { goesOn = step() } while goesOn && yieldsToNobody(walker) }
+            } else {
+                walker.inBackground { repeat { goesOn = step() } while goesOn && !yieldsToNobody(walker) }
+            }
+        }
+    }
+
+    /// The same, and yields to nobody.
+    func walkInForeground(_ step: () -> Bool) {
+        guard let walker else {
+            while step() {}
+            return
+        }
+        walker.inForeground { while step() {} }
+    }
+
+    /// While there is nobody else, while others wait for the walk, and once it gets no processor.
+    private func yieldsToNobody(_ walker: BackgroundThread) -> Bool {
+        walker.isAlone || walker.isStarved || isBehind
     }
 
     // MARK: Its end

@@ -15,11 +15,11 @@
 //
 // Ownership: who began it, until `next` has answered false; the store knows it meanwhile. Threads: `next` is called by
 // one; `preserve` and `adopt` by any that holds the stripe. One snapshot at a time.
-// Memory: a slice, and copies that wait, which SnapshotBacklog.swift keeps few. Large collections are read piece by
+// Memory: a step, and copies that wait, which SnapshotBacklog.swift keeps few. Large collections are read piece by
 // piece (CollectionPieces.swift).
 
 import CKedis
-import KedisUtilities
+package import KedisUtilities
 
 #if canImport(Glibc)
 import Glibc
@@ -57,12 +57,16 @@ package final class StoreSnapshot: @unchecked Sendable {
     private static let sliceKeyCount = 32
     private static let sliceByteCount = 16 << 10
 
+    /// A step of the walk ends behind the slice that exceeds one of these; the first are of one slice.
+    private static let stepByteCount = 128 << 10
+    private static let stepSliceCountMax = 64
+
     /// Homes with about as many keys as a slice.
     private static let prefetchedHomeCount = 4
 
     private let lock = StripeLock()
     /// Guarded by the lock: what was copied before it was changed.
-    private var waiting: CellBatch
+    private let waiting: CellBatch
     /// What `waiting` takes, and pieces of large collections.
     private let backlog: SnapshotBacklog
     private let copiedByteCountMax: Int
@@ -72,7 +76,8 @@ package final class StoreSnapshot: @unchecked Sendable {
     private var sharingCounts = [Int](repeating: 0, count: Store.stripeCount)
 
     // The walker's.
-    private var spare: CellBatch
+    private let spare: CellBatch
+    private var stepCount = 0
     private var position = 0
     private var stripeIndex = 0
     private var isEnded = false
@@ -83,7 +88,8 @@ package final class StoreSnapshot: @unchecked Sendable {
     ) {
         self.store = store
         self.copiedByteCountMax = copiedByteCountMax
-        backlog = SnapshotBacklog(byteCountMax: waitingByteCountMax, shared: store.shared, room: room)
+        backlog = SnapshotBacklog(
+            byteCountMax: waitingByteCountMax, storeByteCount: store.usedByteCount, shared: store.shared, room: room)
         (waiting, spare) = (CellBatch(backlog), CellBatch(backlog))
         self.databases = databases
         instant = store.keyspace(0, nowMilliseconds: nowMilliseconds)
@@ -101,6 +107,12 @@ package final class StoreSnapshot: @unchecked Sendable {
     /// Nobody wants the rest: nothing is copied any more. ``next(_:)`` is called on to the end nevertheless, which
     /// takes the marks away.
     package func abandon() { backlog.abandon() }
+
+    /// Whether so much waits to be taken that a walk does not rest that yields to others in any case, or does not.
+    package func hasMuchWaiting(isYielding: Bool) -> Bool { isYielding ? backlog.isFilling : backlog.isHurrying }
+
+    /// Whether so much waits to be taken that the walk yields to nobody.
+    package var isBehind: Bool { backlog.isBehind }
 
     private var isAbandoned: Bool { backlog.isAbandoned }
 
@@ -158,36 +170,52 @@ package final class StoreSnapshot: @unchecked Sendable {
     // MARK: The walk
 
     /// Calls `body` with the next entries of the snapshot, in no order, each valid during the call; false when there
-    /// are no more. No stripe may be held.
-    package func next(_ body: (_ databaseIndex: Int, Entry) -> Void) -> Bool {
+    /// are no more. No stripe may be held. `before` is called in the foreground, with nothing locked.
+    package func next(before: () -> Void = {}, _ body: (_ databaseIndex: Int, Entry) -> Void) -> Bool {
         guard !isEnded else { return false }
+        return backlog.step(
+            take: {
+                before()
+                return takeStep()
+            },
+            use: {
+                spare.forEach { databaseIndex, entry in
+                    if !isAbandoned, instant.isLive(entry.cell) { body(databaseIndex, entry) }
+                }
+                return true
+            })
+    }
+
+    /// Who walks from now on: its thread calls ``next(_:)``. None of it has been called.
+    package func begin(by walker: BackgroundThread) { backlog.walker = walker }
+
+    /// Calls ``next(before:_:)`` by `step` until that answers false.
+    package func walk(_ step: () -> Bool) { backlog.walk(step) }
+
+    /// Frees what was given, and takes the next; false at the end.
+    private func takeStep() -> Bool {
+        spare.removeAll(to: store.shared.pointee.reclaimer)
         takeWaiting()
-        if !spare.isEmpty {
-            give(body)
-            return true
+        guard spare.isEmpty else { return true }
+        stepCount += 1
+        for _ in 0..<min(1 + stepCount / 4, Self.stepSliceCountMax) {
+            if let item = firstOfDetached() {
+                walk(item)
+            } else if position < databases.count {
+                walkLive()
+            } else {
+                return !spare.isEmpty || !end()
+            }
+            if spare.byteCount >= Self.stepByteCount || backlog.byteCount >= Self.waitingByteCountSoftMax { break }
         }
-        if let item = firstOfDetached() {
-            walk(item)
-        } else if position < databases.count {
-            walkLive()
-        } else if end() {
-            return false
-        }
-        give(body)
         return true
     }
 
     private func takeWaiting() {
         lock.lock()
-        swap(&waiting, &spare)
-        backlog.setCells(byteCount: 0)
+        waiting.moveFirst(to: spare)
+        backlog.setCells(byteCount: waiting.byteCount)
         lock.unlock()
-    }
-
-    private func give(_ body: (Int, Entry) -> Void) {
-        spare.drain(to: store.shared.pointee.reclaimer) { databaseIndex, entry in
-            if !isAbandoned, instant.isLive(entry.cell) { body(databaseIndex, entry) }
-        }
     }
 
     /// A slice of the databases, stripe by stripe.

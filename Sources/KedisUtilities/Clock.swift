@@ -28,11 +28,8 @@ package func monotonicNanoseconds() -> UInt64 {
     nanoseconds(of: CLOCK_MONOTONIC)
 }
 
-/// What all threads of the process but this one ever spent on processors, in nanoseconds.
-package func processorNanosecondsOfOthers() -> UInt64 {
-    let (process, thread) = (nanoseconds(of: CLOCK_PROCESS_CPUTIME_ID), nanoseconds(of: CLOCK_THREAD_CPUTIME_ID))
-    return process > thread ? process - thread : 0
-}
+/// What all threads of the process ever spent on processors, in nanoseconds.
+package func processorNanosecondsOfProcess() -> UInt64 { nanoseconds(of: CLOCK_PROCESS_CPUTIME_ID) }
 
 /// What the calling thread ever spent on processors, in nanoseconds. A system call.
 package func processorNanosecondsOfThread() -> UInt64 { nanoseconds(of: CLOCK_THREAD_CPUTIME_ID) }

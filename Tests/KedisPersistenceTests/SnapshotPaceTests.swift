@@ -10,9 +10,13 @@ struct SnapshotPaceTests {
     private static let millisecond: UInt64 = 1_000_000
 
     /// What is rested, in milliseconds, after a chunk that ended at `now`, others having worked for `others` in all.
-    private func rest(_ pace: inout SnapshotPace, at now: UInt64, others: UInt64, isPressed: Bool = false) -> Double {
+    private func rest(
+        _ pace: inout SnapshotPace, at now: UInt64, others: UInt64, isPressed: Bool = false,
+        isYielding: Bool = false
+    ) -> Double {
         let nanoseconds = pace.rest(
-            nowNanoseconds: now * Self.millisecond, othersNanoseconds: others * Self.millisecond, isPressed: isPressed)
+            nowNanoseconds: now * Self.millisecond, othersNanoseconds: others * Self.millisecond, isPressed: isPressed,
+            isYielding: isYielding)
         return Double(nanoseconds) / Double(Self.millisecond)
     }
 
@@ -26,6 +30,14 @@ struct SnapshotPaceTests {
         #expect(rest(&pace, at: 20, others: 79) == 8)
         #expect(rest(&pace, at: 30, others: 80) == 0)
         #expect(rest(&pace, at: 31, others: 82) == 4)
+    }
+
+    @Test("Rests as long as a chunk took, if it yields to others in any case")
+    func yields() {
+        var pace = SnapshotPace(nowNanoseconds: 0, othersNanoseconds: 0)
+        #expect(rest(&pace, at: 3, others: 3, isYielding: true) == 3)
+        #expect(rest(&pace, at: 8, others: 8, isYielding: true) == 2)
+        #expect(rest(&pace, at: 12, others: 8, isYielding: true) == 0, "nobody else is there")
     }
 
     @Test("Not while writers wait for it, and never long")

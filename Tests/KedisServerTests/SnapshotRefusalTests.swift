@@ -131,11 +131,11 @@ struct SnapshotRefusalTests {
                     betweenSlices: {
                         // The collections are taken by this, and their first pieces copied.
                         if slice == 0 { try? change(session, round) }
-                        // Of one of them another piece, which gets no memory.
+                        // Of one of them others, which get no memory: elements of a hash have some for a few.
                         if slice == 0 { engine.store.setSnapshotAllocationCount(0) }
-                        let name = ["hash", "zset"][round % 2]
-                        let element = "element \(700 + 41 * round)"
-                        _ = try? session.call(name == "hash" ? ["HDEL", name, element] : ["ZREM", name, element])
+                        let (command, name) = [("HDEL", "hash"), ("ZREM", "zset")][round % 2]
+                        let elements = (0..<30).map { "element \(700 + 41 * round + $0)" }
+                        _ = try? session.call([command, name] + elements)
                         engine.store.setSnapshotAllocationCount(.max)
                         slice += 1
                     })

@@ -1,6 +1,6 @@
 // A thread of a test, which can be waited for.
 
-import KedisPersistence
+import KedisUtilities
 import Synchronization
 
 package final class TestThread: Sendable {

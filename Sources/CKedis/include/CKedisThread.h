@@ -23,4 +23,19 @@ static inline bool kedis_bind_thread(const void *bits, size_t byte_count) {
 #endif
 }
 
+// Gives the calling thread a processor only when no other thread wants it, for good: only who has privileges could take
+// that back. False with `errno` when that fails, and with libraries whose threads share a lock to allocate.
+static inline bool kedis_yield_to_all_threads(void) {
+#if defined(__linux__) && defined(__GLIBC__)
+    struct {
+        int priority;
+    } parameters = {0};
+    const int idle = 5;
+    return syscall(SYS_sched_setscheduler, 0, idle, &parameters) == 0;
+#else
+    errno = ENOSYS;
+    return false;
+#endif
+}
+
 #endif

@@ -46,6 +46,6 @@ private func runThreadWork(_ context: UnsafeMutableRawPointer?) -> UnsafeMutable
 package func sleepBriefly() { sleep(nanoseconds: 1_000_000) }
 
 /// Sleeps for less than a second.
-func sleep(nanoseconds: UInt64) {
+package func sleep(nanoseconds: UInt64) {
     if nanoseconds >= 1000 { usleep(UInt32(truncatingIfNeeded: min(nanoseconds / 1000, 999_999))) }
 }

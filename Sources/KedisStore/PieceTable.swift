@@ -1,0 +1,233 @@
+// The pieces of a frozen collection, found by their addresses and walked in their order where they have one: a part of
+// CollectionPieces.swift, whose lock guards it.
+//
+//      of hashes    ┌───────────┬───────────┬──┬───────────┬─ … ─┐     open addressing: who changes an element comes
+//      and sets     │ piece     │ piece     │  │ piece     │     │     here first, and finds all in one cache line
+//                   └───────────┴───────────┴──┴───────────┴─ … ─┘
+//      of others    ┌───────────┬───────────┬───────────┬─ … ─┐        in their order; with details in lists and
+//                   │ piece     │ piece     │ piece     │     │        streams
+//                   └─────▲─────┴───────────┴───────────┴─ … ─┘
+//      numbers      ┌─────┴──┬────────┬─ … ─┐                          open addressing: little is written while the
+//                   │ 1      │        │     │                          collection is frozen
+//                   └────────┴────────┴─ … ─┘
+//
+// Ownership: the pieces own the memory, in one run. Cost: 24 bytes a piece, 56 of lists and streams.
+
+import CKedis
+import KedisUtilities
+
+extension CollectionPieces {
+    /// What the bytes of a piece are, where they do not say it themselves: in lists and streams.
+    struct Detail {
+        var offset: UInt32 = 0
+        var byteCount: UInt32 = 0
+        var entryCount: UInt32 = 0
+        var id = StreamID.zero
+    }
+
+    struct Piece {
+        /// Nil of an empty slot.
+        let address: UnsafeMutableRawPointer?
+        /// The address of a copy that waits, kept elements (KeptElements.swift), or one of the three below.
+        private var state: UInt = Piece.untaken
+
+        private static let untaken: UInt = 2
+        private static let gone: UInt = 3
+        private static let given: UInt = 7
+
+        fileprivate init(_ address: UnsafeMutableRawPointer) { self.address = address }
+
+        /// Whether it was copied, for the walk or for later, or is ours.
+        var isTaken: Bool { state != Piece.untaken && kept == nil }
+
+        /// What was changed of it.
+        var kept: KeptElements? {
+            get { KeptElements(word: state) }
+            set { state = newValue?.word ?? Piece.gone }
+        }
+
+        /// Whether its memory is ours.
+        var isGiven: Bool { state == Piece.given }
+
+        mutating func give() { state = Piece.given }
+
+        var copy: UnsafeMutableRawPointer? {
+            get { state & 3 == 0 ? UnsafeMutableRawPointer(bitPattern: state) : nil }
+            set { state = newValue.map { UInt(bitPattern: $0) } ?? Piece.gone }
+        }
+    }
+}
+
+/// A handle on memory that its owner allocates and frees.
+struct PieceTable {
+    typealias Piece = CollectionPieces.Piece
+    typealias Detail = CollectionPieces.Detail
+
+    /// How many pieces there will be.
+    let count: Int
+    /// How many places there are for pieces, some of them empty in hashes and sets.
+    let placeCount: Int
+    private let places: UnsafeMutablePointer<Piece>
+    private let details: UnsafeMutablePointer<Detail>?
+    /// By address a piece's number, from 1 on, or 0; nil where places are found so themselves.
+    private let numbers: UnsafeMutablePointer<UInt32>?
+    private let slotCount: Int
+    private var addedCount = 0
+    /// The last few that were added: their slots are still on their way.
+    private let recent: UnsafeMutablePointer<UnsafeMutableRawPointer>
+
+    /// Slots are fetched so many pieces ahead.
+    private static let aheadCount = 16
+
+    private static func slotCount(of count: Int, _ form: CollectionForm) -> Int {
+        if form == .members { return count + count / 2 + 1 }
+        var slotCount = 16
+        while slotCount < 2 * count { slotCount *= 2 }
+        return slotCount
+    }
+
+    private static func hasDetails(_ form: CollectionForm) -> Bool { form == .deque || form == .stream }
+
+    static func byteCount(of count: Int, _ form: CollectionForm) -> Int {
+        let slotCount = slotCount(of: count, form)
+        let slots =
+            form == .members
+            ? slotCount * MemoryLayout<Piece>.stride
+            : count * MemoryLayout<Piece>.stride + slotCount * MemoryLayout<UInt32>.stride
+        return aheadCount * MemoryLayout<UnsafeMutableRawPointer>.stride + slots
+            + (hasDetails(form) ? count * MemoryLayout<Detail>.stride : 0)
+    }
+
+    /// - Parameter memory: zeroed, ``byteCount(of:_:)`` bytes; fewer than 2^32 slots.
+    init(count: Int, _ form: CollectionForm, in memory: UnsafeMutableRawPointer) {
+        self.count = count
+        slotCount = PieceTable.slotCount(of: count, form)
+        placeCount = form == .members ? slotCount : count
+        recent = memory.bindMemory(to: UnsafeMutableRawPointer.self, capacity: PieceTable.aheadCount)
+        places = UnsafeMutableRawPointer(recent + PieceTable.aheadCount).bindMemory(
+            to: Piece.self, capacity: placeCount)
+        var next = UnsafeMutableRawPointer(places + placeCount)
+        if PieceTable.hasDetails(form) {
+            let details = next.bindMemory(to: Detail.self, capacity: count)
+            self.details = details
+            next = UnsafeMutableRawPointer(details + count)
+        } else {
+            details = nil
+        }
+        numbers = form == .members ? nil : next.bindMemory(to: UInt32.self, capacity: slotCount)
+    }
+
+    /// Where it lies, for who frees it.
+    var base: UnsafeMutableRawPointer { UnsafeMutableRawPointer(recent) }
+
+    /// Whether pieces are to come in their order, whatever became of them.
+    var isOrdered: Bool { details != nil }
+
+    // MARK: Filling
+
+    /// Adds the next piece; it is found once ``endAdding()`` was called.
+    mutating func add(_ address: UnsafeMutableRawPointer, _ detail: Detail) {
+        assert(addedCount < count)
+        if let details { (details + addedCount).initialize(to: detail) }
+        if numbers != nil {
+            (places + addedCount).initialize(to: Piece(address))
+            addedCount += 1
+            return
+        }
+        prefetch(address)
+        let place = recent + addedCount % PieceTable.aheadCount
+        if addedCount >= PieceTable.aheadCount { enter(place.pointee) }
+        place.initialize(to: address)
+        addedCount += 1
+    }
+
+    /// Enters the last ones. All pieces that were to come have been added.
+    mutating func endAdding() {
+        if let numbers { return number(numbers) }
+        for number in max(0, addedCount - PieceTable.aheadCount)..<addedCount {
+            enter(recent[number % PieceTable.aheadCount])
+        }
+    }
+
+    private func enter(_ address: UnsafeMutableRawPointer) {
+        var slot = home(of: address)
+        while places[slot].address != nil { slot = next(slot) }
+        (places + slot).initialize(to: Piece(address))
+    }
+
+    private func number(_ numbers: UnsafeMutablePointer<UInt32>) {
+        for index in 0..<addedCount {
+            let ahead = index + PieceTable.aheadCount
+            if ahead < addedCount, let address = places[ahead].address { kedis_prefetch(numbers + home(of: address)) }
+            guard let address = places[index].address else { continue }
+            var slot = home(of: address)
+            while numbers[slot] != 0 { slot = next(slot) }
+            numbers[slot] = UInt32(truncatingIfNeeded: index + 1)
+        }
+    }
+
+    // MARK: Finding
+
+    @inline(__always)
+    private func home(of address: UnsafeMutableRawPointer) -> Int {
+        if numbers != nil {
+            // Pieces often lie at equal distances: so next to none comes upon another one.
+            let mixed = UInt64(UInt(bitPattern: address)) &* 0x9E37_79B9_7F4A_7C15
+            return Int(truncatingIfNeeded: mixed &>> 32) & (slotCount &- 1)
+        }
+        // One multiplication alone would leave those side by side where the count is no power of two.
+        let spread = UInt64(UInt(bitPattern: address)) &* 0xFF51_AFD7_ED55_8CCD
+        let mixed = (spread ^ spread &>> 33) &* 0x9E37_79B9_7F4A_7C15
+        return Int(truncatingIfNeeded: ((mixed &>> 32) &* UInt64(truncatingIfNeeded: slotCount)) &>> 32)
+    }
+
+    @inline(__always)
+    private func next(_ slot: Int) -> Int { slot &+ 1 == slotCount ? 0 : slot &+ 1 }
+
+    /// Starts to load where the piece at an address is looked for; the memory may be gone.
+    @inline(__always)
+    func prefetch(_ address: UnsafeMutableRawPointer) {
+        let slot = home(of: address)
+        if let numbers { kedis_prefetch(numbers + slot) } else { kedis_prefetch(places + slot) }
+    }
+
+    /// The same by its place.
+    func prefetch(_ index: Int) { kedis_prefetch(places + index) }
+
+    /// The place of the piece at an address. O(1).
+    @inline(__always)
+    func index(of address: UnsafeMutableRawPointer) -> Int? {
+        var slot = home(of: address)
+        if let numbers {
+            while numbers[slot] != 0 {
+                let index = Int(numbers[slot]) &- 1
+                if places[index].address == address { return index }
+                slot = next(slot)
+            }
+            return nil
+        }
+        while let found = places[slot].address {
+            if found == address { return slot }
+            slot = next(slot)
+        }
+        return nil
+    }
+
+    @inline(__always)
+    subscript(_ index: Int) -> Piece {
+        get { places[index] }
+        nonmutating set { places[index] = newValue }
+    }
+
+    /// Of a piece of a list or stream.
+    func detail(_ index: Int) -> Detail { details?[index] ?? Detail() }
+
+    // MARK: Walking
+
+    /// Starts to load the first lines of the piece at a place, if it is where it was.
+    func prefetchPiece(_ index: Int) {
+        guard let address = places[index].address else { return }
+        let first = address + Int(detail(index).offset)
+        for line in 0..<4 { kedis_prefetch(first + 64 * line) }
+    }
+}
