@@ -149,7 +149,7 @@ package func saveSnapshotInBackground(
             progress: progress, betweenSlices: betweenSlices
         ) { chunk in
             // Encoded by who yields to others, or not.
-            let isYielding = !thread.isInForeground && thread.yields
+            let isYielding = !thread.isInForeground
             var isWritten = false
             thread.inForeground {
                 isWritten = isWanted() && file.write(chunk)

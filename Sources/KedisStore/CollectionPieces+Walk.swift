@@ -35,9 +35,8 @@ extension CollectionPieces {
     /// Calls `body` with the bytes of each piece, once for all calls together, until it answers false.
     func forEach(_ body: (UnsafeMutableRawPointer, Detail) -> Bool) {
         guard giveBatch(body) else { return }
-        func step() -> Bool { backlog.step(take: takeBatch, use: { giveBatch(body) }) }
         // Of a sorted set each change copies a leaf, which soon is more than a walk takes that yields to others.
-        if form == .sortedTree { backlog.walkInForeground(step) } else { backlog.walk(step) }
+        backlog.walk(mayYield: form != .sortedTree) { backlog.step(take: takeBatch, use: { giveBatch(body) }) }
     }
 
     /// The rest of what was taken; false when `body` answered so.

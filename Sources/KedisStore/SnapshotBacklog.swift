@@ -137,34 +137,22 @@ final class SnapshotBacklog: @unchecked Sendable {
     /// Whether who walks may free what others gave it.
     var isWalkInForeground: Bool { walker?.isInForeground ?? true }
 
-    /// Steps until one answers false.
-    func walk(_ step: () -> Bool) {
+    /// Steps until one answers false. It yields to nobody unless it may, while there is nobody else, while others wait
+    /// for the walk, and once it gets no processor.
+    func walk(mayYield: Bool = true, _ step: () -> Bool) {
         guard let walker else {
             while step() {}
             return
         }
+        let yields = { mayYield && !walker.isAlone && !walker.isStarved && !self.isBehind }
         var goesOn = true
         while goesOn {
-            if yieldsToNobody(walker) {
-                walker.inForeground { repeat { goesOn = step() } while goesOn && yieldsToNobody(walker) }
+            if yields() {
+                walker.inBackground { repeat { goesOn = step() } while goesOn && yields() }
             } else {
-                walker.inBackground { repeat { goesOn = step() } while goesOn && !yieldsToNobody(walker) }
+                walker.inForeground { repeat { goesOn = step() } while goesOn && !yields() }
             }
         }
-    }
-
-    /// The same, and yields to nobody.
-    func walkInForeground(_ step: () -> Bool) {
-        guard let walker else {
-            while step() {}
-            return
-        }
-        walker.inForeground { while step() {} }
-    }
-
-    /// While there is nobody else, while others wait for the walk, and once it gets no processor.
-    private func yieldsToNobody(_ walker: BackgroundThread) -> Bool {
-        walker.isAlone || walker.isStarved || isBehind
     }
 
     // MARK: Its end

@@ -111,9 +111,6 @@ package final class StoreSnapshot: @unchecked Sendable {
     /// Whether so much waits to be taken that a walk does not rest that yields to others in any case, or does not.
     package func hasMuchWaiting(isYielding: Bool) -> Bool { isYielding ? backlog.isFilling : backlog.isHurrying }
 
-    /// Whether so much waits to be taken that the walk yields to nobody.
-    package var isBehind: Bool { backlog.isBehind }
-
     private var isAbandoned: Bool { backlog.isAbandoned }
 
     // MARK: Those who change keys
