@@ -97,27 +97,23 @@ extension Collection {
         header.pointee.pieces = Unmanaged.passRetained(pieces)
         made.header.pointee.pieces = Unmanaged.passRetained(pieces)
         made.header.pointee.isFrozen = true
+        if form == .sortedTree { SortedTree(address).header.pointee.instant &+= 1 }
         return made
     }
 
     private func pieces(_ backlog: SnapshotBacklog) -> CollectionPieces? {
         let (count, members) = pieceFigures
-        let made = CollectionPieces(
-            form: form, count: count, members: members, source: header.pointee.source, backlog: backlog)
-        guard let made else { return nil }
-        let unmanaged = Unmanaged.passUnretained(made)
-        withExtendedLifetime(made) {
-            // Without counting references for each piece.
-            let add: PieceBody = { address, detail in unmanaged._withUnsafeGuaranteedRef { $0.add(address, detail) } }
+        return CollectionPieces(
+            form: form, count: count, members: members, source: header.pointee.source, backlog: backlog
+        ) { pieces in
+            let add: PieceBody = { pieces.add($0, $1) }
             switch form {
             case .deque: PackedDeque(address).forEachPiece(add)
             case .members: MemberTable(address).forEachPiece(add)
             case .sortedTree: SortedTree(address).forEachPiece(add)
             case .stream: Stream(address).forEachPiece(add)
             }
-            made.endAdding()
         }
-        return made
     }
 
     /// How many pieces there are, and what is to be known of a hash or set.

@@ -171,15 +171,14 @@ extension CollectionPieces {
                     Next(bytes: memory + Self.headByteCount, detail: Detail(), copy: memory, kept: head.kept))
             }
         }
-        let limit = min(position + Self.stepsUnderLockMax, pieces.placeCount)
+        let limit = min(position + Self.stepsUnderLockMax, pieces.positionCount)
         while position < limit {
-            let index = position
-            if index + 1 < pieces.placeCount { pieces.prefetchPiece(index + 1) }
-            let (piece, detail) = (pieces[index], pieces.detail(index))
-            guard piece.address != nil else {
+            pieces.prefetchPiece(at: position + 1)
+            guard let index = pieces.index(at: position) else {
                 position += 1
                 continue
             }
+            let (piece, detail) = (pieces[index], pieces.detail(index))
             if !piece.isTaken {
                 guard let next = takeUncopied(index, detail, &room) else { return .none }
                 position += 1
@@ -202,7 +201,7 @@ extension CollectionPieces {
                 )
             }
         }
-        return position < pieces.placeCount ? .nothingYet : .none
+        return position < pieces.positionCount ? .nothingYet : .none
     }
 
     private func takeUncopied(_ index: Int, _ detail: Detail, _ room: inout Room) -> Next? {

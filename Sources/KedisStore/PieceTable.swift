@@ -4,14 +4,18 @@
 //      of hashes    ┌───────────┬───────────┬──┬───────────┬─ … ─┐     open addressing: who changes an element comes
 //      and sets     │ piece     │ piece     │  │ piece     │     │     here first, and finds all in one cache line
 //                   └───────────┴───────────┴──┴───────────┴─ … ─┘
-//      of others    ┌───────────┬───────────┬───────────┬─ … ─┐        in their order; with details in lists and
-//                   │ piece     │ piece     │ piece     │     │        streams
+//      of sorted    ┌─────────┬─────────┬─────────┬─ … ─┐              in their order: all that is written while the
+//      sets         │ address │ address │ address │     │              set is frozen. A table as above is filled by
+//                   └─────────┴─────────┴─────────┴─ … ─┘              who asks for a piece: nobody asks for one that
+//                                                                      came later, as leaves say that themselves
+//      of lists     ┌───────────┬───────────┬───────────┬─ … ─┐        in their order, with details, and their
+//      and streams  │ piece     │ piece     │ piece     │     │        numbers found by open addressing
 //                   └─────▲─────┴───────────┴───────────┴─ … ─┘
-//      numbers      ┌─────┴──┬────────┬─ … ─┐                          open addressing: little is written while the
-//                   │ 1      │        │     │                          collection is frozen
+//      numbers      ┌─────┴──┬────────┬─ … ─┐
+//                   │ 1      │        │     │
 //                   └────────┴────────┴─ … ─┘
 //
-// Ownership: the pieces own the memory, in one run. Cost: 24 bytes a piece, 56 of lists and streams.
+// Ownership: the pieces own the memory, in one run. Cost: 24 bytes a piece, 32 of sorted sets, 56 of lists and streams.
 
 import CKedis
 import KedisUtilities
@@ -71,6 +75,8 @@ struct PieceTable {
     private let details: UnsafeMutablePointer<Detail>?
     /// By address a piece's number, from 1 on, or 0; nil where places are found so themselves.
     private let numbers: UnsafeMutablePointer<UInt32>?
+    /// The pieces in their order, whose places are filled later.
+    private let listed: UnsafeMutablePointer<UnsafeMutableRawPointer>?
     private let slotCount: Int
     private var addedCount = 0
     /// The last few that were added: their slots are still on their way.
@@ -80,9 +86,9 @@ struct PieceTable {
     private static let aheadCount = 16
 
     private static func slotCount(of count: Int, _ form: CollectionForm) -> Int {
-        if form == .members { return count + count / 2 + 1 }
+        if !hasDetails(form) { return count + count / 2 + 1 }
         var slotCount = 16
-        while slotCount < 2 * count { slotCount *= 2 }
+        while slotCount < count + count / 3 { slotCount *= 2 }
         return slotCount
     }
 
@@ -90,31 +96,32 @@ struct PieceTable {
 
     static func byteCount(of count: Int, _ form: CollectionForm) -> Int {
         let slotCount = slotCount(of: count, form)
+        let addressByteCount = MemoryLayout<UnsafeMutableRawPointer>.stride
         let slots =
-            form == .members
-            ? slotCount * MemoryLayout<Piece>.stride
-            : count * MemoryLayout<Piece>.stride + slotCount * MemoryLayout<UInt32>.stride
-        return aheadCount * MemoryLayout<UnsafeMutableRawPointer>.stride + slots
-            + (hasDetails(form) ? count * MemoryLayout<Detail>.stride : 0)
+            hasDetails(form)
+            ? count * (MemoryLayout<Piece>.stride + MemoryLayout<Detail>.stride)
+                + slotCount * MemoryLayout<UInt32>.stride
+            : slotCount * MemoryLayout<Piece>.stride
+        return aheadCount * addressByteCount + slots + (form == .sortedTree ? count * addressByteCount : 0)
     }
 
     /// - Parameter memory: zeroed, ``byteCount(of:_:)`` bytes; fewer than 2^32 slots.
     init(count: Int, _ form: CollectionForm, in memory: UnsafeMutableRawPointer) {
         self.count = count
         slotCount = PieceTable.slotCount(of: count, form)
-        placeCount = form == .members ? slotCount : count
+        placeCount = PieceTable.hasDetails(form) ? count : slotCount
         recent = memory.bindMemory(to: UnsafeMutableRawPointer.self, capacity: PieceTable.aheadCount)
         places = UnsafeMutableRawPointer(recent + PieceTable.aheadCount).bindMemory(
             to: Piece.self, capacity: placeCount)
-        var next = UnsafeMutableRawPointer(places + placeCount)
+        let rest = UnsafeMutableRawPointer(places + placeCount)
+        listed = form == .sortedTree ? rest.bindMemory(to: UnsafeMutableRawPointer.self, capacity: count) : nil
         if PieceTable.hasDetails(form) {
-            let details = next.bindMemory(to: Detail.self, capacity: count)
+            let details = rest.bindMemory(to: Detail.self, capacity: count)
             self.details = details
-            next = UnsafeMutableRawPointer(details + count)
+            numbers = UnsafeMutableRawPointer(details + count).bindMemory(to: UInt32.self, capacity: slotCount)
         } else {
-            details = nil
+            (details, numbers) = (nil, nil)
         }
-        numbers = form == .members ? nil : next.bindMemory(to: UInt32.self, capacity: slotCount)
     }
 
     /// Where it lies, for who frees it.
@@ -128,6 +135,11 @@ struct PieceTable {
     /// Adds the next piece; it is found once ``endAdding()`` was called.
     mutating func add(_ address: UnsafeMutableRawPointer, _ detail: Detail) {
         assert(addedCount < count)
+        if let listed {
+            (listed + addedCount).initialize(to: address)
+            addedCount += 1
+            return
+        }
         if let details { (details + addedCount).initialize(to: detail) }
         if numbers != nil {
             (places + addedCount).initialize(to: Piece(address))
@@ -143,6 +155,7 @@ struct PieceTable {
 
     /// Enters the last ones. All pieces that were to come have been added.
     mutating func endAdding() {
+        if listed != nil { return }
         if let numbers { return number(numbers) }
         for number in max(0, addedCount - PieceTable.aheadCount)..<addedCount {
             enter(recent[number % PieceTable.aheadCount])
@@ -152,6 +165,10 @@ struct PieceTable {
     private func enter(_ address: UnsafeMutableRawPointer) {
         var slot = home(of: address)
         while places[slot].address != nil { slot = next(slot) }
+        enter(address, slot)
+    }
+
+    private func enter(_ address: UnsafeMutableRawPointer, _ slot: Int) {
         (places + slot).initialize(to: Piece(address))
     }
 
@@ -194,7 +211,7 @@ struct PieceTable {
     /// The same by its place.
     func prefetch(_ index: Int) { kedis_prefetch(places + index) }
 
-    /// The place of the piece at an address. O(1).
+    /// The place of the piece at an address. O(1). Of a sorted set one that was there at the instant.
     @inline(__always)
     func index(of address: UnsafeMutableRawPointer) -> Int? {
         var slot = home(of: address)
@@ -210,7 +227,9 @@ struct PieceTable {
             if found == address { return slot }
             slot = next(slot)
         }
-        return nil
+        guard listed != nil else { return nil }
+        enter(address, slot)
+        return slot
     }
 
     @inline(__always)
@@ -224,10 +243,21 @@ struct PieceTable {
 
     // MARK: Walking
 
-    /// Starts to load the first lines of the piece at a place, if it is where it was.
-    func prefetchPiece(_ index: Int) {
-        guard let address = places[index].address else { return }
-        let first = address + Int(detail(index).offset)
+    /// How many positions there are, one for each piece, and for empty places.
+    var positionCount: Int { listed == nil ? placeCount : count }
+
+    /// The place of the piece at a position; nil where there is none.
+    func index(at position: Int) -> Int? {
+        if let listed { return index(of: listed[position]) }
+        return places[position].address == nil ? nil : position
+    }
+
+    /// Starts to load the first lines of the piece at a position, if it is where it was.
+    func prefetchPiece(at position: Int) {
+        guard position < positionCount else { return }
+        if let listed { prefetch(listed[position]) }
+        guard let address = listed?[position] ?? places[position].address else { return }
+        let first = address + Int(detail(position).offset)
         for line in 0..<4 { kedis_prefetch(first + 64 * line) }
     }
 }

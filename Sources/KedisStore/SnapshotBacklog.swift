@@ -72,11 +72,13 @@ final class SnapshotBacklog: @unchecked Sendable {
         allByteCount > fillingByteCount / 4 * 5 || pieceByteCount.load(ordering: .relaxed) > fillingByteCount / 8
     }
 
-    /// Whether so much waits that the walk does not rest, whoever is there.
+    /// Whether so much waits that who adds more is slowed down.
     var isPressing: Bool { byteCount > pressingByteCount }
 
-    /// The same, or so many single elements, which are found one by one.
-    var isHurrying: Bool { isPressing || keptByteCount.load(ordering: .relaxed) > fillingByteCount }
+    /// Whether nearly so much waits, or so many single elements, which are found one by one.
+    var isHurrying: Bool {
+        byteCount > pressingByteCount / 4 * 3 || keptByteCount.load(ordering: .relaxed) > fillingByteCount
+    }
 
     private var allByteCount: Int { byteCount + givenByteCount.load(ordering: .relaxed) }
 

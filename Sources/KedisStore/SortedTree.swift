@@ -38,6 +38,8 @@ struct SortedTree {
         var index = ScoreIndex()
         /// A table of the members that have deadlines: SortedTree+Deadlines.swift.
         var deadlines: UnsafeMutableRawPointer?
+        /// How often snapshots came to it: leaves say by it that they were kept already, or came later.
+        var instant: UInt32 = 0
     }
 
     /// Where a search went: of each level of nodes, from the lowest on, the node and the child.
@@ -143,17 +145,32 @@ struct SortedTree {
 
     func makeLeaf(liveByteCount: Int) -> TreeLeaf? {
         let capacity = TreeLeaf.capacity(liveByteCount: liveByteCount)
-        return memory.allocate(capacity).map { TreeLeaf.make($0, capacity: capacity) }
+        let instant = header.pointee.instant
+        return memory.allocate(capacity).map { TreeLeaf.make($0, capacity: capacity, instant: instant) }
     }
 
     func freeLeaf(_ leaf: TreeLeaf) {
-        if Collection(address).givesAway(leaf.base) { return memory.forget(leaf.capacity) }
+        if isKept(leaf), Collection(address).givesAway(leaf.base) { return memory.forget(leaf.capacity) }
         memory.deallocate(leaf.base, leaf.capacity)
     }
 
     /// To be called before the elements of a leaf are changed: see CollectionPieces.swift.
     @inline(__always)
-    func willChange(_ leaf: TreeLeaf) { Collection(address).willChange(leaf.base) }
+    func willChange(_ leaf: TreeLeaf) {
+        if isKept(leaf) { preserve(leaf) }
+    }
+
+    /// Whether a snapshot may want the leaf as it is. One that came after its instant it must not be asked for.
+    @inline(__always)
+    private func isKept(_ leaf: TreeLeaf) -> Bool {
+        Collection(address).hasPieces && leaf.instant != header.pointee.instant
+    }
+
+    @inline(never)
+    private func preserve(_ leaf: TreeLeaf) {
+        Collection(address).willChange(leaf.base)
+        leaf.instant = header.pointee.instant
+    }
 
     func makeNode() -> TreeNode? { memory.allocate(TreeNode.byteCount).map { TreeNode.make($0) } }
 

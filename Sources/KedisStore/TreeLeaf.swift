@@ -2,7 +2,7 @@
 //
 //      ┌────────┬─────────────────────────────────┬────────┬───────────────────────────────┐
 //      │ header │ records: score 8, place 2 bytes │  free  │ members, in no certain order  │
-//      │ 24     │ in the order of the elements    │        │ length 1 or 2, bytes          │
+//      │ 28     │ in the order of the elements    │        │ length 1 or 2, bytes          │
 //      └────────┴─────────────────────────────────┴────────┴───────────────────────────────┘
 //
 //      member    0xxxxxxx                bytes    up to 127
@@ -36,9 +36,10 @@ struct TreeLeaf: Equatable {
         /// Of the members, holes included.
         var heapByteCount: UInt16
         var holeByteCount: UInt16
+        var instant: UInt32
     }
 
-    static let headerByteCount = 24
+    static let headerByteCount = 28
     static let recordByteCount = 10
     /// With what malloc adds, half a page: what a change moves, and what a search can miss in the cache, stay small.
     static let capacityMax = 2048 - 8
@@ -52,11 +53,13 @@ struct TreeLeaf: Equatable {
     @inline(__always)
     init(_ base: UnsafeMutableRawPointer) { self.base = base }
 
-    /// Makes an empty leaf of a block.
-    static func make(_ base: UnsafeMutableRawPointer, capacity: Int) -> TreeLeaf {
+    /// Makes an empty leaf of a block, behind the last instant of its tree.
+    static func make(_ base: UnsafeMutableRawPointer, capacity: Int, instant: UInt32) -> TreeLeaf {
         assert(capacity <= capacityMax && MemoryLayout<Header>.size == headerByteCount)
         base.assumingMemoryBound(to: Header.self)
-            .initialize(to: Header(capacity: UInt16(capacity), count: 0, heapByteCount: 0, holeByteCount: 0))
+            .initialize(
+                to: Header(
+                    capacity: UInt16(capacity), count: 0, heapByteCount: 0, holeByteCount: 0, instant: instant))
         return TreeLeaf(base)
     }
 
@@ -77,6 +80,13 @@ struct TreeLeaf: Equatable {
     var previous: TreeLeaf? {
         @inline(__always) get { header.pointee.previous.map { TreeLeaf($0) } }
         nonmutating set { header.pointee.previous = newValue?.base }
+    }
+
+    /// The last instant of its tree for which nothing of it is to be kept any more.
+    @inline(__always)
+    var instant: UInt32 {
+        get { header.pointee.instant }
+        nonmutating set { header.pointee.instant = newValue }
     }
 
     @inline(__always)
