@@ -29,15 +29,20 @@ extension Collection {
     @inline(__always)
     var hasPieces: Bool { header.pointee.pieces != nil }
 
+    /// Whether a snapshot may want a leaf or block that has this `instant`. It must not be asked for others, which it
+    /// does not know if they came later.
+    @inline(__always)
+    func isWanted(_ instant: UInt32) -> Bool { hasPieces && instant != header.pointee.instant }
+
     /// Starts to load what ``willChange(_:)`` will look for first.
     @inline(never)
     func prefetchPiece(_ piece: UnsafeMutableRawPointer) {
         header.pointee.pieces?._withUnsafeGuaranteedRef { $0.prefetch(piece) }
     }
 
-    /// The same of `count` blocks, a while later: what was kept of them is found.
+    /// The same of `count` blocks, a while later: what was kept of them is found. Nil stands for none.
     @inline(never)
-    func prefetchKept(_ count: Int, _ block: (Int) -> UnsafeMutableRawPointer) {
+    func prefetchKept(_ count: Int, _ block: (Int) -> UnsafeMutableRawPointer?) {
         header.pointee.pieces?._withUnsafeGuaranteedRef { $0.prefetchKept(count, block) }
     }
 
@@ -97,7 +102,7 @@ extension Collection {
         header.pointee.pieces = Unmanaged.passRetained(pieces)
         made.header.pointee.pieces = Unmanaged.passRetained(pieces)
         made.header.pointee.isFrozen = true
-        if form == .sortedTree { SortedTree(address).header.pointee.instant &+= 1 }
+        header.pointee.instant &+= 1
         return made
     }
 

@@ -33,6 +33,8 @@ struct CollectionHeader {
     let form: CollectionForm
     /// It stands for another one at an instant: it has that one's figures and walks over all of it, and nothing else.
     var isFrozen = false
+    /// How often snapshots came to it: a piece with the same number was kept already, or came later.
+    var instant: UInt32 = 0
 
     init(source: UnsafeMutablePointer<MemorySource>, form: CollectionForm) {
         self.source = source

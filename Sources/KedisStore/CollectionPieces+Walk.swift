@@ -171,13 +171,10 @@ extension CollectionPieces {
                     Next(bytes: memory + Self.headByteCount, detail: Detail(), copy: memory, kept: head.kept))
             }
         }
-        let limit = min(position + Self.stepsUnderLockMax, pieces.positionCount)
+        let limit = min(position + Self.stepsUnderLockMax, count)
         while position < limit {
             pieces.prefetchPiece(at: position + 1)
-            guard let index = pieces.index(at: position) else {
-                position += 1
-                continue
-            }
+            let index = pieces.index(at: position)
             let (piece, detail) = (pieces[index], pieces.detail(index))
             if !piece.isTaken {
                 guard let next = takeUncopied(index, detail, &room) else { return .none }
@@ -201,7 +198,7 @@ extension CollectionPieces {
                 )
             }
         }
-        return position < pieces.positionCount ? .nothingYet : .none
+        return position < count ? .nothingYet : .none
     }
 
     private func takeUncopied(_ index: Int, _ detail: Detail, _ room: inout Room) -> Next? {

@@ -23,8 +23,8 @@
 //
 // Ownership: the collection and the frozen one have a reference each. A collection that is removed meanwhile is handed
 // over. Threads: any; the lock is taken under a stripe's and never the other way round. Memory of copies is not counted
-// as the store's. Cost: 24 bytes a piece, 32 of sorted sets, 56 of lists and streams, in the snapshot's room as far as
-// there is some (PieceRoom.swift).
+// as the store's. Cost: 32 bytes a piece, 56 of lists and streams, in the snapshot's room as far as there is some
+// (PieceRoom.swift).
 
 import CKedis
 import KedisUtilities
@@ -95,12 +95,13 @@ final class CollectionPieces: @unchecked Sendable {
     func prefetch(_ address: UnsafeMutableRawPointer) { pieces.prefetch(address) }
 
     /// Starts to load what was kept of the pieces at `count` addresses.
-    func prefetchKept(_ count: Int, _ address: (Int) -> UnsafeMutableRawPointer) {
+    func prefetchKept(_ count: Int, _ address: (Int) -> UnsafeMutableRawPointer?) {
         lock.lock()
         defer { lock.unlock() }
         guard !isEnded else { return }
         for number in 0..<count {
-            if let index = pieces.index(of: address(number)) { pieces[index].kept?.prefetch() }
+            guard let address = address(number), let index = pieces.index(of: address) else { continue }
+            pieces[index].kept?.prefetch()
         }
     }
 
@@ -150,8 +151,9 @@ final class CollectionPieces: @unchecked Sendable {
     /// What is changed from now on must not be read.
     private func giveUp() {
         if !backlog.isAbandoned { backlog.noteIncomplete() }
-        for position in 0..<pieces.positionCount {
-            guard let index = pieces.index(at: position), !pieces[index].isTaken else { continue }
+        for position in 0..<count {
+            let index = pieces.index(at: position)
+            guard !pieces[index].isTaken else { continue }
             pieces[index].kept?.release(to: &runs)
             pieces[index].copy = nil
         }

@@ -129,7 +129,11 @@ package struct ElementPrefetch: ~Copyable {
     @inline(__always)
     private func prefetchKept() {
         guard let lookups, !lookups[0].isTree, lookups[0].collection.hasPieces else { return }
-        lookups[0].collection.prefetchKept(count) { lookups[$0].block }
+        let collection = lookups[0].collection
+        collection.prefetchKept(count) {
+            let lookup = lookups[$0]
+            return lookup.collection.address == collection.address ? lookup.wantedBlock : nil
+        }
     }
 
     @inline(__always)
@@ -144,6 +148,12 @@ extension ElementPrefetch.Lookup {
 
     private var tree: SortedTree { SortedTree(collection.address) }
 
+    /// The block, of which a snapshot may want what is changed.
+    @inline(__always)
+    fileprivate var wantedBlock: UnsafeMutableRawPointer? {
+        collection.isWanted(MemberBlock(block).header.pointee.instant) ? block : nil
+    }
+
     @inline(__always)
     fileprivate func prefetchEntry() {
         if isTree { tree.header.pointee.index.prefetchEntry(hash) } else { table.prefetchEntry(hash) }
@@ -155,7 +165,6 @@ extension ElementPrefetch.Lookup {
             block = tree.header.pointee.index.blockAddress(hash) ?? block
         } else {
             block = table.block(hash).address
-            if isWrite, collection.hasPieces { collection.prefetchPiece(block) }
         }
         kedis_prefetch(block)
     }
@@ -163,6 +172,7 @@ extension ElementPrefetch.Lookup {
     @inline(__always)
     fileprivate func prefetchPlace(isWrite: Bool) {
         guard !isTree else { return tree.header.pointee.index.prefetchPlace(hash, inBlock: block) }
+        if isWrite, let wantedBlock { collection.prefetchPiece(wantedBlock) }
         let block = MemberBlock(block)
         if let draw {
             block.prefetchSlot(table.index(of: draw, in: block), isWrite: isWrite)

@@ -34,6 +34,8 @@ struct MemberBlock {
         var count: UInt16
         /// How many leading bits the hashes share.
         var depth: UInt8
+        /// The last instant of its table for which nothing of it is to be kept any more.
+        var instant: UInt32
         /// No element has an earlier one.
         var earliestDeadline: Int64
     }
@@ -175,13 +177,15 @@ struct MemberBlock {
 
     // MARK: Whole blocks
 
-    /// An empty block in fresh memory of `capacity` bytes.
-    static func initialize(_ address: UnsafeMutableRawPointer, capacity: Int, depth: Int) -> MemberBlock {
+    /// An empty block in fresh memory of `capacity` bytes, behind the last instant of its table.
+    static func initialize(
+        _ address: UnsafeMutableRawPointer, capacity: Int, depth: Int, instant: UInt32 = 0
+    ) -> MemberBlock {
         address.initializeMemory(
             as: Header.self,
             to: Header(
                 capacity: UInt32(capacity), heapByteCount: 0, garbageByteCount: 0, count: 0, depth: UInt8(depth),
-                earliestDeadline: .max))
+                instant: instant, earliestDeadline: .max))
         return MemberBlock(address)
     }
 

@@ -140,34 +140,51 @@ struct MemberTable {
     func makeBlock(capacity: Int, depth: Int) -> MemberBlock? {
         guard let address = MemberTable.allocateBytes(capacity, from: source) else { return nil }
         header.pointee.blockByteCount += capacity
-        return MemberBlock.initialize(address, capacity: capacity, depth: depth)
+        return MemberBlock.initialize(
+            address, capacity: capacity, depth: depth, instant: header.pointee.frame.instant)
     }
 
     func freeBlock(_ block: MemberBlock) {
         let capacity = block.capacity
         header.pointee.blockByteCount -= capacity
-        if Collection(address).givesAway(block.address) { return source.pointee.release(capacity) }
+        let collection = Collection(address)
+        if collection.isWanted(block.header.pointee.instant), collection.givesAway(block.address) {
+            return source.pointee.release(capacity)
+        }
         MemberTable.freeBytes(block.address, capacity, to: source)
     }
 
     /// To be called before the bytes of a block are changed: see CollectionPieces.swift.
     @inline(__always)
-    func willChange(_ block: MemberBlock) { Collection(address).willChange(block.address) }
+    func willChange(_ block: MemberBlock) {
+        if Collection(address).isWanted(block.header.pointee.instant) { preserve(block) }
+    }
+
+    @inline(never)
+    private func preserve(_ block: MemberBlock) {
+        Collection(address).willChange(block.address)
+        noteKept(block)
+    }
+
+    /// Nothing of the block is to be kept any more.
+    private func noteKept(_ block: MemberBlock) { block.header.pointee.instant = header.pointee.frame.instant }
 
     /// The same before a single element is added (`old` is nil), changed (to `new`) or removed. True when `didChange`
     /// is to be called behind that.
     @inline(__always)
     func willChange(_ block: MemberBlock, from old: MemberElement?, to new: MemberDraft?) -> Bool {
-        Collection(address).hasPieces && beginChangeSlowly(block, old, new)
+        Collection(address).isWanted(block.header.pointee.instant) && beginChangeSlowly(block, old, new)
     }
 
     @inline(never)
     private func beginChangeSlowly(_ block: MemberBlock, _ old: MemberElement?, _ new: MemberDraft?) -> Bool {
         guard old?.isPlain != false, new?.isPlain != false, let member = old?.member ?? new?.member else {
-            willChange(block)
+            preserve(block)
             return false
         }
-        return Collection(address).beginChange(of: block, member, old: old)
+        if Collection(address).beginChange(of: block, member, old: old) { return true }
+        noteKept(block)
+        return false
     }
 
     @inline(__always)

@@ -1,21 +1,21 @@
 // The pieces of a frozen collection, found by their addresses and walked in their order where they have one: a part of
 // CollectionPieces.swift, whose lock guards it.
 //
-//      of hashes    ┌───────────┬───────────┬──┬───────────┬─ … ─┐     open addressing: who changes an element comes
-//      and sets     │ piece     │ piece     │  │ piece     │     │     here first, and finds all in one cache line
-//                   └───────────┴───────────┴──┴───────────┴─ … ─┘
-//      of sorted    ┌─────────┬─────────┬─────────┬─ … ─┐              in their order: all that is written while the
-//      sets         │ address │ address │ address │     │              set is frozen. A table as above is filled by
-//                   └─────────┴─────────┴─────────┴─ … ─┘              who asks for a piece: nobody asks for one that
-//                                                                      came later, as leaves say that themselves
-//      of lists     ┌───────────┬───────────┬───────────┬─ … ─┐        in their order, with details, and their
-//      and streams  │ piece     │ piece     │ piece     │     │        numbers found by open addressing
+//      of hashes    ┌─────────┬─────────┬─────────┬─ … ─┐        in their order: all that is written while the
+//      and sets     │ address │ address │ address │     │        collection is frozen
+//                   └─────────┴─────────┴─────────┴─ … ─┘
+//      places       ┌───────────┬──┬───────────┬──┬─ … ─┐        open addressing, filled by who asks for a piece, which
+//                   │ piece     │  │ piece     │  │     │        finds all in one cache line. Nobody asks for one that
+//                   └───────────┴──┴───────────┴──┴─ … ─┘        came later: blocks and leaves say that themselves
+//
+//      of lists     ┌───────────┬───────────┬───────────┬─ … ─┐  in their order, with details, and their numbers found
+//      and streams  │ piece     │ piece     │ piece     │     │  by open addressing
 //                   └─────▲─────┴───────────┴───────────┴─ … ─┘
 //      numbers      ┌─────┴──┬────────┬─ … ─┐
 //                   │ 1      │        │     │
 //                   └────────┴────────┴─ … ─┘
 //
-// Ownership: the pieces own the memory, in one run. Cost: 24 bytes a piece, 32 of sorted sets, 56 of lists and streams.
+// Ownership: the pieces own the memory, in one run. Cost: 32 bytes a piece, 56 of lists and streams.
 
 import CKedis
 import KedisUtilities
@@ -69,7 +69,7 @@ struct PieceTable {
 
     /// How many pieces there will be.
     let count: Int
-    /// How many places there are for pieces, some of them empty in hashes and sets.
+    /// How many places there are for pieces, some of them empty but in lists and streams.
     let placeCount: Int
     private let places: UnsafeMutablePointer<Piece>
     private let details: UnsafeMutablePointer<Detail>?
@@ -79,8 +79,6 @@ struct PieceTable {
     private let listed: UnsafeMutablePointer<UnsafeMutableRawPointer>?
     private let slotCount: Int
     private var addedCount = 0
-    /// The last few that were added: their slots are still on their way.
-    private let recent: UnsafeMutablePointer<UnsafeMutableRawPointer>
 
     /// Slots are fetched so many pieces ahead.
     private static let aheadCount = 16
@@ -96,13 +94,10 @@ struct PieceTable {
 
     static func byteCount(of count: Int, _ form: CollectionForm) -> Int {
         let slotCount = slotCount(of: count, form)
-        let addressByteCount = MemoryLayout<UnsafeMutableRawPointer>.stride
-        let slots =
-            hasDetails(form)
+        return hasDetails(form)
             ? count * (MemoryLayout<Piece>.stride + MemoryLayout<Detail>.stride)
                 + slotCount * MemoryLayout<UInt32>.stride
-            : slotCount * MemoryLayout<Piece>.stride
-        return aheadCount * addressByteCount + slots + (form == .sortedTree ? count * addressByteCount : 0)
+            : slotCount * MemoryLayout<Piece>.stride + count * MemoryLayout<UnsafeMutableRawPointer>.stride
     }
 
     /// - Parameter memory: zeroed, ``byteCount(of:_:)`` bytes; fewer than 2^32 slots.
@@ -110,22 +105,21 @@ struct PieceTable {
         self.count = count
         slotCount = PieceTable.slotCount(of: count, form)
         placeCount = PieceTable.hasDetails(form) ? count : slotCount
-        recent = memory.bindMemory(to: UnsafeMutableRawPointer.self, capacity: PieceTable.aheadCount)
-        places = UnsafeMutableRawPointer(recent + PieceTable.aheadCount).bindMemory(
-            to: Piece.self, capacity: placeCount)
+        places = memory.bindMemory(to: Piece.self, capacity: placeCount)
         let rest = UnsafeMutableRawPointer(places + placeCount)
-        listed = form == .sortedTree ? rest.bindMemory(to: UnsafeMutableRawPointer.self, capacity: count) : nil
         if PieceTable.hasDetails(form) {
             let details = rest.bindMemory(to: Detail.self, capacity: count)
             self.details = details
             numbers = UnsafeMutableRawPointer(details + count).bindMemory(to: UInt32.self, capacity: slotCount)
+            listed = nil
         } else {
             (details, numbers) = (nil, nil)
+            listed = rest.bindMemory(to: UnsafeMutableRawPointer.self, capacity: count)
         }
     }
 
     /// Where it lies, for who frees it.
-    var base: UnsafeMutableRawPointer { UnsafeMutableRawPointer(recent) }
+    var base: UnsafeMutableRawPointer { UnsafeMutableRawPointer(places) }
 
     /// Whether pieces are to come in their order, whatever became of them.
     var isOrdered: Bool { details != nil }
@@ -137,42 +131,17 @@ struct PieceTable {
         assert(addedCount < count)
         if let listed {
             (listed + addedCount).initialize(to: address)
-            addedCount += 1
-            return
-        }
-        if let details { (details + addedCount).initialize(to: detail) }
-        if numbers != nil {
+        } else {
+            details.map { $0 + addedCount }?.initialize(to: detail)
             (places + addedCount).initialize(to: Piece(address))
-            addedCount += 1
-            return
         }
-        prefetch(address)
-        let place = recent + addedCount % PieceTable.aheadCount
-        if addedCount >= PieceTable.aheadCount { enter(place.pointee) }
-        place.initialize(to: address)
         addedCount += 1
     }
 
-    /// Enters the last ones. All pieces that were to come have been added.
-    mutating func endAdding() {
-        if listed != nil { return }
-        if let numbers { return number(numbers) }
-        for number in max(0, addedCount - PieceTable.aheadCount)..<addedCount {
-            enter(recent[number % PieceTable.aheadCount])
-        }
-    }
-
-    private func enter(_ address: UnsafeMutableRawPointer) {
-        var slot = home(of: address)
-        while places[slot].address != nil { slot = next(slot) }
-        enter(address, slot)
-    }
-
-    private func enter(_ address: UnsafeMutableRawPointer, _ slot: Int) {
-        (places + slot).initialize(to: Piece(address))
-    }
-
-    private func number(_ numbers: UnsafeMutablePointer<UInt32>) {
+    /// Makes pieces known by their addresses: all have been added.
+    func endAdding() {
+        assert(addedCount == count)
+        guard let numbers else { return }
         for index in 0..<addedCount {
             let ahead = index + PieceTable.aheadCount
             if ahead < addedCount, let address = places[ahead].address { kedis_prefetch(numbers + home(of: address)) }
@@ -211,7 +180,7 @@ struct PieceTable {
     /// The same by its place.
     func prefetch(_ index: Int) { kedis_prefetch(places + index) }
 
-    /// The place of the piece at an address. O(1). Of a sorted set one that was there at the instant.
+    /// The place of the piece at an address, which was there at the instant, unless it is one of lists. O(1).
     @inline(__always)
     func index(of address: UnsafeMutableRawPointer) -> Int? {
         var slot = home(of: address)
@@ -227,8 +196,7 @@ struct PieceTable {
             if found == address { return slot }
             slot = next(slot)
         }
-        guard listed != nil else { return nil }
-        enter(address, slot)
+        (places + slot).initialize(to: Piece(address))
         return slot
     }
 
@@ -243,18 +211,15 @@ struct PieceTable {
 
     // MARK: Walking
 
-    /// How many positions there are, one for each piece, and for empty places.
-    var positionCount: Int { listed == nil ? placeCount : count }
-
-    /// The place of the piece at a position; nil where there is none.
-    func index(at position: Int) -> Int? {
-        if let listed { return index(of: listed[position]) }
-        return places[position].address == nil ? nil : position
+    /// The place of the piece at a position, below ``count``.
+    func index(at position: Int) -> Int {
+        guard let listed, let index = index(of: listed[position]) else { return position }
+        return index
     }
 
-    /// Starts to load the first lines of the piece at a position, if it is where it was.
+    /// Starts to load the first lines of the piece at a position, if it is where it was, and its place.
     func prefetchPiece(at position: Int) {
-        guard position < positionCount else { return }
+        guard position < count else { return }
         if let listed { prefetch(listed[position]) }
         guard let address = listed?[position] ?? places[position].address else { return }
         let first = address + Int(detail(position).offset)

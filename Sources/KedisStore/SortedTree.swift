@@ -38,8 +38,6 @@ struct SortedTree {
         var index = ScoreIndex()
         /// A table of the members that have deadlines: SortedTree+Deadlines.swift.
         var deadlines: UnsafeMutableRawPointer?
-        /// How often snapshots came to it: leaves say by it that they were kept already, or came later.
-        var instant: UInt32 = 0
     }
 
     /// Where a search went: of each level of nodes, from the lowest on, the node and the child.
@@ -145,31 +143,26 @@ struct SortedTree {
 
     func makeLeaf(liveByteCount: Int) -> TreeLeaf? {
         let capacity = TreeLeaf.capacity(liveByteCount: liveByteCount)
-        let instant = header.pointee.instant
+        let instant = header.pointee.frame.instant
         return memory.allocate(capacity).map { TreeLeaf.make($0, capacity: capacity, instant: instant) }
     }
 
     func freeLeaf(_ leaf: TreeLeaf) {
-        if isKept(leaf), Collection(address).givesAway(leaf.base) { return memory.forget(leaf.capacity) }
+        let collection = Collection(address)
+        if collection.isWanted(leaf.instant), collection.givesAway(leaf.base) { return memory.forget(leaf.capacity) }
         memory.deallocate(leaf.base, leaf.capacity)
     }
 
     /// To be called before the elements of a leaf are changed: see CollectionPieces.swift.
     @inline(__always)
     func willChange(_ leaf: TreeLeaf) {
-        if isKept(leaf) { preserve(leaf) }
-    }
-
-    /// Whether a snapshot may want the leaf as it is. One that came after its instant it must not be asked for.
-    @inline(__always)
-    private func isKept(_ leaf: TreeLeaf) -> Bool {
-        Collection(address).hasPieces && leaf.instant != header.pointee.instant
+        if Collection(address).isWanted(leaf.instant) { preserve(leaf) }
     }
 
     @inline(never)
     private func preserve(_ leaf: TreeLeaf) {
         Collection(address).willChange(leaf.base)
-        leaf.instant = header.pointee.instant
+        leaf.instant = header.pointee.frame.instant
     }
 
     func makeNode() -> TreeNode? { memory.allocate(TreeNode.byteCount).map { TreeNode.make($0) } }
