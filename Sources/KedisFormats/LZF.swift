@@ -78,8 +78,9 @@ private struct LZFEncoder {
                 continue
             }
             let matchCount = countMatch(candidate, position)
-            guard writeLiterals(literalStart..<position), writeMatch(matchCount, distance: position &- candidate)
-            else { return false }
+            guard writeMatch(matchCount, distance: position &- candidate, behind: literalStart..<position) else {
+                return false
+            }
             position &+= matchCount
             literalStart = position
             // The last bytes of a match are likely to start the next one.
@@ -126,36 +127,49 @@ private struct LZFEncoder {
         while start < range.upperBound {
             let count = min(range.upperBound - start, maximumLiteralCount)
             output[outputCount] = UInt8(truncatingIfNeeded: count - 1)
-            copyLiterals(from: start, count: count)
+            UnsafeMutableRawPointer(output + outputCount + 1).copyMemory(from: input.base + start, byteCount: count)
             outputCount += 1 + count
             start += count
         }
         return true
     }
 
-    /// Copies at most 32 bytes behind the control byte, and more than wanted where there is room: that is faster.
+    /// The literals in front of a match, and the match. Mostly they are few, and there is room for more.
     @inline(__always)
-    private func copyLiterals(from start: Int, count: Int) {
-        let (source, target) = (UnsafeRawPointer(input.base + start), UnsafeMutableRawPointer(output + outputCount + 1))
-        guard start + maximumLiteralCount <= input.count, outputCount + 1 + maximumLiteralCount <= capacity else {
-            return target.copyMemory(from: source, byteCount: count)
+    private mutating func writeMatch(_ count: Int, distance: Int, behind literals: Range<Int>) -> Bool {
+        guard literals.lowerBound &+ maximumLiteralCount <= input.count, literals.count <= maximumLiteralCount,
+            outputCount &+ 1 &+ maximumLiteralCount &+ 3 <= capacity
+        else { return writeLiterals(literals) && writeMatch(count, distance: distance) }
+        if !literals.isEmpty {
+            let target = output + outputCount
+            target.pointee = UInt8(truncatingIfNeeded: literals.count &- 1)
+            let bytes = UnsafeRawPointer(input.base + literals.lowerBound).loadUnaligned(as: SIMD32<UInt8>.self)
+            UnsafeMutableRawPointer(target + 1).storeBytes(of: bytes, as: SIMD32<UInt8>.self)
+            outputCount &+= 1 &+ literals.count
         }
-        target.storeBytes(of: source.loadUnaligned(as: SIMD32<UInt8>.self), as: SIMD32<UInt8>.self)
+        outputCount &+= LZFEncoder.putMatch(count, distance, at: output + outputCount)
+        return true
     }
 
     private mutating func writeMatch(_ count: Int, distance: Int) -> Bool {
         guard capacity - outputCount >= 3 else { return false }
-        let offset = distance - 1
-        let code = count - 2
-        output[outputCount] = UInt8(truncatingIfNeeded: min(code, 7) << 5 | offset >> 8)
-        outputCount += 1
-        if code >= 7 {
-            output[outputCount] = UInt8(truncatingIfNeeded: code - 7)
-            outputCount += 1
-        }
-        output[outputCount] = UInt8(truncatingIfNeeded: offset)
-        outputCount += 1
+        outputCount += LZFEncoder.putMatch(count, distance, at: output + outputCount)
         return true
+    }
+
+    /// Two bytes or three; how many.
+    @inline(__always)
+    private static func putMatch(_ count: Int, _ distance: Int, at target: UnsafeMutablePointer<UInt8>) -> Int {
+        let offset = distance &- 1
+        let code = count &- 2
+        target.pointee = UInt8(truncatingIfNeeded: min(code, 7) &<< 5 | offset &>> 8)
+        guard code >= 7 else {
+            target[1] = UInt8(truncatingIfNeeded: offset)
+            return 2
+        }
+        target[1] = UInt8(truncatingIfNeeded: code &- 7)
+        target[2] = UInt8(truncatingIfNeeded: offset)
+        return 3
     }
 }
 

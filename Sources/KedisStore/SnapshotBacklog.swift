@@ -75,9 +75,12 @@ final class SnapshotBacklog: @unchecked Sendable {
     /// Whether so much waits that who adds more is slowed down.
     var isPressing: Bool { byteCount > pressingByteCount }
 
-    /// Whether nearly so much waits, or so many single elements, which are found one by one.
+    /// Whether nearly so much waits, or much of what nobody is slowed down for: single elements, which are found one by
+    /// one, and what was removed.
     var isHurrying: Bool {
-        byteCount > pressingByteCount / 4 * 3 || keptByteCount.load(ordering: .relaxed) > fillingByteCount
+        let kept = keptByteCount.load(ordering: .relaxed)
+        return byteCount > pressingByteCount / 4 * 3
+            || kept + givenByteCount.load(ordering: .relaxed) > fillingByteCount
     }
 
     private var allByteCount: Int { byteCount + givenByteCount.load(ordering: .relaxed) }
