@@ -19,19 +19,22 @@ private let minimumMatchCount = 3
 
 /// Compresses `input`, or gives nil when the result would not be at least 4 bytes shorter: then it is not worth it.
 package func lzfCompress(_ input: ByteView) -> [UInt8]? {
-    // Positions are kept in 32 bits; values are at most 512 MiB.
-    guard input.count > 4 && input.count < Int(UInt32.max) else { return nil }
-    let capacity = input.count - 4
-    let result = [UInt8](unsafeUninitializedCapacity: capacity) { buffer, count in
-        guard let base = buffer.baseAddress else { return }
-        var encoder = LZFEncoder(input: input, output: base, capacity: capacity)
-        // Clearing a table takes as long as compressing some hundred bytes.
-        let isDone =
-            input.count < Int(UInt16.max) ? encoder.run(UInt16.self, bitCountMax: 12)
-            : encoder.run(UInt32.self, bitCountMax: 14)
-        count = isDone ? encoder.outputCount : 0
+    let result = [UInt8](unsafeUninitializedCapacity: max(0, input.count - 4)) { buffer, count in
+        if let base = buffer.baseAddress { count = lzfCompress(input, into: base) }
     }
     return result.isEmpty ? nil : result
+}
+
+/// The same to `output`, which has room for 4 bytes less than the input; how many bytes that took, 0 for none.
+package func lzfCompress(_ input: ByteView, into output: UnsafeMutablePointer<UInt8>) -> Int {
+    // Positions are kept in 32 bits; values are at most 512 MiB.
+    guard input.count > 4 && input.count < Int(UInt32.max) else { return 0 }
+    var encoder = LZFEncoder(input: input, output: output, capacity: input.count - 4)
+    // Clearing a table takes as long as compressing some hundred bytes.
+    let isDone =
+        input.count < Int(UInt16.max) ? encoder.run(UInt16.self, bitCountMax: 12)
+        : encoder.run(UInt32.self, bitCountMax: 14)
+    return isDone ? encoder.outputCount : 0
 }
 
 private struct LZFEncoder {
@@ -57,22 +60,21 @@ private struct LZFEncoder {
         }
     }
 
-    /// `table` maps hashes of three bytes to positions + 1, all 0 now.
+    /// `table` maps hashes of three bytes to positions, all 0 now: the bytes tell whether they are the same.
     @inline(__always)
     private mutating func encode<Position: FixedWidthInteger>(
         table: UnsafeMutablePointer<Position>, shift: UInt32
     ) -> Bool {
-        var position = 0
+        // Nothing is before the first.
+        var position = 1
         var literalStart = 0
         // The last three bytes are literals, so that four can be read everywhere.
         while position &+ 4 <= input.count {
             let word = word(at: position)
             let slot = slot(of: word, shift)
-            let candidate = Int(truncatingIfNeeded: table[slot]) &- 1
-            table[slot] = Position(truncatingIfNeeded: position &+ 1)
-            guard candidate >= 0, position &- candidate <= maximumDistance,
-                (word ^ self.word(at: candidate)) & 0xFF_FFFF == 0
-            else {
+            let candidate = Int(truncatingIfNeeded: table[slot])
+            table[slot] = Position(truncatingIfNeeded: position)
+            guard (word ^ self.word(at: candidate)) & 0xFF_FFFF == 0, position &- candidate <= maximumDistance else {
                 // The longer nothing repeats, the larger the steps: incompressible data passes quickly.
                 position &+= 1 &+ (position &- literalStart) >> 6
                 continue
@@ -85,7 +87,7 @@ private struct LZFEncoder {
             literalStart = position
             // The last bytes of a match are likely to start the next one.
             if position &+ 2 <= input.count {
-                table[self.slot(of: self.word(at: position &- 2), shift)] = Position(truncatingIfNeeded: position &- 1)
+                table[self.slot(of: self.word(at: position &- 2), shift)] = Position(truncatingIfNeeded: position &- 2)
             }
         }
         return writeLiterals(literalStart..<input.count)

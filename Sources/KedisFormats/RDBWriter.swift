@@ -175,20 +175,42 @@ package struct RDBWriter: ~Copyable {
         {
             return
         }
-        if options.compressesStrings, bytes.count > RDBFormat.incompressibleByteCountMax,
-            let compressed = lzfCompress(bytes)
-        {
-            return writeCompressed(compressed, byteCount: bytes.count)
+        if options.compressesStrings, bytes.count > RDBFormat.incompressibleByteCountMax {
+            if bytes.count < RDBWriter.compressedInPlaceByteCountMax, bytes.count <= capacity / 2 {
+                if writeCompressedInPlace(bytes) { return }
+            } else if let compressed = lzfCompress(bytes) {
+                writeCompressedHead(compressed.count, of: bytes.count)
+                return compressed.withUnsafeBytes { append(ByteView($0)) }
+            }
         }
         writeLength(bytes.count)
         append(bytes)
     }
 
-    private mutating func writeCompressed(_ compressed: [UInt8], byteCount: Int) {
+    /// Longer strings have longer lengths in front of them.
+    private static let compressedInPlaceByteCountMax = 1 << 14
+    /// What is in front of a compressed string then, at most.
+    private static let compressedHeadByteCountMax = 5
+
+    /// Compresses bytes to where they go; false when that does not make them shorter.
+    private mutating func writeCompressedInPlace(_ bytes: ByteView) -> Bool {
+        if capacity - count < RDBWriter.compressedHeadByteCountMax + bytes.count { flush() }
+        let place = chunk + count + RDBWriter.compressedHeadByteCountMax
+        let compressedByteCount = lzfCompress(bytes, into: place)
+        guard compressedByteCount > 0 else { return false }
+        writeCompressedHead(compressedByteCount, of: bytes.count)
+        // It took less when the lengths are small.
+        let target = chunk + count
+        if target != place { UnsafeMutableRawPointer(target).copyMemory(from: place, byteCount: compressedByteCount) }
+        count += compressedByteCount
+        byteCount += compressedByteCount
+        return true
+    }
+
+    private mutating func writeCompressedHead(_ compressedByteCount: Int, of byteCount: Int) {
         append(0xC0 | RDBStringEncoding.lzf)
-        writeLength(compressed.count)
+        writeLength(compressedByteCount)
         writeLength(byteCount)
-        compressed.withUnsafeBytes { append(ByteView($0)) }
     }
 
     private mutating func writeInteger(_ value: Int64) {

@@ -2,8 +2,8 @@
 //
 // After each chunk the walk rests for four times the time that the chunk took, if other threads of the process were
 // busy meanwhile; as long as it took, if it yields to them in any case (BackgroundThread.swift). With nobody there it
-// goes as fast as it can, and also while copies wait that writers are held up for. Pure: the caller has the clocks and
-// rests. Owned by one walk.
+// goes as fast as it can, and also while much waits to be taken (SnapshotBacklog.swift). Pure: the caller has the
+// clocks and rests. Owned by one walk.
 
 struct SnapshotPace {
     /// Rest for so much work, and for that of a walk that yields.

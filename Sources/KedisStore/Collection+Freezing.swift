@@ -29,8 +29,8 @@ extension Collection {
     @inline(__always)
     var hasPieces: Bool { header.pointee.pieces != nil }
 
-    /// Whether a snapshot may want a leaf or block that has this `instant`. It must not be asked for others, which it
-    /// does not know if they came later.
+    /// Whether a snapshot may want a leaf or block that has this `instant`. For no other may it be asked: one that came
+    /// later it does not know.
     @inline(__always)
     func isWanted(_ instant: UInt32) -> Bool { hasPieces && instant != header.pointee.instant }
 

@@ -10,8 +10,8 @@ extension CollectionPieces {
     private static let batchByteCountMax = 256 << 10
     private static let stepByteCount = 32 << 10
     private static let alignment = 16
-    /// Steps that find nothing before the lock is given to others.
-    private static let stepsUnderLockMax = 1024
+    /// Steps that find nothing before the lock is given to others: some 10 microseconds, as places lie anywhere.
+    private static let stepsUnderLockMax = 256
 
     /// What a walk has taken.
     struct Walk {
@@ -154,6 +154,7 @@ extension CollectionPieces {
     private func takeNext(_ room: inout Room) -> Taken {
         lock.lock()
         defer { lock.unlock() }
+        guard !isGivenUp else { return .none }
         if firstCopied >= 0 {
             let index = firstCopied
             if let kept = pieces[index].kept {

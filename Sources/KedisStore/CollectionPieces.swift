@@ -12,7 +12,8 @@
 // Both happen under a lock of its own, held for one copy, and once for each piece: so a collection of any size makes
 // nobody wait longer than for a piece (a list's element or a stream's entry may be a large one), and takes no more
 // memory than what was changed and not yet written. A piece that is freed is given to the snapshot instead. Addresses
-// tell pieces: one that is freed was taken before, so a new one at its address counts as taken.
+// tell pieces: one that is freed was taken before. Of one that came later nothing is asked here: blocks and leaves say
+// so themselves (`instant`), and a chunk or node is not found, or counts as taken if it lies where another one did.
 //
 // Who changes single elements of a hash or set leaves these instead (KeptElements.swift), and the walk puts them in
 // place of what it finds: `beginChange` holds the lock until `endChange`, so that the walk sees no half of a change.
@@ -50,7 +51,9 @@ final class CollectionPieces: @unchecked Sendable {
     let lock = StripeLock()
     // Guarded by the lock.
     private var isEnded = false
-    var pieces: PieceTable
+    /// What is changed from now on must not be read: the snapshot is not complete.
+    private(set) var isGivenUp = false
+    let pieces: PieceTable
     /// Where they lie; nil when they were allocated.
     private var room: PieceRoom?
     var runs: KeptRuns
@@ -108,7 +111,7 @@ final class CollectionPieces: @unchecked Sendable {
     /// The piece at an address, unless it was taken.
     @inline(__always)
     private func indexOfUntaken(_ address: UnsafeMutableRawPointer) -> Int? {
-        guard let index = pieces.index(of: address), !pieces[index].isTaken else { return nil }
+        guard !isGivenUp, let index = pieces.index(of: address), !pieces[index].isTaken else { return nil }
         return index
     }
 
@@ -148,17 +151,9 @@ final class CollectionPieces: @unchecked Sendable {
         backlog.notePieces(byteCount: Self.headByteCount + byteCount)
     }
 
-    /// What is changed from now on must not be read.
     private func giveUp() {
         if !backlog.isAbandoned { backlog.noteIncomplete() }
-        for position in 0..<count {
-            let index = pieces.index(at: position)
-            guard !pieces[index].isTaken else { continue }
-            pieces[index].kept?.release(to: &runs)
-            pieces[index].copy = nil
-        }
-        // Copies among them come in the order of all.
-        firstCopied = -1
+        isGivenUp = true
     }
 
     private func copy(_ index: Int, byteCount: Int) -> UnsafeMutableRawPointer? {

@@ -5,7 +5,7 @@
 //
 //      entry of the directory ─▶ head of the block ─▶ where the hash should be in it ─▶ the element, or its leaf
 //
-// With the head of a block goes what a snapshot knows of it, where it will be changed.
+// What a snapshot may want of a block that will be changed is loaded with the last two stages.
 //
 // Nothing is changed and nothing is decided: a lookup that is announced and not made, or the other way round, only
 // costs time; a key's cell is taken to be the first with its tag. Ownership: the session's batch, emptied before each
@@ -119,7 +119,7 @@ package struct ElementPrefetch: ~Copyable {
         // One alone has nobody to overlap with.
         guard count > 1 else { return }
         forEach { $0.prefetchEntry() }
-        forEach { $0.prefetchBlock(isWrite: isWrite) }
+        forEach { $0.prefetchBlock() }
         forEach { $0.prefetchPlace(isWrite: isWrite) }
         forEach { $0.prefetchElement(isWrite: isWrite) }
         if isWrite { prefetchKept() }
@@ -160,7 +160,7 @@ extension ElementPrefetch.Lookup {
     }
 
     @inline(__always)
-    fileprivate mutating func prefetchBlock(isWrite: Bool) {
+    fileprivate mutating func prefetchBlock() {
         if isTree {
             block = tree.header.pointee.index.blockAddress(hash) ?? block
         } else {

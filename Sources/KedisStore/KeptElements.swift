@@ -214,7 +214,7 @@ struct KeptElements {
     func putBack(
         count: Int, in changed: MemberBlock, to memory: UnsafeMutableRawPointer, seed: HashSeed, isValued: Bool
     ) -> MemberBlock {
-        let block = MemberBlock.initialize(memory, capacity: blockByteCount(count: count), depth: 0)
+        let block = MemberBlock.initialize(memory, capacity: blockByteCount(count: count), depth: 0, instant: 0)
         withUnsafeTemporaryAllocation(of: UInt8.self, capacity: count) { marks in
             withUnsafeTemporaryAllocation(of: UnsafeMutableRawPointer.self, capacity: count) { addresses in
                 var distinctCount = 0

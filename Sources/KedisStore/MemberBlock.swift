@@ -179,7 +179,7 @@ struct MemberBlock {
 
     /// An empty block in fresh memory of `capacity` bytes, behind the last instant of its table.
     static func initialize(
-        _ address: UnsafeMutableRawPointer, capacity: Int, depth: Int, instant: UInt32 = 0
+        _ address: UnsafeMutableRawPointer, capacity: Int, depth: Int, instant: UInt32
     ) -> MemberBlock {
         address.initializeMemory(
             as: Header.self,

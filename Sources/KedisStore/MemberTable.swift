@@ -101,7 +101,7 @@ struct MemberTable {
             return nil
         }
         let table = MemberTable(address)
-        let block = MemberBlock.initialize(only, capacity: MemberBlock.byteCountMin, depth: 0)
+        let block = MemberBlock.initialize(only, capacity: MemberBlock.byteCountMin, depth: 0, instant: 0)
         let directory = BlockDirectory(
             block.address, room: address + MemoryLayout<Header>.stride, from: source)
         table.header.initialize(

@@ -1,9 +1,9 @@
 // The pieces of a frozen collection, found by their addresses and walked in their order where they have one: a part of
 // CollectionPieces.swift, whose lock guards it.
 //
-//      of hashes    ┌─────────┬─────────┬─────────┬─ … ─┐        in their order: all that is written while the
-//      and sets     │ address │ address │ address │     │        collection is frozen
-//                   └─────────┴─────────┴─────────┴─ … ─┘
+//      of hashes,   ┌─────────┬─────────┬─────────┬─ … ─┐        in their order: all that is written while the
+//      sets, sorted │ address │ address │ address │     │        collection is frozen
+//      sets         └─────────┴─────────┴─────────┴─ … ─┘
 //      places       ┌───────────┬──┬───────────┬──┬─ … ─┐        open addressing, filled by who asks for a piece, which
 //                   │ piece     │  │ piece     │  │     │        finds all in one cache line. Nobody asks for one that
 //                   └───────────┴──┴───────────┴──┴─ … ─┘        came later: blocks and leaves say that themselves
@@ -132,7 +132,7 @@ struct PieceTable {
         if let listed {
             (listed + addedCount).initialize(to: address)
         } else {
-            details.map { $0 + addedCount }?.initialize(to: detail)
+            if let details { (details + addedCount).initialize(to: detail) }
             (places + addedCount).initialize(to: Piece(address))
         }
         addedCount += 1
@@ -180,7 +180,8 @@ struct PieceTable {
     /// The same by its place.
     func prefetch(_ index: Int) { kedis_prefetch(places + index) }
 
-    /// The place of the piece at an address, which was there at the instant, unless it is one of lists. O(1).
+    /// The place of the piece at an address. O(1). Enters a block or leaf that nobody has asked for yet, which must
+    /// have been added; of lists and streams nil for what was not.
     @inline(__always)
     func index(of address: UnsafeMutableRawPointer) -> Int? {
         var slot = home(of: address)
@@ -196,8 +197,14 @@ struct PieceTable {
             if found == address { return slot }
             slot = next(slot)
         }
+        assert(isListed(address))
         (places + slot).initialize(to: Piece(address))
         return slot
+    }
+
+    /// As far as it can be told soon.
+    private func isListed(_ address: UnsafeMutableRawPointer) -> Bool {
+        count > 1000 || UnsafeBufferPointer(start: listed, count: count).contains(address)
     }
 
     @inline(__always)

@@ -2,7 +2,8 @@
 //
 // Who adds a copy never waits for the snapshot, unless as much waits as may. From an eighth of that on the store says
 // that it is pressed (`SnapshotPressure`): whoever has sent a command that left a copy is then given no more time until
-// some were taken, and nobody else notices. What was not changed but removed is given, not copied, and does not count.
+// some were taken, and nobody else notices. What was not changed but removed is given, not copied: it presses nobody,
+// and only lets the walk rest less.
 //
 // Ownership: the snapshot (StoreSnapshot.swift) and the pieces of large collections that it is to take
 // (CollectionPieces.swift), which may live longer but do not use it then. Threads: any.

@@ -149,8 +149,10 @@ struct SortedTree {
 
     func freeLeaf(_ leaf: TreeLeaf) {
         let collection = Collection(address)
-        if collection.isWanted(leaf.instant), collection.givesAway(leaf.base) { return memory.forget(leaf.capacity) }
-        memory.deallocate(leaf.base, leaf.capacity)
+        // One that was given away may be gone at once.
+        let capacity = leaf.capacity
+        if collection.isWanted(leaf.instant), collection.givesAway(leaf.base) { return memory.forget(capacity) }
+        memory.deallocate(leaf.base, capacity)
     }
 
     /// To be called before the elements of a leaf are changed: see CollectionPieces.swift.

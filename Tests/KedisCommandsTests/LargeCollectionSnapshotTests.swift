@@ -132,7 +132,7 @@ struct LargeCollectionSnapshotTests {
         print("elements one by one: \(count) snapshots")
     }
 
-    /// A hash and a set, some of whose blocks have a few changes before they are read, and others many or none.
+    /// A hash, a set and a sorted set, some of whose blocks have a few changes before they are read, and others many or none.
     private func readOneByOne(_ random: inout RandomGenerator) throws {
         let test = TestEngine()
         let session = TestSession(test.engine)
@@ -165,7 +165,7 @@ struct LargeCollectionSnapshotTests {
         }) {}
         #expect(!snapshot.isIncomplete)
         store.checkInvariants()
-        for name in ["hash", "set"] {
+        for name in Self.memberNames {
             let (wanted, given) = (wanted[name] ?? [:], given[name] ?? [:])
             let wrong = Set(wanted.keys).union(given.keys).filter { wanted[$0] != given[$0] }
             #expect(wanted.count >= Self.elementCount && wrong.isEmpty, "\(name): \(wrong.count) elements")
@@ -174,7 +174,9 @@ struct LargeCollectionSnapshotTests {
 
     private static func name(_ entry: Entry) -> String { String(decoding: entry.key.bytes, as: UTF8.self) }
 
-    /// Of a hash or a set.
+    private static let memberNames = ["hash", "set", "zset"]
+
+    /// Of one of these.
     private static func forEachElement(of entry: Entry, _ body: ([UInt8], [UInt8]) -> Void) {
         switch entry.type {
         case .hash:
@@ -187,29 +189,35 @@ struct LargeCollectionSnapshotTests {
                 body(member.withBytes { $0.bytes }, [])
                 return true
             }
+        case .sortedSet:
+            entry.sortedSet.forEachReversed(in: 0..<entry.sortedSet.count) { member, score in
+                body(member.withBytes { $0.bytes }, Array("\(score)".utf8))
+                return true
+            }
         default: break
         }
     }
 
-    /// A command that changes the hash or the set; one that leaves all elements in their blocks, and without deadlines,
+    /// A command that changes one of these; one that leaves all elements in their blocks, and without deadlines,
     /// if that is wanted.
     private static func memberRequest(_ random: inout RandomGenerator, staysInBlocks: Bool) -> [String] {
         while true {
             let request = request(&random)
-            guard ["hash", "set"].contains(request[1]), !["RENAME", "DEL"].contains(request[0]) else { continue }
+            guard memberNames.contains(request[1]), !["RENAME", "DEL"].contains(request[0]) else { continue }
             let stays = request[0] != "HPEXPIRE" && !request.contains { $0.hasPrefix("long") }
             if stays || !staysInBlocks { return request }
         }
     }
 
-    /// One that is read while it is changed, and compared. Of five, one is given up half-way.
+    /// One that is read while it is changed, and compared. Of five, one is given up half-way: the first of a pair, or the
+    /// second.
     private func takeSnapshot(of engine: Engine, number: Int, seed: UInt64) throws {
         let store = engine.store
         let wanted = KeyspaceSnapshot(of: store, nowMilliseconds: 0)
         let got = Locked(KeyspaceSnapshot())
         // Streams are read once: as entries, or as the bytes that files have.
         let takesNodes = number / 2 % 2 == 1
-        let isGivenUp = number % 5 == 3
+        let isGivenUp = [2, 7].contains(number % 10)
         let wantedNodes = Self.nodes(of: store)
         let gotNodes = Locked<[[UInt8]: [[UInt8]]]>([:])
         let snapshot = try #require(store.beginSnapshotForTest())
@@ -228,7 +236,8 @@ struct LargeCollectionSnapshotTests {
             var random = RandomGenerator(seed: seed)
             let session = TestSession(engine)
             for index in 0..<100_000 where !isDone.load(ordering: .acquiring) {
-                Self.send([Self.request(&random)], session)
+                // Some at once: what they will look for in several collections is loaded ahead.
+                Self.send((0..<1 + random.next(below: 8)).map { _ in Self.request(&random) }, session)
                 if index % 50 == 0 { _ = store.maintain(nowMilliseconds: 0) }
             }
         }
