@@ -18,6 +18,12 @@ extension Collection {
     @inline(__always)
     func givesAway(_ piece: UnsafeMutableRawPointer) -> Bool { hasPieces && giveSlowly(piece) }
 
+    /// The same of a leaf or block with this `instant`, which may be gone at once where the answer is true.
+    @inline(__always)
+    func givesAway(_ piece: UnsafeMutableRawPointer, _ instant: UInt32) -> Bool {
+        isWanted(instant) && giveSlowly(piece)
+    }
+
     @inline(never)
     private func giveSlowly(_ piece: UnsafeMutableRawPointer) -> Bool {
         guard !header.pointee.isFrozen, let pieces = header.pointee.pieces else { return false }

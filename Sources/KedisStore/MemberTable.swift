@@ -147,10 +147,8 @@ struct MemberTable {
     func freeBlock(_ block: MemberBlock) {
         let capacity = block.capacity
         header.pointee.blockByteCount -= capacity
-        let collection = Collection(address)
-        if collection.isWanted(block.header.pointee.instant), collection.givesAway(block.address) {
-            return source.pointee.release(capacity)
-        }
+        let instant = block.header.pointee.instant
+        if Collection(address).givesAway(block.address, instant) { return source.pointee.release(capacity) }
         MemberTable.freeBytes(block.address, capacity, to: source)
     }
 

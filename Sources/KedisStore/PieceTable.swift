@@ -69,8 +69,6 @@ struct PieceTable {
 
     /// How many pieces there will be.
     let count: Int
-    /// How many places there are for pieces, some of them empty but in lists and streams.
-    let placeCount: Int
     private let places: UnsafeMutablePointer<Piece>
     private let details: UnsafeMutablePointer<Detail>?
     /// By address a piece's number, from 1 on, or 0; nil where places are found so themselves.
@@ -104,7 +102,7 @@ struct PieceTable {
     init(count: Int, _ form: CollectionForm, in memory: UnsafeMutableRawPointer) {
         self.count = count
         slotCount = PieceTable.slotCount(of: count, form)
-        placeCount = PieceTable.hasDetails(form) ? count : slotCount
+        let placeCount = PieceTable.hasDetails(form) ? count : slotCount
         places = memory.bindMemory(to: Piece.self, capacity: placeCount)
         let rest = UnsafeMutableRawPointer(places + placeCount)
         if PieceTable.hasDetails(form) {
@@ -117,6 +115,9 @@ struct PieceTable {
             listed = rest.bindMemory(to: UnsafeMutableRawPointer.self, capacity: count)
         }
     }
+
+    /// How many places there are for pieces, some of them empty but in lists and streams.
+    var placeCount: Int { numbers == nil ? slotCount : count }
 
     /// Where it lies, for who frees it.
     var base: UnsafeMutableRawPointer { UnsafeMutableRawPointer(places) }

@@ -148,10 +148,8 @@ struct SortedTree {
     }
 
     func freeLeaf(_ leaf: TreeLeaf) {
-        let collection = Collection(address)
-        // One that was given away may be gone at once.
         let capacity = leaf.capacity
-        if collection.isWanted(leaf.instant), collection.givesAway(leaf.base) { return memory.forget(capacity) }
+        if Collection(address).givesAway(leaf.base, leaf.instant) { return memory.forget(capacity) }
         memory.deallocate(leaf.base, capacity)
     }
 
