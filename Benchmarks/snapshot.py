@@ -11,9 +11,13 @@ and then with one, while a probe sets a key every millisecond:
                 thousand keys
     speed       bytes of the file a second, with nobody else there
 
+With --same-rate kedis gets as many writes a second as redis-server had at full speed before its save, sent when they
+are due by `kedis-benchmark load`: what a save costs those who ask no more of it.
+
 It needs Linux, redis-server and redis-benchmark on the path, and a release build of kedis.
 
-    Benchmarks/snapshot.py [--keys 10000000] [--values keys,hash,list,zset,stream] [--elements 10000000] [--json]
+    Benchmarks/snapshot.py [--keys 10000000] [--values keys,hash,list,zset,stream] [--elements 10000000] [--same-rate]
+                           [--json]
 """
 import argparse
 import glob
@@ -33,6 +37,7 @@ PIPELINE = 16
 # A short save is repeated until the probe has so many samples, but not for ever.
 SAMPLES = 3000
 SAVES = 8
+GENERATOR = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".build", "release", "kedis-benchmark")
 # Elements of one command when a collection is made.
 CHUNK = 500
 
@@ -125,9 +130,14 @@ class Probe:
 
 
 class Load:
-    def __init__(self, server, kind, keyspace):
-        words = ["timeout", "600", "redis-benchmark", "-p", str(server.port), "-c", str(CONNECTIONS), "-P",
-                 str(PIPELINE), "-r", str(keyspace), "-n", "2000000000", "-q"]
+    def __init__(self, server, kind, keyspace, generator, rate):
+        if rate:
+            words = [generator, "load", "--port", str(server.port), "--rate", str(rate), "--pipeline", str(PIPELINE),
+                     "--connections", str(CONNECTIONS), "--keys", str(keyspace), "--seconds", "600"]
+        else:
+            words = ["redis-benchmark", "-p", str(server.port), "-c", str(CONNECTIONS), "-P", str(PIPELINE), "-r",
+                     str(keyspace), "-n", "2000000000", "-q"]
+        words = ["timeout", "600"] + words
         words += [word.format(count=keyspace) for word in LOADS[kind]]
         self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -154,7 +164,7 @@ def save(server, connection, watch):
     return time.monotonic() - began
 
 
-def measure(name, command, kind, count, seconds):
+def measure(name, command, kind, count, options, rate=None):
     row = {"benchmark": "snapshot", "server": name, "kind": kind, "count": count}
     with Server(name, command) as server, server.connect() as connection:
         if kind == "keys":
@@ -165,11 +175,11 @@ def measure(name, command, kind, count, seconds):
         quiet = save(server, connection, lambda: None)
         size = os.path.getsize(os.path.join(server.folder, "dump.rdb"))
         row["mb_per_second"] = round(size / quiet / 1e6, 1)
-        with Load(server, kind, count):
+        with Load(server, kind, count, options.generator, rate):
             before = connection.info("total_commands_processed")
             began = time.monotonic()
             with Probe(server) as probe:
-                time.sleep(seconds)
+                time.sleep(options.seconds)
             rate = (connection.info("total_commands_processed") - before) / (time.monotonic() - began)
             row["rate_before"], row["p999_before_ms"] = round(rate), round(probe.percentile(0.999), 2)
             memory = proportional_bytes(server.process.pid)
@@ -198,20 +208,27 @@ def main():
     parser.add_argument("--values", default="keys", help="of " + ",".join(LOADS))
     parser.add_argument("--seconds", type=float, default=5, help="of the load without a save")
     parser.add_argument("--only-kedis", action="store_true")
+    parser.add_argument("--same-rate", action="store_true", help="no more writes for kedis than redis-server has")
+    parser.add_argument("--generator", default=GENERATOR, help="kedis-benchmark, for --same-rate")
     parser.add_argument("--folder", help="where the servers' folders are made")
     parser.add_argument("--json", action="store_true", help="print a JSON object for each row")
     options = parser.parse_args()
     if options.folder:
         tempfile.tempdir = options.folder
     require(options.kedis, ["redis-server", "redis-benchmark"])
+    if options.same_rate and (options.only_kedis or not os.path.exists(options.generator)):
+        sys.exit("--same-rate wants redis-server's run, and swift build -c release --product kedis-benchmark")
     if not options.json:
         print(f"{'':14} {'':7} {'MB/s':>7} {'memory':>7} {'ratio':>6} {'writes/s':>10} {'during':>10} {'share':>6} "
               f"{'p99.9 ms':>9} {'during':>8} {'longest':>8} {'saves':>6} {'seconds':>8}")
     for kind in options.values.split(","):
         count = options.keys if kind == "keys" else options.elements
         commands = [("redis-server", redis_command()), ("kedis server", kedis_command(options.kedis))]
+        rate = None
         for name, command in commands[1:] if options.only_kedis else commands:
-            row = measure(name, command, kind, count, options.seconds)
+            row = measure(name, command, kind, count, options, rate)
+            if options.same_rate:
+                rate = row["rate_before"]
             if options.json:
                 print(json.dumps(row), flush=True)
                 continue

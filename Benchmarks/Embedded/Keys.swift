@@ -17,9 +17,15 @@ let itemByteCount = 16
 @inline(__always)
 func writeItem(_ prefix: Prefix, _ index: Int, to target: UnsafeMutablePointer<UInt8>) {
     UnsafeMutableRawPointer(target).storeBytes(of: prefix.rawValue.littleEndian, as: UInt32.self)
-    var rest = UInt64(index)
-    var position = itemByteCount - 1
-    while position >= 4 {
+    writeDigits(index, to: target + 4, count: itemByteCount - 4)
+}
+
+/// Writes the last `count` digits of a number, with zeroes before them.
+@inline(__always)
+func writeDigits(_ number: Int, to target: UnsafeMutablePointer<UInt8>, count: Int) {
+    var rest = UInt64(number)
+    var position = count - 1
+    while position >= 0 {
         target[position] = 0x30 + UInt8(truncatingIfNeeded: rest % 10)
         rest /= 10
         position -= 1

@@ -2,11 +2,12 @@
 //
 //      kedis-benchmark load --port 6379 --rate 60000 --pipeline 1 --connections 50 --seconds 5 [--json]
 //      kedis-benchmark load --port 6379 --rate max --pipeline 16
+//      kedis-benchmark load --port 6379 --rate 300000 --pipeline 16 HSET big f:__rand_int__ v:__rand_int__
 //
 // Open loop: requests are sent when the schedule says, whether or not earlier ones were answered, and a request that
 // went out late counts from when it was due, so a stall is seen by all that fell into it. `late` says how much of that
 // was the generator's own: the time from due to sent. Half of the requests are GETs, half SETs, of random keys
-// `key:000000000000` and on, which the caller has set. With `--rate max` every connection sends its next pipeline when
+// `key:000000000000` and on, which the caller has set; or all are the command that is given. With `--rate max` every connection sends its next pipeline when
 // the last one is answered: that is the rate at which server and generator together are saturated.
 // One thread, no allocation while it runs; Linux only, for its epoll.
 
@@ -27,6 +28,10 @@ struct LoadCommand: ParsableCommand {
     @Option(help: "How many keys there are.") var keys = 1_000_000
     @Option(help: "Length of values, in bytes.") var valueBytes = 32
     @OptionGroup var output: OutputOptions
+    @Argument(
+        parsing: .captureForPassthrough,
+        help: "What is sent instead of GETs and SETs: each __rand_int__ becomes 12 digits, as redis-benchmark has it.")
+    var command: [String] = []
 
     func validate() throws {
         guard (1...1024).contains(pipeline), (1...10_000).contains(connections), (0.01...3600).contains(seconds),
@@ -41,7 +46,8 @@ struct LoadCommand: ParsableCommand {
         #if os(Linux)
         let shape = LoadShape(
             pipeline: pipeline, keyCount: keys, valueByteCount: valueBytes,
-            warmupNanoseconds: UInt64(warmup * 1e9), measuredNanoseconds: UInt64(seconds * 1e9))
+            warmupNanoseconds: UInt64(warmup * 1e9), measuredNanoseconds: UInt64(seconds * 1e9),
+            command: command.isEmpty ? nil : CommandTemplate(command))
         let loop = try LoadLoop(port: port, connectionCount: connections, shape)
         benchmark_sharpen_timers()
         switch rate {
@@ -98,4 +104,28 @@ struct LoadShape {
     let valueByteCount: Int
     let warmupNanoseconds: UInt64
     let measuredNanoseconds: UInt64
+    /// Sent instead of GETs and SETs.
+    let command: CommandTemplate?
+}
+
+/// A request as it is sent, and where in it 12 random digits go.
+struct CommandTemplate {
+    private(set) var bytes: [UInt8] = []
+    private(set) var digitOffsets: [Int] = []
+
+    /// What stands for the digits has as many characters as redis-benchmark's.
+    private static let placeholder = "__rand_int__"
+    static let digitCount = placeholder.utf8.count
+
+    init(_ words: [String]) {
+        bytes += "*\(words.count)\r\n".utf8
+        for word in words {
+            bytes += "$\(word.utf8.count)\r\n".utf8
+            let start = bytes.count
+            bytes += "\(word)\r\n".utf8
+            for offset in start..<bytes.count where bytes[offset...].starts(with: Self.placeholder.utf8) {
+                digitOffsets.append(offset)
+            }
+        }
+    }
 }

@@ -142,7 +142,8 @@ final class LoadConnection {
     }
 }
 
-/// Makes pipelines: half GETs, half SETs, of random keys, in memory that is used again.
+/// Makes pipelines: half GETs, half SETs, of random keys, or one command with random numbers, in memory that is used
+/// again.
 final class LoadRequests {
     private let shape: LoadShape
     private let buffer: UnsafeMutablePointer<UInt8>
@@ -155,7 +156,8 @@ final class LoadRequests {
         self.shape = shape
         let value = String(repeating: "x", count: shape.valueByteCount)
         tail = Array("\r\n$\(shape.valueByteCount)\r\n\(value)\r\n".utf8)
-        buffer = .allocate(capacity: shape.pipeline * (set.count + itemByteCount + tail.count))
+        let requestByteCount = shape.command?.bytes.count ?? set.count + itemByteCount + tail.count
+        buffer = .allocate(capacity: shape.pipeline * requestByteCount)
     }
 
     deinit { buffer.deallocate() }
@@ -163,6 +165,17 @@ final class LoadRequests {
     /// Valid until the next call.
     func next() -> UnsafeRawBufferPointer {
         var end = buffer
+        if let command = shape.command {
+            for _ in 0..<shape.pipeline {
+                let start = end
+                end = append(command.bytes, to: start)
+                for offset in command.digitOffsets {
+                    writeDigits(
+                        random.next(below: shape.keyCount), to: start + offset, count: CommandTemplate.digitCount)
+                }
+            }
+            return UnsafeRawBufferPointer(start: buffer, count: end - buffer)
+        }
         for _ in 0..<shape.pipeline {
             let isRead = random.next() & 1 == 0
             end = append(isRead ? get : set, to: end)

@@ -62,7 +62,7 @@ package enum OpenMode: Sendable {
     case create
     /// The same, readable by its owner only.
     case createPrivate
-    /// Writes go to the end of a file that exists.
+    /// Writes go on where a file ends that exists.
     case append
 }
 
@@ -79,6 +79,8 @@ package struct FileSystem: Sendable {
         @Sendable (_ file: FileHandle, _ offset: Int, _ room: UnsafeMutableRawBufferPointer) throws(SystemError) -> Int
     /// Writes on and returns how many bytes were taken, which may be fewer than given.
     package var write: @Sendable (_ file: FileHandle, _ bytes: ByteView) throws(SystemError) -> Int
+    /// Writes zeros, wherever the file's position is, and returns how many, which may be fewer than asked for.
+    package var writeZeros: @Sendable (_ file: FileHandle, _ range: Range<Int>) throws(SystemError) -> Int
     /// Returns when the file's bytes are on disk.
     package var synchronize: @Sendable (_ file: FileHandle) throws(SystemError) -> Void
     /// The same for what is needed to read the bytes again: the length too, but no times.
@@ -107,6 +109,7 @@ package struct FileSystem: Sendable {
         read: @escaping @Sendable (FileHandle, UnsafeMutableRawBufferPointer) throws(SystemError) -> Int,
         readAt: @escaping @Sendable (FileHandle, Int, UnsafeMutableRawBufferPointer) throws(SystemError) -> Int,
         write: @escaping @Sendable (FileHandle, ByteView) throws(SystemError) -> Int,
+        writeZeros: @escaping @Sendable (FileHandle, Range<Int>) throws(SystemError) -> Int,
         synchronize: @escaping @Sendable (FileHandle) throws(SystemError) -> Void,
         synchronizeData: @escaping @Sendable (FileHandle) throws(SystemError) -> Void,
         writeOut: @escaping @Sendable (FileHandle, Range<Int>, Bool) throws(SystemError) -> Void,
@@ -124,6 +127,7 @@ package struct FileSystem: Sendable {
         self.read = read
         self.readAt = readAt
         self.write = write
+        self.writeZeros = writeZeros
         self.synchronize = synchronize
         self.synchronizeData = synchronizeData
         self.writeOut = writeOut
@@ -141,8 +145,8 @@ extension FileSystem {
     /// The files of this machine.
     package static let system = FileSystem(
         open: systemOpen, close: systemClose, size: systemSize, read: systemRead, readAt: systemReadAt,
-        write: systemWrite, synchronize: systemSynchronize, synchronizeData: systemSynchronizeData,
-        writeOut: systemWriteOut, rename: systemRename, unlink: systemUnlink,
+        write: systemWrite, writeZeros: systemWriteZeros, synchronize: systemSynchronize,
+        synchronizeData: systemSynchronizeData, writeOut: systemWriteOut, rename: systemRename, unlink: systemUnlink,
         synchronizeDirectory: systemSynchronizeDirectory, names: systemNames, makeDirectory: systemMakeDirectory,
         removeDirectory: systemRemoveDirectory, modificationNanoseconds: systemModificationNanoseconds
     )
@@ -153,12 +157,17 @@ extension FileSystem {
         switch mode {
         case .read: O_RDONLY | O_CLOEXEC
         case .create, .createPrivate: O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC
-        case .append: O_WRONLY | O_APPEND | O_CLOEXEC
+        case .append: O_WRONLY | O_CLOEXEC
         }
     let descriptor = open(path, flags, mode == .createPrivate ? 0o600 : 0o644)
     guard descriptor >= 0 else { throw SystemError(operation: "open", path: path, code: errno) }
     // Tells others that it is being written, where the system has locks (TemporaryFiles.swift).
     if mode == .create || mode == .createPrivate { _ = flock(descriptor, LOCK_EX | LOCK_NB) }
+    if mode == .append, lseek(descriptor, 0, SEEK_END) < 0 {
+        let code = errno
+        close(descriptor)
+        throw SystemError(operation: "open", path: path, code: code)
+    }
     return FileHandle(descriptor: descriptor, path: path)
 }
 
@@ -193,6 +202,17 @@ extension FileSystem {
 
 @Sendable private func systemWrite(_ file: FileHandle, _ bytes: ByteView) throws(SystemError) -> Int {
     let count = write(file.descriptor, bytes.base, bytes.count)
+    guard count >= 0 else { throw SystemError(operation: "write", path: file.path, code: errno) }
+    return count
+}
+
+/// Never written, so that it takes no memory of its own.
+nonisolated(unsafe) private let zeros = UnsafeRawPointer(calloc(1, zeroByteCount))
+private let zeroByteCount = 256 << 10
+
+@Sendable private func systemWriteZeros(_ file: FileHandle, _ range: Range<Int>) throws(SystemError) -> Int {
+    guard let zeros else { return 0 }
+    let count = pwrite(file.descriptor, zeros, min(range.count, zeroByteCount), off_t(range.lowerBound))
     guard count >= 0 else { throw SystemError(operation: "write", path: file.path, code: errno) }
     return count
 }

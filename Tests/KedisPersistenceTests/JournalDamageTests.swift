@@ -14,12 +14,15 @@ struct JournalDamageTests {
     private let path = "\(journalDirectory)/journal-00000000000000000001.kjl"
 
     /// Two segments, the second one with a record before the boundary that the first does not have on disk alone.
-    private func smallJournal(closes: Bool) throws -> TestJournal {
-        let test = try TestJournal { $0.policy = .always }
-        for number in 1...6 {
+    private func smallJournal(closes: Bool, boundary: Int = 3, roomByteCountMax: Int = 0) throws -> TestJournal {
+        let test = try TestJournal {
+            $0.policy = .always
+            $0.roomByteCountMax = roomByteCountMax
+        }
+        for number in 1...2 * boundary {
             test.append("record \(number)")
-            if number != 5 { test.run() }
-            if number == 3 { _ = test.journal.rotate() }
+            if number != 2 * boundary - 1 { test.run() }
+            if number == boundary { _ = test.journal.rotate() }
         }
         if closes { try test.journal.close() } else { _ = test.journal.step() }
         return test
@@ -77,13 +80,79 @@ struct JournalDamageTests {
                 guard let read = try read(disk, test.payloads, "\(count) of \(path)") else { continue }
                 #expect(index == 1 || read.payloads.count == 6, "the first one may miss its mark at most")
                 if isClosed, index == 1 { #expect(!read.summary.wasClosed) }
-                // Half a record is cut; no record at all is told by the close that is not there.
-                let isBetween = (count - 64) % 48 == 0
-                if index == 1 { #expect((read.summary.cut == nil) == isBetween, "\(count)") }
+                // Half a record is cut; no record at all is told by the close that is not there, and so are its zeros.
+                let rest = (count - 64) % 48
+                let isNothing = bytes[count - rest..<count].allSatisfy { $0 == 0 }
+                if index == 1 { #expect((read.summary.cut == nil) == isNothing, "\(count)") }
             }
             let longer = test.disk.with(bytes + [0], at: path)
             #expect(try readJournal(longer.fileSystem).payloads == test.payloads)
         }
+    }
+
+    @Test("Room behind the records: no length and no bit of it takes a record away", arguments: [true, false])
+    func room(isClosed: Bool) throws {
+        let test = try smallJournal(closes: isClosed, boundary: 4, roomByteCountMax: 300)
+        for (index, path) in test.segmentPaths.enumerated() {
+            let bytes = test.disk.contents(path) ?? []
+            let end = (bytes.lastIndex { $0 != 0 } ?? 0) + 1
+            #expect(bytes.count - end > 10, "there is some")
+            for count in end...bytes.count {
+                let read = try readJournal(test.disk.with(Array(bytes.prefix(count)), at: path).fileSystem)
+                #expect(read.payloads == test.payloads && read.summary.cut == nil, "\(count) of \(path)")
+                #expect(read.summary.wasClosed == isClosed)
+            }
+            for bit in 8 * end..<8 * bytes.count {
+                var changed = bytes
+                changed[bit / 8] ^= 1 << UInt8(bit % 8)
+                let read = try readJournal(test.disk.with(changed, at: path).fileSystem)
+                #expect(read.payloads == test.payloads, "bit \(bit) of \(path)")
+                // Nobody reads on behind the place where the next segment begins.
+                #expect(read.summary.cut?.byteCount == (index == 1 ? bit / 8 - end + 1 : nil))
+            }
+        }
+    }
+
+    @Test("Records that take the place of room: every bit flipped")
+    func bitsInRoom() throws {
+        let test = try smallJournal(closes: false, roomByteCountMax: 300)
+        let path = try #require(test.segmentPaths.last)
+        let bytes = test.disk.contents(path) ?? []
+        for bit in 0..<8 * bytes.count {
+            var changed = bytes
+            changed[bit / 8] ^= 1 << UInt8(bit % 8)
+            _ = try read(test.disk.with(changed, at: path), test.payloads, "bit \(bit)")
+        }
+    }
+
+    @Test("A journal that is written while it is read, a few bytes at a time: a beginning, and no damage")
+    func growing() throws {
+        let test = try TestJournal {
+            $0.policy = .always
+            $0.roomByteCountMax = 5000
+        }
+        for number in 0..<80 {
+            test.append("record \(number)")
+            _ = test.journal.step()
+        }
+        // Called on this thread only.
+        nonisolated(unsafe) let writer = test
+        let real = test.disk.fileSystem
+        var slow = real
+        slow.readAt = { (file, offset, room) throws(SystemError) in
+            let few = UnsafeMutableRawBufferPointer(rebasing: room[0..<min(97, room.count)])
+            let count = try real.readAt(file, offset, few)
+            // The end: much is written behind it before the next bytes are read.
+            guard !few[..<count].contains(where: { $0 != 0 }) else { return count }
+            for _ in 0..<5 {
+                writer.append("record behind")
+                _ = writer.journal.step()
+            }
+            return count
+        }
+        let read = try readJournal(slow, removesLeftovers: false)
+        #expect(read.payloads.count >= 85)
+        #expect(read.payloads == Array(test.payloads.prefix(read.payloads.count)))
     }
 
     // MARK: The format, from its description

@@ -146,6 +146,7 @@ final class JournalModel {
         var options = JournalOptions()
         options.policy = [JournalPolicy.always, .everySecond, .system][generator.next(below: 3)]
         options.segmentByteCount = [3000, 20_000, 1 << 20][generator.next(below: 3)]
+        options.roomByteCountMax = [0, 100, 700, 5000][generator.next(below: 4)]
         options.blockByteCount = [600, 4096, 64 << 10][generator.next(below: 3)]
         options.hasThread = false
         options.retention = retention

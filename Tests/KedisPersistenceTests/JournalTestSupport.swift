@@ -22,6 +22,7 @@ final class TestJournal {
         self.disk = disk
         var options = JournalOptions()
         options.hasThread = false
+        options.roomByteCountMax = 0
         options.nanoseconds = { [clock] in clock.nanoseconds }
         options.milliseconds = { [clock] in clock.milliseconds }
         change(&options)

@@ -148,7 +148,7 @@ package final class SimulatedDisk: @unchecked Sendable {
         locked {
             let (directory, name) = (find(directoryPath(of: path)), name(of: path))
             let file = makeFile()
-            file.write(bytes, at: nextModificationNumber())
+            file.write(bytes, at: 0, modificationNumber: nextModificationNumber())
             file.synchronize()
             directory?.files[name] = file
             directory?.durableFiles[name] = file
@@ -208,6 +208,7 @@ package final class SimulatedDisk: @unchecked Sendable {
             read: { [self] (file, room) throws(SystemError) in try read(file, nil, room) },
             readAt: { [self] (file, offset, room) throws(SystemError) in try read(file, offset, room) },
             write: { [self] (file, bytes) throws(SystemError) in try write(file, bytes) },
+            writeZeros: { [self] (file, range) throws(SystemError) in try writeZeros(file, range) },
             synchronize: { [self] (file) throws(SystemError) in try synchronize(file) },
             synchronizeData: { [self] (file) throws(SystemError) in try synchronize(file) },
             // Nothing is promised by it, so nothing of it survives.
@@ -283,7 +284,8 @@ package final class SimulatedDisk: @unchecked Sendable {
             case (_, nil): throw SystemError(operation: "open", path: path, code: ENOENT)
             }
             lastDescriptor += 1
-            openFiles[lastDescriptor] = OpenFile(file: file, mode: mode)
+            openFiles[lastDescriptor] = OpenFile(
+                file: file, mode: mode, position: mode == .append ? file.bytes.count : 0)
             return FileHandle(descriptor: lastDescriptor, path: path)
         }
     }
@@ -307,19 +309,33 @@ package final class SimulatedDisk: @unchecked Sendable {
 
     private func write(_ handle: FileHandle, _ bytes: ByteView) throws(SystemError) -> Int {
         try call("write", handle.path) { () throws(SystemError) in
-            let open = try openFile(handle)
-            guard open.mode != .read else { throw SystemError(operation: "write", path: handle.path, code: EBADF) }
-            var count = bytes.count
-            if count > 1, happens(currentFaults.shortCounts) { count = 1 + generator.next(below: count - 1) }
-            if currentFaults.capacity < Int.max {
-                count = min(count, max(0, currentFaults.capacity - usedByteCount))
-                if count == 0, bytes.count > 0 {
-                    throw SystemError(operation: "write", path: handle.path, code: ENOSPC)
-                }
-            }
-            open.file.write(bytes[0..<count].bytes, at: nextModificationNumber())
+            let position = try openFile(handle).position
+            let count = try write(handle, bytes.bytes, at: position)
+            openFiles[handle.descriptor]?.position = position + count
             return count
         }
+    }
+
+    private func writeZeros(_ handle: FileHandle, _ range: Range<Int>) throws(SystemError) -> Int {
+        try call("write", handle.path) { () throws(SystemError) in
+            try write(handle, [UInt8](repeating: 0, count: range.count), at: range.lowerBound)
+        }
+    }
+
+    private func write(_ handle: FileHandle, _ bytes: [UInt8], at offset: Int) throws(SystemError) -> Int {
+        let open = try openFile(handle)
+        guard open.mode != .read else { throw SystemError(operation: "write", path: handle.path, code: EBADF) }
+        var count = bytes.count
+        if count > 1, happens(currentFaults.shortCounts) { count = 1 + generator.next(below: count - 1) }
+        if currentFaults.capacity < Int.max {
+            let room = open.file.bytes.count - offset + max(0, currentFaults.capacity - usedByteCount)
+            count = min(count, max(0, room))
+            if count == 0, !bytes.isEmpty {
+                throw SystemError(operation: "write", path: handle.path, code: ENOSPC)
+            }
+        }
+        open.file.write(Array(bytes[0..<count]), at: offset, modificationNumber: nextModificationNumber())
+        return count
     }
 
     private var usedByteCount: Int { byteCount(of: root) }

@@ -26,13 +26,13 @@ final class SimulatedFile {
         durableModificationNumber = modificationNumber
     }
 
-    /// Appends.
-    func write(_ added: [UInt8], at number: Int64) {
+    func write(_ new: [UInt8], at offset: Int, modificationNumber number: Int64) {
         modificationNumber = number
-        guard !added.isEmpty else { return }
-        let first = bytes.count / Self.sectorByteCount
-        bytes += added
-        for sector in first...(bytes.count - 1) / Self.sectorByteCount {
+        guard !new.isEmpty else { return }
+        let end = offset + new.count
+        if bytes.count < end { bytes += [UInt8](repeating: 0, count: end - bytes.count) }
+        bytes.replaceSubrange(offset..<end, with: new)
+        for sector in offset / Self.sectorByteCount...(end - 1) / Self.sectorByteCount {
             unsynced[sector, default: []].append(Array(bytes[range(of: sector)]))
         }
     }

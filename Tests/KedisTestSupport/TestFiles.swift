@@ -118,3 +118,8 @@ package enum TestFiles {
         if microseconds == 0 { sched_yield() } else { usleep(UInt32(clamping: microseconds)) }
     }
 }
+
+extension [UInt8] {
+    /// A segment of a journal without the zeros behind its records.
+    package var withoutRoom: [UInt8] { Array(prefix((lastIndex { $0 != 0 } ?? -1) + 1)) }
+}

@@ -89,6 +89,10 @@ package final class TroubledFiles: Sendable {
             try call("write", file.path)
             return try real.write(file, bytes)
         }
+        files.writeZeros = { [self] (file, range) throws(SystemError) in
+            try call("write", file.path)
+            return try real.writeZeros(file, range)
+        }
         files.synchronize = { [self] (file) throws(SystemError) in
             try synchronize(file.path)
             try real.synchronize(file)

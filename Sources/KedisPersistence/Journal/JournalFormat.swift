@@ -1,7 +1,7 @@
 // The bytes of the journal: names of files, the header of a segment, the header of a record. docs/formats/journal.md
 // is the same as a page.
 //
-//     segment   ┌ header 64 ─┬ record ┬ record ┬ … ┐
+//     segment   ┌ header 64 ─┬ record ┬ record ┬ … ┬ zeros ┐
 //     record    ┌ length 4 ┬ checksum 4 ┬ sequence 8 ┬ milliseconds 8 ┬ durable 8 ┐
 //               └ database 4 ┬ flags 1 ┬ mark 3 ┬ payload ─────────────────────────┘
 //

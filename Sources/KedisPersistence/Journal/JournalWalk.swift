@@ -126,8 +126,8 @@ struct JournalWalk {
         while next == nil || expected < next?.sequence ?? 0 {
             guard case .record(let header, let bytes) = try reader.record(at: offset), header.sequence == expected
             else {
-                try end(&reader, at: offset, expected, next)
-                break
+                if try end(&reader, at: offset, expected, next) { break }
+                continue
             }
             if header.flags != 0 {
                 try endAtMark(header, &reader, offset, next)
@@ -187,18 +187,19 @@ struct JournalWalk {
                 JournalDamage(kind: .missingSegment, path: reader.path, offset: offset, sequence: mark.sequence))
         }
         isClosed = true
-        let rest = reader.byteCount - offset - mark.byteCount
+        let rest = try reader.byteCount(from: offset + mark.byteCount)
         if rest > 0 {
             cut = JournalCut(
                 path: reader.path, offset: offset + mark.byteCount, byteCount: rest, sequence: mark.sequence)
         }
     }
 
-    /// No record can be read at `offset`: the end, a torn tail, or damage.
+    /// No record can be read at `offset`: the end, a torn tail, or damage. False if it can be by now: what lies behind
+    /// it was read later, and a server may be writing.
     private mutating func end(
         _ reader: inout SegmentReader, at offset: Int, _ expected: UInt64, _ next: JournalDirectory.File?
-    ) throws(JournalError) {
-        let rest = reader.byteCount - offset
+    ) throws(JournalError) -> Bool {
+        let rest = try reader.byteCount(from: offset)
         if next != nil {
             if rest == 0 { throw .damaged(missingRecords(reader.path, offset, expected, before: next)) }
             throw .damaged(JournalDamage(kind: .record, path: reader.path, offset: offset, sequence: expected))
@@ -206,11 +207,14 @@ struct JournalWalk {
         let said = max(durable, try reader.durableSequence(behind: offset, above: expected))
         // What the base has is not missed.
         if said >= max(expected, baseSequence &+ 1) {
+            reader.forget()
+            if case .record(let header, _) = try reader.record(at: offset), header.sequence == expected { return false }
             let kind = rest == 0 ? JournalDamage.Kind.missingRecords(through: said) : .record
             throw .damaged(JournalDamage(kind: kind, path: reader.path, offset: offset, sequence: expected))
         }
         durable = said
         if rest > 0 { cut = JournalCut(path: reader.path, offset: offset, byteCount: rest, sequence: expected) }
+        return true
     }
 
     private func missingRecords(

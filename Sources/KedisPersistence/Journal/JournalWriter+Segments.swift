@@ -76,6 +76,7 @@ extension JournalWriter {
         segmentFirst = segment.firstSequence
         segmentCreated = segment.createdMilliseconds
         segmentByteCount = segment.byteCount
+        roomEnd = segmentByteCount
         file = try fileSystem.retrying { () throws(SystemError) in try fileSystem.open(segment.path, .append) }
     }
 

@@ -39,7 +39,9 @@ final class JournalWriter: @unchecked Sendable {
     var file: FileHandle?
     var segmentFirst: UInt64 = 0
     var segmentCreated: Int64 = 0
+    /// Where its records end; behind them are zeros up to `roomEnd`, at most.
     var segmentByteCount = 0
+    var roomEnd = 0
     var durable: JournalPosition
     var cursor: JournalPosition
     /// From `durable` to `cursor`.
@@ -179,6 +181,16 @@ final class JournalWriter: @unchecked Sendable {
         segmentByteCount += slice.bytes.count
         core.segments.grow(byteCount: slice.bytes.count)
         core.writtenSequence.store(cursor.sequence, ordering: .releasing)
+        if segmentByteCount > roomEnd { makeRoom(file) }
+    }
+
+    /// The next sync puts the zeros on disk, too; nothing depends on them, and without them all goes on as well.
+    private func makeRoom(_ file: FileHandle) {
+        let byteCount = min(segmentByteCount, core.options.roomByteCountMax)
+        guard byteCount > 0, core.policy.load(ordering: .relaxed) == JournalPolicy.always.rawValue else { return }
+        _ = try? fileSystem.writeZeros(file, segmentByteCount..<segmentByteCount + byteCount)
+        // Tried again when as many bytes were written, and not each time.
+        roomEnd = segmentByteCount + byteCount
     }
 
     /// Puts what was written on disk.

@@ -52,6 +52,9 @@ struct SegmentReader: ~Copyable {
         return ByteView(UnsafeRawBufferPointer(start: window + (offset - windowStart), count: count))
     }
 
+    /// Bytes are read anew from here on, as they are now.
+    mutating func forget() { windowCount = 0 }
+
     /// Moves the window to `offset` and reads at least `count` bytes.
     private mutating func fill(_ offset: Int, _ count: Int) throws(JournalError) {
         try resize(for: count)
@@ -134,6 +137,19 @@ struct SegmentReader: ~Copyable {
             next += 1
         }
         return offset
+    }
+
+    /// How many bytes there are from `offset` on, but for zeros at the end of the file: room that was made before there
+    /// was anything to write.
+    mutating func byteCount(from offset: Int) throws(JournalError) -> Int {
+        var end = offset
+        var next = offset
+        while next < byteCount {
+            let bytes = try view(next, min(Self.windowByteCount, byteCount - next))
+            for index in 0..<bytes.count where bytes[index] != 0 { end = next + index + 1 }
+            next += bytes.count
+        }
+        return end - offset
     }
 
     // MARK: Behind an unreadable record
