@@ -146,6 +146,8 @@ class Load:
         return self
 
     def __exit__(self, *_):
+        if self.process.poll() is not None:
+            sys.exit("the load has ended before its time: what was measured was none")
         self.process.terminate()
         self.process.wait()
 
@@ -227,6 +229,8 @@ def main():
         rate = None
         for name, command in commands[1:] if options.only_kedis else commands:
             row = measure(name, command, kind, count, options, rate)
+            if rate and abs(row["rate_before"] / rate - 1) > 0.03:
+                sys.exit(f"{name} had {row['rate_before']:,} writes a second, not {rate:,}")
             if options.same_rate:
                 rate = row["rate_before"]
             if options.json:

@@ -7,8 +7,9 @@
 // Open loop: requests are sent when the schedule says, whether or not earlier ones were answered, and a request that
 // went out late counts from when it was due, so a stall is seen by all that fell into it. `late` says how much of that
 // was the generator's own: the time from due to sent. Half of the requests are GETs, half SETs, of random keys
-// `key:000000000000` and on, which the caller has set; or all are the command that is given. With `--rate max` every connection sends its next pipeline when
-// the last one is answered: that is the rate at which server and generator together are saturated.
+// `key:000000000000` and on, which the caller has set; or all are the command that is given, whose reply is no array.
+// With `--rate max` every connection sends its next pipeline when the last one is answered: that is the rate at which
+// server and generator together are saturated.
 // One thread, no allocation while it runs; Linux only, for its epoll.
 
 import ArgumentParser
@@ -29,7 +30,7 @@ struct LoadCommand: ParsableCommand {
     @Option(help: "Length of values, in bytes.") var valueBytes = 32
     @OptionGroup var output: OutputOptions
     @Argument(
-        parsing: .captureForPassthrough,
+        parsing: .remaining,
         help: "What is sent instead of GETs and SETs: each __rand_int__ becomes 12 digits, as redis-benchmark has it.")
     var command: [String] = []
 
@@ -55,6 +56,7 @@ struct LoadCommand: ParsableCommand {
         case .fixed(let perSecond): try loop.run(requestsPerSecond: perSecond)
         }
         show(loop)
+        if loop.errorCount > 0 { throw LoadError(description: "the server has refused \(loop.errorCount) requests") }
         #else
         throw ValidationError("load needs Linux")
         #endif

@@ -27,6 +27,8 @@ final class LoadConnection {
     private var replyCount = 0
     private var toldCount = 0
     private var errorCount = 0
+    /// A reply of several lines came, which would be counted as several.
+    private var hasArray = false
 
     private static let inputCapacity = 65_536
     private static let ringCapacity = 4096
@@ -90,6 +92,7 @@ final class LoadConnection {
         }
         inputCount += count
         countReplies()
+        guard !hasArray else { throw LoadError(description: "a reply is an array, which would be counted as several") }
         return count == room
     }
 
@@ -125,6 +128,7 @@ final class LoadConnection {
     /// Where the reply at `start` ends; nil when it is not there as a whole.
     private func endOfReply(from start: Int) -> Int? {
         guard let end = endOfLine(from: start) else { return nil }
+        if UInt8(ascii: "*") == input[start] { hasArray = true }
         guard input[start] == UInt8(ascii: "$"), input[start + 1] != UInt8(ascii: "-") else { return end }
         var byteCount = 0
         for position in start + 1..<end - 2 { byteCount = byteCount &* 10 &+ Int(input[position] & 15) }

@@ -206,8 +206,8 @@ extension FileSystem {
     return count
 }
 
-/// Never written, so that it takes no memory of its own.
-nonisolated(unsafe) private let zeros = UnsafeRawPointer(calloc(1, zeroByteCount))
+/// Mapped and never written, so that it takes no memory of its own.
+nonisolated(unsafe) private let zeros = UnsafeRawPointer(kedis_map(zeroByteCount))
 private let zeroByteCount = 256 << 10
 
 @Sendable private func systemWriteZeros(_ file: FileHandle, _ range: Range<Int>) throws(SystemError) -> Int {

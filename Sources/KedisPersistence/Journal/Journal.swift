@@ -45,7 +45,7 @@ package struct JournalOptions: Sendable {
     /// With `always`, zeros are written behind the records whenever the last ones are used up: as many bytes as the
     /// segment has, and not more than these. Records that take the place of zeros need no new room on disk, so that a
     /// sync has only them to write.
-    package var roomByteCountMax = 256 << 10
+    package var roomByteCountMax = JournalOptions.usualRoomByteCountMax
     package var retention = JournalRetention()
     /// Called by the journal's thread when `durableSequence` has advanced, with its new value. Must not wait.
     package var onDurable: (@Sendable (UInt64) -> Void)?
@@ -58,6 +58,13 @@ package struct JournalOptions: Sendable {
     package var hasThread = true
 
     package init() {}
+
+    #if os(Linux)
+    private static let usualRoomByteCountMax = 256 << 10
+    #else
+    /// There a sync takes what it takes, and what is written again gets another place.
+    private static let usualRoomByteCountMax = 0
+    #endif
 }
 
 /// What INFO says of a journal.

@@ -168,11 +168,13 @@ private func chooseBase(
     return chosen
 }
 
-/// A segment's length and time. One whose header cannot be read has no time: whether that matters, the walk says.
+/// A segment's length, without room behind its records, and its time. One whose header cannot be read has no time:
+/// whether that matters, the walk says.
 private func measure(_ file: JournalDirectory.File, _ fileSystem: FileSystem) throws(JournalError) -> JournalSegment {
     var reader = try SegmentReader(path: file.path, fileSystem: fileSystem)
     var segment = JournalSegment(
-        path: file.path, firstSequence: file.sequence, createdMilliseconds: 0, byteCount: reader.byteCount)
+        path: file.path, firstSequence: file.sequence, createdMilliseconds: 0,
+        byteCount: try reader.byteCountWithoutRoom)
     do {
         segment.createdMilliseconds = try reader.readHeader().createdMilliseconds
     } catch {

@@ -104,7 +104,7 @@ private final class JournalRepairer {
         do throws(JournalError) {
             var reader = try SegmentReader(path: damage.path, fileSystem: fileSystem)
             var header = try reader.readHeader()
-            if damage.offset < reader.byteCount {
+            if try reader.byteCount(from: damage.offset) > 0 {
                 let aside = try unusedPathOrError(damage.path)
                 try write(&reader, damage.offset..<reader.byteCount, behind: [], to: aside)
                 cutPaths.append(aside)

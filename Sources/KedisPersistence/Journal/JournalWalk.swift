@@ -183,6 +183,8 @@ struct JournalWalk {
             throw .damaged(missingRecords(reader.path, offset, mark.sequence, before: next))
         }
         if mark.flags & RecordFlags.continued != 0 {
+            // Begun by a server since the names were read; what it holds is younger than that.
+            if try isThere(JournalNames.segment(mark.sequence), beside: reader.path) { return }
             throw .damaged(
                 JournalDamage(kind: .missingSegment, path: reader.path, offset: offset, sequence: mark.sequence))
         }
@@ -194,8 +196,19 @@ struct JournalWalk {
         }
     }
 
-    /// No record can be read at `offset`: the end, a torn tail, or damage. False if it can be by now: what lies behind
-    /// it was read later, and a server may be writing.
+    private func isThere(_ name: String, beside path: String) throws(JournalError) -> Bool {
+        do {
+            let (file, _) = try fileSystem.openForReading("\(directoryPath(of: path))/\(name)")
+            try? fileSystem.close(file)
+            return true
+        } catch {
+            guard error.isMissingFile else { throw .system(error) }
+            return false
+        }
+    }
+
+    /// No record can be read at `offset`: the end, a torn tail, or damage. False if it can be by now: a server may be
+    /// writing, and what lies behind was read later.
     private mutating func end(
         _ reader: inout SegmentReader, at offset: Int, _ expected: UInt64, _ next: JournalDirectory.File?
     ) throws(JournalError) -> Bool {
@@ -205,15 +218,20 @@ struct JournalWalk {
             throw .damaged(JournalDamage(kind: .record, path: reader.path, offset: offset, sequence: expected))
         }
         let said = max(durable, try reader.durableSequence(behind: offset, above: expected))
-        // What the base has is not missed.
-        if said >= max(expected, baseSequence &+ 1) {
+        if rest > 0 {
             reader.forget()
             if case .record(let header, _) = try reader.record(at: offset), header.sequence == expected { return false }
+        }
+        // What the base has is not missed.
+        if said >= max(expected, baseSequence &+ 1) {
             let kind = rest == 0 ? JournalDamage.Kind.missingRecords(through: said) : .record
             throw .damaged(JournalDamage(kind: kind, path: reader.path, offset: offset, sequence: expected))
         }
         durable = said
-        if rest > 0 { cut = JournalCut(path: reader.path, offset: offset, byteCount: rest, sequence: expected) }
+        // A record that did not fit a file that is being written is not torn.
+        if rest > 0, try !reader.hasGrown() {
+            cut = JournalCut(path: reader.path, offset: offset, byteCount: rest, sequence: expected)
+        }
         return true
     }
 

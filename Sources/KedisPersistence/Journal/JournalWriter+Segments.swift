@@ -9,6 +9,7 @@ extension JournalWriter {
     func continueInNewSegment() throws(SystemError) {
         try synchronize()
         try beginSegment(from: durable)
+        makesRoom = true
     }
 
     /// A segment is wanted from `place` on, up to which all is written.

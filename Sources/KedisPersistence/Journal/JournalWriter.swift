@@ -42,6 +42,8 @@ final class JournalWriter: @unchecked Sendable {
     /// Where its records end; behind them are zeros up to `roomEnd`, at most.
     var segmentByteCount = 0
     var roomEnd = 0
+    /// Not behind a failure until a segment is full: space may be what was refused.
+    var makesRoom = true
     var durable: JournalPosition
     var cursor: JournalPosition
     /// From `durable` to `cursor`.
@@ -150,7 +152,10 @@ final class JournalWriter: @unchecked Sendable {
         let isAll = try write(unsyncedByteCountMax: policy.unsyncedByteCountMax)
         if unsyncedByteCount > 0 {
             let interval = isWantedNow ? 0 : policy.intervalNanoseconds
-            if interval == 0 || stepNanoseconds &- lastSyncNanoseconds >= interval { try synchronize() }
+            if interval == 0 || stepNanoseconds &- lastSyncNanoseconds >= interval {
+                if interval == 0, segmentByteCount > roomEnd { makeRoom() }
+                try synchronize()
+            }
         }
         if segmentByteCount >= core.options.segmentByteCount { try continueInNewSegment() }
         return isAll
@@ -181,16 +186,19 @@ final class JournalWriter: @unchecked Sendable {
         segmentByteCount += slice.bytes.count
         core.segments.grow(byteCount: slice.bytes.count)
         core.writtenSequence.store(cursor.sequence, ordering: .releasing)
-        if segmentByteCount > roomEnd { makeRoom(file) }
     }
 
-    /// The next sync puts the zeros on disk, too; nothing depends on them, and without them all goes on as well.
-    private func makeRoom(_ file: FileHandle) {
+    /// The next sync puts the zeros on disk, too; nothing depends on them, and without them all goes on as well. Not
+    /// where they would serve a few syncs only: what these write is more than what they save.
+    private func makeRoom() {
         let byteCount = min(segmentByteCount, core.options.roomByteCountMax)
-        guard byteCount > 0, core.policy.load(ordering: .relaxed) == JournalPolicy.always.rawValue else { return }
-        _ = try? fileSystem.writeZeros(file, segmentByteCount..<segmentByteCount + byteCount)
-        // Tried again when as many bytes were written, and not each time.
-        roomEnd = segmentByteCount + byteCount
+        guard let file, makesRoom, core.policy.load(ordering: .relaxed) == JournalPolicy.always.rawValue,
+            4 * unsyncedByteCount <= byteCount, segmentByteCount + byteCount <= core.options.segmentByteCount
+        else { return }
+        let range = segmentByteCount..<segmentByteCount + byteCount
+        let written = try? fileSystem.retrying { () throws(SystemError) in try fileSystem.writeZeros(file, range) }
+        roomEnd = segmentByteCount + (written ?? 0)
+        makesRoom = written != nil
     }
 
     /// Puts what was written on disk.
@@ -252,6 +260,7 @@ final class JournalWriter: @unchecked Sendable {
         file = nil
         cursor = durable
         unsyncedByteCount = 0
+        makesRoom = false
         noteUnsynced()
         pause = min(max(2 * pause, Self.pauseMin), Self.pauseMax)
         retryNanoseconds = stepNanoseconds &+ pause

@@ -152,6 +152,29 @@ struct SegmentReader: ~Copyable {
         return end - offset
     }
 
+    /// The file's length without the zeros at its end. Cost: that of reading those.
+    var byteCountWithoutRoom: Int {
+        mutating get throws(JournalError) {
+            var end = byteCount
+            while end > 0 {
+                let start = max(0, end - Self.windowByteCount)
+                let bytes = try view(start, end - start)
+                if let last = (0..<bytes.count).last(where: { bytes[$0] != 0 }) { return start + last + 1 }
+                end = start
+            }
+            return 0
+        }
+    }
+
+    /// Whether the file has become longer since it was opened: somebody writes it.
+    func hasGrown() throws(JournalError) -> Bool {
+        do {
+            return try fileSystem.retrying { () throws(SystemError) in try fileSystem.size(file) } > byteCount
+        } catch {
+            throw .system(error)
+        }
+    }
+
     // MARK: Behind an unreadable record
 
     /// What the intact records from `start` on say, wherever they begin, if their sequence is higher than `sequence`:
