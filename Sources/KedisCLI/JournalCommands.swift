@@ -78,7 +78,7 @@ struct CheckCommand: ParsableCommand {
             if let check { return show(check) }
         }
         let isWhole = try repair && !mend(path)
-        let check = try KedisPersistence.checkJournal(directory: path, progress: showProgress)
+        let (check, bases) = try readJournal(path)
         let isThere = check.segmentCount > 0 || !check.basePaths.isEmpty
         guard isThere || check.awaitedSequence != nil else {
             if hasSnapshot { return }
@@ -90,12 +90,36 @@ struct CheckCommand: ParsableCommand {
             if let other = try checkAppendOnlyFiles(path, isFolder: true, progress: showProgress) { return show(other) }
             return print("no other journal: a start loads the snapshot, or is empty, and begins one anew: good")
         }
-        for path in check.basePaths {
-            let summary = try KedisDurability.checkSnapshot(path)
+        for (path, summary) in zip(check.basePaths, bases) {
             print("\(path): \(counted(summary.keyCount, "key")), \(summary.byteCount) bytes")
         }
         if isWhole { print("nothing to repair") }
         try show(check, folder: path)
+    }
+
+    /// Reads a journal and its bases: anew when its server has begun or removed files meanwhile, and something could
+    /// not be read, or not be found.
+    private func readJournal(_ path: String) throws -> (JournalCheck, bases: [LoadSummary]) {
+        for attempt in 1... {
+            let names = journalNames(path)
+            do {
+                let check = try KedisPersistence.checkJournal(directory: path, progress: showProgress)
+                let bases = try check.basePaths.map { try KedisDurability.checkSnapshot($0) }
+                if check.damage == nil || attempt == Self.attemptCountMax || journalNames(path) == names {
+                    return (check, bases)
+                }
+            } catch {
+                guard attempt < Self.attemptCountMax, journalNames(path) != names else { throw error }
+            }
+        }
+        throw JournalToolError(description: "\(path) is begun anew without end")
+    }
+
+    private static let attemptCountMax = 20
+
+    private func journalNames(_ path: String) -> Set<String> {
+        let names = (try? FileSystem.system.names(path)) ?? []
+        return Set(names.filter { $0.hasPrefix("journal-") || $0.hasPrefix("base-") })
     }
 
     /// Cuts the journal where it is damaged, and says what was done; false when nothing was.
@@ -144,7 +168,8 @@ struct CheckCommand: ParsableCommand {
             print("\(counted(check.recordCount, "record")), \(check.firstSequence) to \(check.lastSequence)")
             print("last record: \(moment(check.lastMilliseconds))")
         }
-        print(check.wasClosed ? "closed by its server" : "not closed: its server runs, or has crashed")
+        let end = check.wasClosed ? "closed: nothing is missing at its end" : "not closed: in use, crashed, or cut off"
+        print(end)
         if let cut = check.cut { showTornTail(cut.byteCount, at: cut.offset, of: cut.path) }
         guard let damage = check.damage else { return print("good") }
         complain("\(damage)")

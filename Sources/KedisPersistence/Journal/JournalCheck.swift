@@ -108,7 +108,10 @@ private struct JournalChecker {
 
     mutating func measure(_ files: [JournalDirectory.File]) throws(JournalError) {
         check.segmentCount = files.count
-        for file in files { check.byteCount += try SegmentReader(path: file.path, fileSystem: fileSystem).byteCount }
+        for file in files {
+            var reader = try SegmentReader(path: file.path, fileSystem: fileSystem)
+            check.byteCount += try reader.byteCountWithoutRoom
+        }
     }
 
     /// A segment whose records the base has. Damage there does not hinder a start.
