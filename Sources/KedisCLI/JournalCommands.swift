@@ -100,19 +100,24 @@ struct CheckCommand: ParsableCommand {
     /// Reads a journal and its bases: anew when its server has begun or removed files meanwhile, and something could
     /// not be read, or not be found.
     private func readJournal(_ path: String) throws -> (JournalCheck, bases: [LoadSummary]) {
-        for attempt in 1... {
+        var damage: JournalDamage?
+        for _ in 1..<Self.attemptCountMax {
             let names = journalNames(path)
             do {
-                let check = try KedisPersistence.checkJournal(directory: path, progress: showProgress)
-                let bases = try check.basePaths.map { try KedisDurability.checkSnapshot($0) }
-                if check.damage == nil || attempt == Self.attemptCountMax || journalNames(path) == names {
-                    return (check, bases)
-                }
+                let (check, bases) = try readJournalOnce(path)
+                // The same once more has nothing to do with what has changed.
+                if check.damage == damage || journalNames(path) == names { return (check, bases) }
+                damage = check.damage
             } catch {
-                guard attempt < Self.attemptCountMax, journalNames(path) != names else { throw error }
+                guard journalNames(path) != names else { throw error }
             }
         }
-        throw JournalToolError(description: "\(path) is begun anew without end")
+        return try readJournalOnce(path)
+    }
+
+    private func readJournalOnce(_ path: String) throws -> (JournalCheck, bases: [LoadSummary]) {
+        let check = try KedisPersistence.checkJournal(directory: path, progress: showProgress)
+        return (check, try check.basePaths.map { try KedisDurability.checkSnapshot($0) })
     }
 
     private static let attemptCountMax = 20

@@ -42,9 +42,9 @@ package struct JournalOptions: Sendable {
     package var segmentByteCount = 64 << 20
     /// More bytes than this that are not on disk are an overload.
     package var pendingByteCountMax = 64 << 20
-    /// With `always`, zeros are written behind the records whenever the last ones are used up: as many bytes as the
-    /// segment has, and not more than these. Records that take the place of zeros need no new room on disk, so that a
-    /// sync has only them to write.
+    /// With `always`, zeros are written behind the records when the last ones are used up, and new ones would serve
+    /// several syncs: as many bytes as the segment has, and not more than these. Records that take the place of zeros
+    /// need no new room on disk, so that a sync has only them to write.
     package var roomByteCountMax = JournalOptions.usualRoomByteCountMax
     package var retention = JournalRetention()
     /// Called by the journal's thread when `durableSequence` has advanced, with its new value. Must not wait.

@@ -59,7 +59,7 @@ package func checkJournal(
     return checker.check
 }
 
-/// Looks at one segment, whatever lies beside it.
+/// Looks at one segment. Of what lies beside it, only whether the next one is there counts, if it says that it goes on.
 package func checkJournalSegment(
     _ path: String, fileSystem: FileSystem = .system,
     progress: @escaping (_ bytesDone: Int, _ byteCount: Int) -> Void = { _, _ in }

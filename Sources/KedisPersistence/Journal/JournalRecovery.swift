@@ -174,7 +174,8 @@ private func measure(_ file: JournalDirectory.File, _ fileSystem: FileSystem) th
     var reader = try SegmentReader(path: file.path, fileSystem: fileSystem)
     var segment = JournalSegment(
         path: file.path, firstSequence: file.sequence, createdMilliseconds: 0,
-        byteCount: try reader.byteCountWithoutRoom)
+        // What cannot be read there hinders no start.
+        byteCount: (try? reader.byteCountWithoutRoom) ?? reader.byteCount)
     do {
         segment.createdMilliseconds = try reader.readHeader().createdMilliseconds
     } catch {

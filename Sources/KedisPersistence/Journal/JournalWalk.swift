@@ -141,7 +141,7 @@ struct JournalWalk {
             guard try give(header, bytes, place, visit) else { break }
             if offset - shown >= SegmentReader.windowByteCount {
                 shown = offset
-                progress(byteCountRead + offset, byteCount)
+                progress(min(byteCountRead + offset, byteCount), byteCount)
             }
         }
         endOffset = offset
@@ -218,7 +218,7 @@ struct JournalWalk {
             throw .damaged(JournalDamage(kind: .record, path: reader.path, offset: offset, sequence: expected))
         }
         let said = max(durable, try reader.durableSequence(behind: offset, above: expected))
-        if rest > 0 {
+        if rest > 0 || said >= expected {
             reader.forget()
             if case .record(let header, _) = try reader.record(at: offset), header.sequence == expected { return false }
         }

@@ -39,7 +39,7 @@ final class JournalWriter: @unchecked Sendable {
     var file: FileHandle?
     var segmentFirst: UInt64 = 0
     var segmentCreated: Int64 = 0
-    /// Where its records end; behind them are zeros up to `roomEnd`, at most.
+    /// Where its records end; behind them are zeros up to `roomEnd`, unless that is passed.
     var segmentByteCount = 0
     var roomEnd = 0
     /// Not behind a failure until a segment is full: space may be what was refused.

@@ -152,12 +152,12 @@ struct SegmentReader: ~Copyable {
         return end - offset
     }
 
-    /// The file's length without the zeros at its end. Cost: that of reading those.
+    /// The file's length without the zeros at its end. Cost: that of reading those, and a page.
     var byteCountWithoutRoom: Int {
         mutating get throws(JournalError) {
             var end = byteCount
             while end > 0 {
-                let start = max(0, end - Self.windowByteCount)
+                let start = max(0, end - (end == byteCount ? 4096 : Self.windowByteCount))
                 let bytes = try view(start, end - start)
                 if let last = (0..<bytes.count).last(where: { bytes[$0] != 0 }) { return start + last + 1 }
                 end = start
