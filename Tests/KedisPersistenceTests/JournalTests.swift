@@ -123,6 +123,41 @@ struct JournalTests {
         #expect(try readJournal(test.disk.fileSystem).payloads == test.payloads)
     }
 
+    @Test("Room is made with always, where it serves several syncs, and behind a failure not until a segment is full")
+    func room() throws {
+        let test = try TestJournal {
+            $0.policy = .always
+            $0.roomByteCountMax = 1000
+            $0.segmentByteCount = 4000
+        }
+        /// The zeros behind the last segment's records, once there are so many records more.
+        func roomByteCount(after count: Int, byteCount: Int = 10) -> Int {
+            for _ in 0..<count {
+                test.append([UInt8](repeating: 1, count: byteCount))
+                test.run()
+            }
+            let bytes = test.segmentPaths.last.flatMap { test.disk.contents($0) } ?? []
+            return bytes.count - bytes.withoutRoom.count
+        }
+        let length = test.journal.status.byteCount
+        #expect(roomByteCount(after: 10) > 0)
+        #expect(test.journal.status.byteCount == length + 500, "what is counted is records")
+        // A record that leaves room behind would have to be followed by three like it.
+        #expect(roomByteCount(after: 1, byteCount: 600) == 0)
+        #expect(roomByteCount(after: 1) > 0)
+        test.journal.setPolicy(.everySecond)
+        #expect(roomByteCount(after: 30) == 0)
+        test.journal.setPolicy(.always)
+        #expect(roomByteCount(after: 1) > 0)
+        test.disk.fail(afterCalls: 1)
+        #expect(roomByteCount(after: 20) == 0 && !test.journal.isFailed)
+        let segmentCount = test.segmentPaths.count
+        while test.segmentPaths.count == segmentCount { #expect(roomByteCount(after: 1) == 0) }
+        #expect(roomByteCount(after: 10) > 0)
+        let read = try readJournal(test.disk.fileSystem)
+        #expect(read.payloads == test.payloads && read.summary.cut == nil)
+    }
+
     @Test("A sync that fails once and then says yes is not believed: the records are written again")
     func forgottenPages() throws {
         for seed in 1...40 {
