@@ -31,7 +31,8 @@ import time
 
 sys.dont_write_bytecode = True
 from servers import (  # noqa: E402
-    Server, add_kedis_option, counts, kedis_command, preload_strings, print_row, redis_command, require,
+    Server, add_generator_option, add_kedis_option, counts, kedis_command, preload_strings, print_row, redis_command,
+    require, require_generator,
 )
 
 VALUE_BYTES = 32
@@ -202,9 +203,7 @@ def show(row, options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_kedis_option(parser)
-    here = os.path.dirname(os.path.abspath(__file__))
-    parser.add_argument(
-        "--generator", default=os.path.join(here, "..", ".build", "release", "kedis-benchmark"), help="kedis-benchmark")
+    add_generator_option(parser)
     parser.add_argument("--pipelines", type=counts, default=[1, 16])
     parser.add_argument("--threads", type=counts, default=[1, 2], help="event loops of kedis server")
     parser.add_argument("--journals", type=lambda text: text.split(","), default=["no", "yes"])
@@ -219,8 +218,7 @@ def main():
     parser.add_argument("--json", action="store_true", help="print a JSON object for each row")
     options = parser.parse_args()
     require(options.kedis, ["redis-server"])
-    if not os.access(options.generator, os.X_OK):
-        sys.exit(f"there is no {options.generator}: swift build -c release --product kedis-benchmark")
+    require_generator(options.generator)
     note(f"{'':13} {'journal':>7} {'P':>3} {'':>9} {'p50 us':>8} {'p99':>8} {'p99.9':>8} {'longest':>8} {'late':>8} "
          f"{'cpu':>5} {'count':>6}  p99.9 of each round", options)
     rates = dict(zip(options.pipelines, options.rates or []))

@@ -247,6 +247,17 @@ def add_kedis_option(parser):
     parser.add_argument("--kedis", default=os.path.join(here, "..", ".build", "release", "kedis"))
 
 
+def add_generator_option(parser):
+    here = os.path.dirname(os.path.abspath(__file__))
+    parser.add_argument(
+        "--generator", default=os.path.join(here, "..", ".build", "release", "kedis-benchmark"), help="kedis-benchmark")
+
+
+def require_generator(generator):
+    if not os.access(generator, os.X_OK):
+        sys.exit(f"there is no {generator}: swift build -c release --product kedis-benchmark")
+
+
 def require(kedis, tools):
     """Ends the program unless what it needs is there."""
     for tool in tools:

@@ -30,14 +30,16 @@ import threading
 import time
 
 sys.dont_write_bytecode = True
-from servers import Server, add_kedis_option, encode, fill, kedis_command, redis_command, require  # noqa: E402
+from servers import (  # noqa: E402
+    Server, add_generator_option, add_kedis_option, encode, fill, kedis_command, redis_command, require,
+    require_generator,
+)
 
 CONNECTIONS = 50
 PIPELINE = 16
 # A short save is repeated until the probe has so many samples, but not for ever.
 SAMPLES = 3000
 SAVES = 8
-GENERATOR = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".build", "release", "kedis-benchmark")
 # Elements of one command when a collection is made.
 CHUNK = 500
 
@@ -166,7 +168,7 @@ def save(server, connection, watch):
     return time.monotonic() - began
 
 
-def measure(name, command, kind, count, options, rate=None):
+def measure(name, command, kind, count, options, wanted_rate=None):
     row = {"benchmark": "snapshot", "server": name, "kind": kind, "count": count}
     with Server(name, command) as server, server.connect() as connection:
         if kind == "keys":
@@ -177,7 +179,7 @@ def measure(name, command, kind, count, options, rate=None):
         quiet = save(server, connection, lambda: None)
         size = os.path.getsize(os.path.join(server.folder, "dump.rdb"))
         row["mb_per_second"] = round(size / quiet / 1e6, 1)
-        with Load(server, kind, count, options.generator, rate):
+        with Load(server, kind, count, options.generator, wanted_rate):
             before = connection.info("total_commands_processed")
             began = time.monotonic()
             with Probe(server) as probe:
@@ -211,15 +213,17 @@ def main():
     parser.add_argument("--seconds", type=float, default=5, help="of the load without a save")
     parser.add_argument("--only-kedis", action="store_true")
     parser.add_argument("--same-rate", action="store_true", help="no more writes for kedis than redis-server has")
-    parser.add_argument("--generator", default=GENERATOR, help="kedis-benchmark, for --same-rate")
+    add_generator_option(parser)
     parser.add_argument("--folder", help="where the servers' folders are made")
     parser.add_argument("--json", action="store_true", help="print a JSON object for each row")
     options = parser.parse_args()
     if options.folder:
         tempfile.tempdir = options.folder
     require(options.kedis, ["redis-server", "redis-benchmark"])
-    if options.same_rate and (options.only_kedis or not os.path.exists(options.generator)):
-        sys.exit("--same-rate wants redis-server's run, and swift build -c release --product kedis-benchmark")
+    if options.same_rate:
+        require_generator(options.generator)
+        if options.only_kedis:
+            sys.exit("--same-rate wants redis-server's run")
     if not options.json:
         print(f"{'':14} {'':7} {'MB/s':>7} {'memory':>7} {'ratio':>6} {'writes/s':>10} {'during':>10} {'share':>6} "
               f"{'p99.9 ms':>9} {'during':>8} {'longest':>8} {'saves':>6} {'seconds':>8}")

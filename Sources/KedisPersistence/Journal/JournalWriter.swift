@@ -153,7 +153,7 @@ final class JournalWriter: @unchecked Sendable {
         if unsyncedByteCount > 0 {
             let interval = isWantedNow ? 0 : policy.intervalNanoseconds
             if interval == 0 || stepNanoseconds &- lastSyncNanoseconds >= interval {
-                if interval == 0, segmentByteCount > roomEnd { makeRoom() }
+                if policy == .always, segmentByteCount > roomEnd { makeRoom() }
                 try synchronize()
             }
         }
@@ -192,8 +192,8 @@ final class JournalWriter: @unchecked Sendable {
     /// where they would serve a few syncs only: what these write is more than what they save.
     private func makeRoom() {
         let byteCount = min(segmentByteCount, core.options.roomByteCountMax)
-        guard let file, makesRoom, core.policy.load(ordering: .relaxed) == JournalPolicy.always.rawValue,
-            4 * unsyncedByteCount <= byteCount, segmentByteCount + byteCount <= core.options.segmentByteCount
+        guard let file, makesRoom, 4 * unsyncedByteCount <= byteCount,
+            segmentByteCount + byteCount <= core.options.segmentByteCount
         else { return }
         let range = segmentByteCount..<segmentByteCount + byteCount
         let written = try? fileSystem.retrying { () throws(SystemError) in try fileSystem.writeZeros(file, range) }

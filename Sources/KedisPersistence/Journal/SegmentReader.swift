@@ -141,16 +141,7 @@ struct SegmentReader: ~Copyable {
 
     /// How many bytes there are from `offset` on, but for zeros at the end of the file: room that was made before there
     /// was anything to write.
-    mutating func byteCount(from offset: Int) throws(JournalError) -> Int {
-        var end = offset
-        var next = offset
-        while next < byteCount {
-            let bytes = try view(next, min(Self.windowByteCount, byteCount - next))
-            for index in 0..<bytes.count where bytes[index] != 0 { end = next + index + 1 }
-            next += bytes.count
-        }
-        return end - offset
-    }
+    mutating func byteCount(from offset: Int) throws(JournalError) -> Int { max(0, try byteCountWithoutRoom - offset) }
 
     /// The file's length without the zeros at its end. Cost: that of reading those, and a page.
     var byteCountWithoutRoom: Int {
