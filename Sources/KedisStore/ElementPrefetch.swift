@@ -230,13 +230,10 @@ extension MemberBlock {
             kedis_prefetch(tags + (count &+ index))
             return
         }
-        // All tags behind it move, and all offsets.
-        var (address, end) = (UnsafeRawPointer(tags + index), UnsafeRawPointer(tags + 2 &* count))
-        end = min(end, address + 16 &* MemberBlock.lineByteCount)
-        while address < end {
-            kedis_prefetch(address)
-            address += MemberBlock.lineByteCount
-        }
+        // All tags behind it move, and all offsets. Always as many lines, the last one again where there are fewer: the
+        // end of a loop would be foretold wrong for each lookup. What is behind them comes while these are moved.
+        let (address, last) = (UnsafeRawPointer(tags + index), UnsafeRawPointer(tags + 2 &* count) - 1)
+        for line in 0..<8 { kedis_prefetch(min(address + line &* MemberBlock.lineByteCount, last)) }
     }
 
     @inline(__always)
@@ -247,12 +244,14 @@ extension MemberBlock {
     /// The element with `tag`, or where a new one is put.
     @inline(__always)
     fileprivate func prefetchElement(tagged tag: UInt16, isWrite: Bool) {
-        let index = lowerBound(tag)
-        if index < count, tags[index] == tag {
-            kedis_prefetch(elementAddress(index))
-        } else if isWrite {
-            kedis_prefetch(address + (capacity &- Int(header.pointee.heapByteCount) &- 32))
-        }
+        let (index, count) = (lowerBound(tag), count)
+        guard count > 0 else { return }
+        // Both are looked at, as whether it is there is not to be foretold. Behind the last tag lies the first offset.
+        let isSame = tags[index] == tag
+        let offset = offset(ofElement: min(index, count &- 1))
+        let isFound = isSame && index < count
+        guard isFound || isWrite else { return }
+        kedis_prefetch(address + (capacity &- (isFound ? offset : Int(header.pointee.heapByteCount) &+ 32)))
     }
 }
 

@@ -4,6 +4,7 @@
 // `Key` needs the lock of its stripe; functions on the whole keyspace lock one stripe at a time by themselves, except
 // for the stripes that are held already. An expired key is removed when it is met, so nobody sees it.
 
+import CKedis
 package import KedisUtilities
 
 package struct Keyspace {
@@ -155,11 +156,12 @@ package struct Keyspace {
     func touch(_ cell: Cell, in stripe: UnsafeMutablePointer<Stripe>) {
         guard !shared.pointee.countsFrequency else { return touchFrequencySlowly(cell, stripe) }
         let clock = AccessClock.seconds(nowMilliseconds: nowMilliseconds)
-        var header = cell.header
-        // Within a second the line stays clean.
-        guard header.accessClock != clock else { return }
-        header.accessClock = clock
-        cell.header = header
+        let before = cell.header
+        var after = before
+        after.accessClock = clock
+        // Within a second the line stays clean. Without a branch, because of a busy store's keys about half were used
+        // in this second, and whoever guesses wrong throws away what was begun of the commands behind this one.
+        kedis_store_unless(before.bits == after.bits, after.bits, cell.address, &stripe.pointee.aside)
     }
 
     @inline(never)

@@ -199,9 +199,11 @@ struct MemberTable {
 
     /// What it takes from the allocator, in bytes. O(1).
     var allocatedByteCount: Int {
-        let header = header.pointee
-        return MemberTable.headerByteCount + 8 + header.directory.byteCount + header.blockByteCount
-            + 8 * header.blockCount + header.outsideByteCount + header.deadlines.byteCount
+        @inline(__always) get {
+            MemberTable.headerByteCount &+ 8 &+ header.pointee.directory.byteCount &+ header.pointee.blockByteCount
+                &+ 8 &* header.pointee.blockCount &+ header.pointee.outsideByteCount
+                &+ header.pointee.deadlines.byteCount
+        }
     }
 
     // MARK: Lookup

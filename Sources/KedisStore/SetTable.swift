@@ -37,7 +37,9 @@ struct SetTable {
     /// Whether no member is left, due ones not counted.
     var isEmpty: Bool { members.count == 0 || !members.hasLive(nowMilliseconds) }
 
-    var allocatedByteCount: Int { members.allocatedByteCount }
+    var allocatedByteCount: Int {
+        @inline(__always) get { members.allocatedByteCount }
+    }
 
     /// See ``MemberTable/takeRetired()``.
     func takeRetired() -> Blob? { members.takeRetired() }

@@ -3,6 +3,7 @@
 #ifndef CKEDIS_MEMORY_H
 #define CKEDIS_MEMORY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -58,6 +59,13 @@ static inline int kedis_collapse(void *address, size_t byte_count) {
     (void)byte_count;
     return 0;
 #endif
+}
+
+// Stores a word, or `aside` if that is not wanted, without a branch.
+static inline void kedis_store_unless(bool is_unwanted, uint64_t word, void *address, uint64_t *aside) {
+    uintptr_t mask = (uintptr_t)0 - (uintptr_t)is_unwanted;
+    uintptr_t place = ((uintptr_t)address & ~mask) | ((uintptr_t)aside & mask);
+    memcpy((void *)place, &word, sizeof word);
 }
 
 // The slots 0 to 11 of a bucket (64 bytes, 16-aligned; tags in the first 12) whose tag is `tag`, as a bit mask.
