@@ -40,7 +40,7 @@ struct NativeLoopTests {
     static let kinds = SystemRing.isUsable ? [false, true] : [false]
 
     private static func withLoop(_ usesRing: Bool, _ body: (NativeLoop) async throws -> Void) async throws {
-        let loop = try NativeLoop(name: "test-loop", usesRing: usesRing)
+        let loop = try NativeLoop(name: "test-loop", usesRing: usesRing, gathering: GatheringTrial { 0 })
         do {
             try await body(loop)
         } catch {
@@ -96,7 +96,7 @@ struct NativeLoopTests {
 
     @Test("The loop knows its own thread, and after its end drops what it is given", arguments: kinds)
     func end(usesRing: Bool) async throws {
-        let loop = try NativeLoop(name: "test-loop", usesRing: usesRing)
+        let loop = try NativeLoop(name: "test-loop", usesRing: usesRing, gathering: GatheringTrial { 0 })
         let isCurrent = Counter()
         await loop.run { if loop.isCurrent { isCurrent.add() } }
         #expect(isCurrent.value == 1 && !loop.isCurrent)

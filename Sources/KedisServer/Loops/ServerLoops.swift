@@ -56,8 +56,11 @@ final class ServerLoops: Sendable {
         var native: [NativeLoop] = []
         if kind != .nio {
             if kind == .ring, !SystemRing.isUsable { throw StartError("io_uring cannot be used: \(systemText())") }
+            let traffic = server.engine.statistics.traffic
+            let trial = GatheringTrial { traffic.totals.reads }
             for number in 0..<count {
-                native.append(try NativeLoop(name: "kedis-loop-\(number)", usesRing: kind == .ring))
+                native.append(
+                    try NativeLoop(name: "kedis-loop-\(number)", usesRing: kind == .ring, gathering: trial))
             }
         }
         self.native = native

@@ -60,7 +60,7 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
     private(set) var roundNumber: UInt64 = 0
     /// The epoll instance may have events that the ring tells of no more.
     private var hasEvents = false
-    private var gathering = Gathering()
+    private var gathering: Gathering
     /// Events of the round before.
     private var eventCount = 0
 
@@ -75,8 +75,9 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
     private static let bellToken = UInt64.max
 
     /// Makes a loop and starts its thread, which the system calls `name`.
-    init(name: String, usesRing: Bool = false) throws(StartError) {
+    init(name: String, usesRing: Bool = false, gathering trial: GatheringTrial) throws(StartError) {
         self.usesRing = usesRing
+        gathering = Gathering(trial)
         epoll = kedis_epoll_make()
         bell = kedis_bell_make()
         events = .allocate(byteCount: kedis_event_room(Self.eventCountMax), alignment: 16)
@@ -171,9 +172,10 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
             limit = Int64(clamping: earliest - now)
         }
         guard limit != 0 else { return lookForEvents(nanoseconds: 0) }
-        if gathering.nanoseconds > 0, ring == nil, eventCount < gathering.enough {
+        let gathered = gathering.nanoseconds
+        if gathered > 0, ring == nil, eventCount < gathering.enough {
             // Tasks of other threads wait for the end of the round.
-            kedis_sleep(limit < 0 ? gathering.nanoseconds : min(gathering.nanoseconds, UInt64(limit)))
+            kedis_sleep(limit < 0 ? gathered : min(gathered, UInt64(limit)))
             let count = lookForEvents(nanoseconds: 0)
             if count > 0 { return count }
         }
