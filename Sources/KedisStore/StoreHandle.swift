@@ -3,6 +3,7 @@
 // Plain words, trivially copied: holding and passing it costs no reference counting. Whoever holds one keeps the store
 // alive by other means (a session through its engine).
 
+import CKedis
 package import KedisUtilities
 
 package struct StoreHandle: @unchecked Sendable {
@@ -13,6 +14,10 @@ package struct StoreHandle: @unchecked Sendable {
     package let seed: HashSeed
     package let databaseCount: Int
     let owner: Unmanaged<Store>
+
+    /// Starts to fetch a stripe's lock, which another thread may have had last: for who will lock it a while later.
+    @inline(__always)
+    package func prefetchLock(ofStripe index: Int) { kedis_prefetch_write(stripes + index) }
 
     /// Locks the stripes of `set`, lowest first.
     package func lock(_ set: StripeSet) {

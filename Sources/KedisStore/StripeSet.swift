@@ -35,6 +35,10 @@ package struct StripeSet: Equatable, Sendable {
     @inlinable
     package mutating func formUnion(_ other: StripeSet) { mask |= other.mask }
 
+    /// Those that `other` has not.
+    @inlinable
+    package func subtracting(_ other: StripeSet) -> StripeSet { StripeSet(mask: mask & ~other.mask) }
+
     /// Calls `body` with each index, lowest first: the order in which stripes are locked.
     @inlinable
     package func forEach(_ body: (Int) -> Void) {

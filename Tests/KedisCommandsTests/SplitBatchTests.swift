@@ -1,24 +1,27 @@
-// Goal: a batch that locks for each command by itself gives what a whole one gives, whatever others do meanwhile.
-// Method: random pipelines in both ways, on engines of the same seed; threads that count on the same keys while one of
-// them switches notifications on and off, so that batches are left in the middle.
+// Goal: a batch that is executed in parts gives what a whole one gives, whatever others do meanwhile. Method: random
+// pipelines on engines of the same seed, while somebody locks stripes of one of them for moments; threads that count on
+// the same keys while one of them switches notifications on and off, so that batches are left in the middle; a stripe
+// that is held until it was seen what was executed without it.
 
 import KedisProtocol
 import KedisStore
 import KedisTestSupport
 import KedisUtilities
+import Synchronization
 import Testing
 
 @testable import KedisCommands
 
 @Suite("Split batches")
 struct SplitBatchTests {
-    @Test("Pipelines give the same replies and counts, split and whole")
+    @Test("Pipelines give the same replies and counts, in parts and whole")
     func sameReplies() throws {
         var generator = RandomGenerator.forTest("split batches")
         let (splitEngine, wholeEngine) = (Engine.forTest(clock: TestClock()), Engine.forTest(clock: TestClock()))
         var split = Session(engine: splitEngine), whole = Session(engine: wholeEngine)
+        let disturber = Disturber(splitEngine)
+        defer { disturber.stop() }
         for _ in 0..<400 {
-            split.batch.splitCount = 100
             let count = generator.next(below: 40)
             let bytes = (0..<count).flatMap { _ in Self.encode(Self.request(&generator)) }
             #expect(Self.send(bytes, to: &split) == Self.send(bytes, to: &whole))
@@ -43,7 +46,6 @@ struct SplitBatchTests {
                     let classes = round % 2 == 0 ? "KEA" : ""
                     _ = Self.send(Self.encode(["CONFIG", "SET", "notify-keyspace-events", classes]), to: &session)
                 }
-                session.batch.splitCount = 100
                 let replies = Self.send(requests, to: &session)
                 if replies.count(where: { $0 == UInt8(ascii: ":") }) != 16 { failures.add("a reply is missing") }
             }
@@ -56,20 +58,68 @@ struct SplitBatchTests {
         failures.check()
     }
 
-    @Test("A session that splits tries the whole again some time, and a batch of one stripe is never split")
-    func splitting() {
+    @Test("What comes before a held stripe is executed, what comes behind it waits")
+    func parts() {
         let engine = Engine.forTest()
+        let store = engine.store.handle
+        // Of 16 keys in different stripes the sixth is held.
+        var keys: [String] = []
+        var stripes = StripeSet()
+        var number = 0
+        while keys.count < 16 {
+            let stripe = Self.stripe("key:\(number)", store)
+            if stripe.subtracting(stripes) == stripe { keys.append("key:\(number)") }
+            stripes.formUnion(stripe)
+            number += 1
+        }
+        let held = Self.stripe(keys[5], store)
+        store.lock(held)
+        let sender = TestThread { [keys] in
+            var session = Session(engine: engine)
+            let replies = Self.send(keys.flatMap { Self.encode(["SET", $0, "x"]) }, to: &session)
+            #expect(replies == (0..<16).flatMap { _ in Array("+OK\r\n".utf8) })
+        }
         var session = Session(engine: engine)
-        let pipeline = (0..<16).flatMap { Self.encode(["SET", "key:\($0)", "x"]) }
-        _ = Self.send(pipeline, to: &session)
-        #expect(session.batch.splitCount == 0)
-        session.batch.splitCount = 2
-        _ = Self.send(pipeline, to: &session)
-        #expect(session.batch.splitCount == 1)
-        _ = Self.send((0..<16).flatMap { _ in Self.encode(["INCR", "one"]) }, to: &session)
-        #expect(session.batch.splitCount == 1)
-        _ = Self.send(pipeline, to: &session)
-        #expect(session.batch.splitCount == 0)
+        func count(_ keys: ArraySlice<String>) -> Int {
+            keys.count { Self.send(Self.encode(["EXISTS", $0]), to: &session) == Array(":1\r\n".utf8) }
+        }
+        while count(keys[..<5]) < 5 { TestFiles.sleep(milliseconds: 1) }
+        #expect(count(keys[6...]) == 0)
+        store.unlock(held)
+        sender.join()
+        #expect(count(keys[...]) == 16)
+    }
+
+    /// Locks some stripes of an engine for a moment, and others for the next.
+    private final class Disturber: Sendable {
+        private let isOver = Atomic<Bool>(false)
+        private let thread: Mutex<TestThread?> = Mutex(nil)
+
+        init(_ engine: Engine) {
+            let store = engine.store.handle
+            thread.withLock { thread in
+                thread = TestThread { [self] in
+                    var generator = RandomGenerator.forTest("stripes that are held")
+                    while !isOver.load(ordering: .relaxed) {
+                        let stripes = StripeSet(mask: generator.next() & generator.next())
+                        store.lock(stripes)
+                        for _ in 0..<generator.next(below: 2_000) where isOver.load(ordering: .relaxed) { break }
+                        store.unlock(stripes)
+                    }
+                }
+            }
+        }
+
+        func stop() {
+            isOver.store(true, ordering: .relaxed)
+            thread.withLock { $0 }?.join()
+        }
+    }
+
+    private static func stripe(_ key: String, _ store: StoreHandle) -> StripeSet {
+        var result = StripeSet()
+        Array(key.utf8).withUnsafeBytes { result.insert(Key(ByteView($0), seed: store.seed).stripeIndex) }
+        return result
     }
 
     private static func request(_ generator: inout RandomGenerator) -> [String] {

@@ -45,6 +45,16 @@ static inline size_t kedis_allocated_size(void *block) {
 // Swift has no prefetch instruction.
 static inline void kedis_prefetch(const void *address) { __builtin_prefetch(address, 0, 3); }
 
+// The same for a line that will be written, and which other cores may have. By name, as the builtin loads it to be read
+// where the compiler has to reckon with the first x86-64 processors (for which this is no operation).
+static inline void kedis_prefetch_write(const void *address) {
+#if defined(__x86_64__)
+    __asm__ volatile("prefetchw %0" : : "m"(*(const char *)address));
+#else
+    __builtin_prefetch(address, 1, 3);
+#endif
+}
+
 // Makes the calling thread read and write numbers as the C locale does and returns what to hand to
 // kedis_leave_c_locale. Needed because strtod and snprintf follow the locale of the program that embeds Kedis, where
 // the decimal point may be a comma; in C because the locale is made once, without a lock, through an atomic pointer.

@@ -123,6 +123,7 @@ private func planKey(
     guard keys.reserve(1) else { throw .outOfMemory }
     let key = Key(argument, seed: store.seed)
     keys.append(key)
+    store.prefetchLock(ofStripe: key.stripeIndex)
     var stripes = StripeSet()
     stripes.insert(key.stripeIndex)
     return stripes

@@ -52,8 +52,6 @@ struct Batch: ~Copyable {
     var holdsReplies = false
     /// Clients are paused: what is due stays in its place.
     var keepsDueKeys = false
-    /// So many more batches lock for each command by itself: Session+SplitBatch.swift.
-    var splitCount: UInt16 = 0
 
     init() { items = .allocate(capacity: Batch.capacity) }
 
@@ -208,10 +206,13 @@ extension Session {
         let lockBegan = isSampled || watchesLocks ? ticks : 0
         if isSampled || watchesLocks || !mayBeSplit {
             store.lock(stripes)
-        } else if batch.splitCount > 0 || !store.tryLock(stripes) {
-            executeSplitSlowly()
-            guard batch.count > 0 else { return }
-            store.lock(stripes)
+        } else {
+            let free = lockFree()
+            if free.count < batch.count {
+                executeInPartsSlowly(free)
+                guard batch.count > 0 else { return }
+                store.lock(stripes)
+            }
         }
         if !engine.interest.current.isEmpty {
             if engine.interest.current.isPaused { cutBatchSlowly() }

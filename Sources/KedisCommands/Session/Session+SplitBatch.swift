@@ -1,15 +1,15 @@
-// Batches of which somebody else holds a stripe: each command locks for itself.
+// Batches of which somebody else holds a stripe: executed in parts.
 //
 // 16 keys lie in 14 of the 64 stripes, so two threads that lock for whole batches nearly always meet, and then take
-// turns. Nobody was promised that neighbours of a pipeline are executed at one instant. So a session that finds a
-// stripe held goes on for some hundred batches like this:
+// turns. Nobody was promised that neighbours of a pipeline are executed at one instant. So a session locks as it goes,
+// and where it finds a stripe held, it executes first what it has the locks for:
 //
-//      whole   ├ lock 14 stripes ┼ prefetch ┼ SET GET … ┼ unlock ┤
-//      split   ├ load buckets, cells of free stripes ┼ lock SET unlock ┼ lock GET unlock ┼ … ┤
+//      whole      ├ lock 14 stripes ┼ prefetch ┼ SET GET … ┼ unlock ┤
+//      in parts   ├ lock 9 stripes, the 10th is held ┼ prefetch ┼ SET GET … ┼ unlock ┼ wait for the 10th, lock 5 ┼ …
 //
-// and then tries the whole again. What another thread may have asked for meanwhile (waiting for keys, a journal, a
-// monitor) is looked at under each lock; from there on, the batch is executed as a whole. Cost: two more locks that
-// nobody holds for each command.
+// It waits for a stripe only while it holds none, so nobody waits for another in a circle. What another thread may have
+// asked for meanwhile (waiting for keys, a journal, a monitor) is looked at under the locks of each part; from there
+// on, the batch is executed as a whole. Cost: as a whole batch; fewer cache misses overlap in a part.
 
 import KedisProtocol
 import KedisStore
@@ -17,7 +17,11 @@ import KedisUtilities
 import Synchronization
 
 extension Session {
-    private static let splitCountMax: UInt16 = 256
+    /// Commands at the beginning of the batch, whose stripes are held.
+    struct BatchPart {
+        var count = 0
+        var stripes = StripeSet()
+    }
 
     /// Several short commands in several stripes, and nobody wants to know what they do.
     @inline(__always)
@@ -26,88 +30,61 @@ extension Session {
             && engine.interest.current.isEmpty
     }
 
-    /// Executes the batch, whose stripes are not held, or a part of it: then the rest is left, to be executed with all
-    /// its stripes.
+    /// Locks for the commands up to the first of which somebody holds a stripe, behind those of `part`.
+    @inline(__always)
+    func lockFree(behind part: BatchPart = BatchPart()) -> BatchPart {
+        var part = part
+        while part.count < batch.count {
+            let missing = batch.items[part.count].stripes.subtracting(part.stripes)
+            guard missing.isEmpty || store.tryLock(missing) else { break }
+            part.stripes.formUnion(missing)
+            part.count &+= 1
+        }
+        return part
+    }
+
+    /// Executes the batch, of which `first` is locked and the next command is not, or a part of it: then the rest is
+    /// left, to be executed with all its stripes.
     @inline(never)
-    mutating func executeSplitSlowly() {
-        batch.splitCount = batch.splitCount > 0 ? batch.splitCount - 1 : Session.splitCountMax
-        let copyCount = store.snapshotCopyCount
-        beginLoading()
-        batch.nowMilliseconds = engine.clock.wallMilliseconds
-        let count = executeOneLocked()
-        if copyCount != store.snapshotCopyCount { noteCopiesSlowly() }
-        guard count == batch.count else { return keepRest(from: count) }
-        let interval = observabilitySwitches.pointee.keyInterval.load(ordering: .relaxed)
-        if keySampler.takesAny(of: keys.count, interval: interval) {
-            store.lock(batch.stripes)
-            sampleKeysSlowly(held: batch.stripes)
-            store.unlock(batch.stripes)
+    mutating func executeInPartsSlowly(_ first: BatchPart) {
+        var part = first
+        while batch.count > 0 {
+            if part.count == 0 {
+                // Nothing is held: here it may wait.
+                let stripes = batch.items[0].stripes
+                store.lock(stripes)
+                part = lockFree(behind: BatchPart(count: 1, stripes: stripes))
+            }
+            defer {
+                store.unlock(part.stripes)
+                part = BatchPart()
+            }
+            guard engine.interest.current.isEmpty else { return }
+            executePart(part)
         }
         emptyBatch()
     }
 
-    private func beginLoading() {
-        let databaseIndex = client.pointee.databaseIndex
-        let count = min(keys.count, Batch.prefetchCountMax)
-        for index in 0..<count { store.prefetchBuckets(ofHash: keys.base[index].hash, databaseIndex: databaseIndex) }
-        for index in 0..<count { store.prefetchCell(ofHash: keys.base[index].hash, databaseIndex: databaseIndex) }
-    }
-
-    /// Returns how many commands were executed. Times are taken as in Session+Timing.swift.
-    private mutating func executeOneLocked() -> Int {
-        let slow = observabilitySwitches.pointee.slowNanoseconds.load(ordering: .relaxed)
-        let weight = timing.weight(commandCount: batch.count, mustBeExact: false, slowNanoseconds: slow)
-        let replyStart = output.count
-        var before = ticks
-        var first = 0
-        for index in 0..<batch.count {
-            let item = batch.items[index]
-            if !store.tryLock(item.stripes) {
-                // What another one does under a lock is no time of this command.
-                let began = ticks
-                store.lock(item.stripes)
-                before &+= ticks &- began
-                // Waiting may have taken longer than a key had to live.
-                batch.nowMilliseconds = engine.clock.wallMilliseconds
-            }
-            guard engine.interest.current.isEmpty else {
-                store.unlock(item.stripes)
-                if first < index { noteRun(first...index - 1, nanoseconds(from: before, to: ticks), weight: weight) }
-                return index
-            }
-            var call = makeCall(held: item.stripes, index: index)
-            execute(item, &call, held: item.stripes)
-            store.unlock(item.stripes)
-            guard weight > 0 || isLastOfRun(index) else { continue }
-            let now = ticks
-            noteRun(first...index, nanoseconds(from: before, to: now), weight: weight)
-            before = now
-            first = index + 1
+    private mutating func executePart(_ part: BatchPart) {
+        let restCount = batch.count - part.count
+        batch.count = part.count
+        // Waiting, or the part before, may have taken longer than a key had to live.
+        batch.nowMilliseconds = engine.clock.wallMilliseconds
+        let (head, last) = (batch.items[0], batch.items[part.count - 1])
+        let keyCount = min(last.firstKey + last.keyCount - head.firstKey, Batch.prefetchCountMax)
+        store.prefetch(
+            UnsafeBufferPointer(start: keys.base + head.firstKey, count: keyCount),
+            databaseIndex: client.pointee.databaseIndex)
+        let copyCount = store.snapshotCopyCount
+        _ = executeItems(held: part.stripes, began: ticks)
+        if keySampler.takesAny(
+            of: keyCount, interval: observabilitySwitches.pointee.keyInterval.load(ordering: .relaxed))
+        {
+            sampleKeysSlowly(held: part.stripes)
         }
-        if output.count &- replyStart > TimingChoice.oddReplyByteCount { timing.noteOddity() }
-        return batch.count
-    }
-
-    @inline(__always)
-    private mutating func noteRun(_ run: ClosedRange<Int>, _ nanoseconds: UInt64, weight: UInt64) {
-        let item = batch.items[run.upperBound]
-        let identifier = item.entry.pointee.identifier
-        counters.noteCalls(identifier, count: run.count, nanoseconds: nanoseconds)
-        guard weight > 0 else {
-            if nanoseconds >= TimingChoice.oddRunNanoseconds { noteOddRunSlowly(run, nanoseconds: nanoseconds) }
-            return
-        }
-        if observabilitySwitches.pointee.tracksLatency.load(ordering: .relaxed) {
-            counters.noteDuration(identifier, nanoseconds: nanoseconds, weight: weight)
-        }
-        if nanoseconds >= observabilitySwitches.pointee.slowNanoseconds.load(ordering: .relaxed) {
-            noteSlowly(item.entry, arguments(of: item), nanoseconds: nanoseconds)
-        }
-    }
-
-    /// The batch's keys and stripes stay as they are: more than the rest needs.
-    private mutating func keepRest(from first: Int) {
-        for index in first..<batch.count { batch.items[index - first] = batch.items[index] }
-        batch.count -= first
+        if copyCount != store.snapshotCopyCount { noteCopiesSlowly() }
+        // The batch's keys and stripes stay as they are: more than the rest needs.
+        for index in 0..<restCount { batch.items[index] = batch.items[part.count + index] }
+        batch.count = restCount
     }
 }
