@@ -161,7 +161,8 @@ package struct Keyspace {
         after.accessClock = clock
         // Within a second the line stays clean. Without a branch, because of a busy store's keys about half were used
         // in this second, and whoever guesses wrong throws away what was begun of the commands behind this one.
-        kedis_store_unless(before.bits == after.bits, after.bits, cell.address, &stripe.pointee.aside)
+        var aside: UInt64 = 0
+        kedis_store_unless(before.bits == after.bits, after.bits, cell.address, &aside)
     }
 
     @inline(never)

@@ -61,10 +61,8 @@ struct Stripe: ~Copyable {
     var rareStatistics = RareStripeStatistics()
     /// What was counted in tables and arenas that are gone.
     private(set) var former = FormerWork()
-    /// Takes what need not be stored, where a branch would cost more: see ``Keyspace/touch(_:in:)``.
-    var aside: UInt64 = 0
     /// Fills the last cache line, so that no line belongs to two stripes (`Store.init` checks).
-    private let padding: (UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0)
+    private let padding: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0)
 
     init(index: Int, databaseCount: Int, seed: HashSeed, source: UnsafeMutablePointer<MemorySource>) {
         self.index = index

@@ -60,7 +60,7 @@ struct SplitBatchTests {
 
     @Test("What comes before a held stripe is executed, what comes behind it waits")
     func parts() {
-        let engine = Engine.forTest()
+        let engine = Engine.forTest(clock: TestClock())
         let store = engine.store.handle
         // Of 16 keys in different stripes the sixth is held.
         var keys: [String] = []
@@ -73,21 +73,26 @@ struct SplitBatchTests {
             number += 1
         }
         let held = Self.stripe(keys[5], store)
+        var session = Session(engine: engine)
+        _ = Self.send(Self.encode(["CONFIG", "SET", "hotkeys-sampling-percentage", "100"]), to: &session)
+        func isExecuted(_ count: Int) -> Bool { Self.calls(&session).contains("cmdstat_set:calls=\(count)") }
         store.lock(held)
         let sender = TestThread { [keys] in
             var session = Session(engine: engine)
             let replies = Self.send(keys.flatMap { Self.encode(["SET", $0, "x"]) }, to: &session)
             #expect(replies == (0..<16).flatMap { _ in Array("+OK\r\n".utf8) })
         }
-        var session = Session(engine: engine)
-        func count(_ keys: ArraySlice<String>) -> Int {
-            keys.count { Self.send(Self.encode(["EXISTS", $0]), to: &session) == Array(":1\r\n".utf8) }
-        }
-        while count(keys[..<5]) < 5 { TestFiles.sleep(milliseconds: 1) }
-        #expect(count(keys[6...]) == 0)
+        for _ in 0..<20_000 where !isExecuted(5) { TestFiles.sleep(milliseconds: 1) }
+        #expect(isExecuted(5))
         store.unlock(held)
         sender.join()
-        #expect(count(keys[...]) == 16)
+        #expect(isExecuted(16))
+        // Each key was in the sample, once, when the window of the report is over.
+        let report = engine.observability.hotKeys.report(nowMilliseconds: engine.clock.wallMilliseconds + 15_000)
+        #expect(report.sampleCount == 16)
+        #expect(Set(report.entries.map(\.key)).isSubset(of: keys.map { Array($0.utf8) }))
+        #expect(Set(report.entries.map(\.key)).count == report.entries.count)
+        #expect(Self.send(Self.encode(["EXISTS"] + keys), to: &session) == Array(":16\r\n".utf8))
     }
 
     /// Locks some stripes of an engine for a moment, and others for the next.
@@ -124,7 +129,7 @@ struct SplitBatchTests {
 
     private static func request(_ generator: inout RandomGenerator) -> [String] {
         let key = "key:\(generator.next(below: 30))"
-        return switch generator.next(below: 8) {
+        return switch generator.next(below: 10) {
         case 0: ["GET", key]
         case 1: ["SET", key, "\(generator.next(below: 1000))"]
         case 2: ["INCR", key]
@@ -132,6 +137,8 @@ struct SplitBatchTests {
         case 4: ["LPUSH", key, "x"]
         case 5: ["DEL", key]
         case 6: ["PING"]
+        case 7: ["MGET", key, "key:\(generator.next(below: 30))", key]
+        case 8: ["EXISTS", key, key, "key:\(generator.next(below: 30))"]
         default: ["EXISTS", key]
         }
     }

@@ -16,6 +16,7 @@ struct GatheringTests {
         var interval: UInt64 = 10_000
         var gatheredInterval: UInt64 = 9_000
         var busyPercent: UInt64 = 70
+        var gatheredBusyPercent: UInt64?
     }
 
     /// Loops whose rounds take turns.
@@ -36,9 +37,10 @@ struct GatheringTests {
         var now: UInt64 = 1_000_000_000
 
         init(_ loopCount: Int = 1) {
-            let trial = GatheringTrial { [count] in count.value.load(ordering: .relaxed) }
+            let trial = GatheringTrial(loopCount: loopCount) { [count] in count.value.load(ordering: .relaxed) }
             for number in 0..<loopCount {
-                loops.append(Loop(gathering: Gathering(trial), next: now + UInt64(number)))
+                // Their rounds end at different times.
+                loops.append(Loop(gathering: Gathering(trial), next: now + UInt64(number) * 4_321))
             }
         }
 
@@ -54,14 +56,15 @@ struct GatheringTests {
         func run(_ loads: Load..., milliseconds: UInt64) -> UInt64 {
             let end = now + milliseconds * 1_000_000
             var gathered: UInt64 = 0
-            for index in loops.indices { loops[index].next = max(loops[index].next, now + UInt64(index)) }
+            for index in loops.indices { loops[index].next = max(loops[index].next, now + UInt64(index) * 4_321) }
             while let index = loops.indices.min(by: { loops[$0].next < loops[$1].next }), loops[index].next < end {
                 let load = loads[min(index, loads.count - 1)]
                 let isGathering = loops[index].gathering.nanoseconds > 0
                 let interval = isGathering ? load.gatheredInterval : load.interval
                 if isGathering, index == 0 { gathered += interval }
                 loops[index].next += interval
-                loops[index].worked += interval * load.busyPercent / 100
+                let busyPercent = isGathering ? load.gatheredBusyPercent ?? load.busyPercent : load.busyPercent
+                loops[index].worked += interval * busyPercent / 100
                 loops[index].tokens += 1
                 count.value.wrappingAdd(1, ordering: .relaxed)
                 let (now, worked) = (loops[index].next, loops[index].worked)
@@ -105,6 +108,19 @@ struct GatheringTests {
     func isAlone() {
         let loops = Loops(2)
         _ = loops.run(Load(), Load(connections: 1, interval: 1_000_000), milliseconds: 1_000)
+        #expect(loops.nanoseconds == [50_000, 0])
+    }
+
+    @Test("Loops that work less while they gather go on with it, and one that stays behind goes on alone")
+    func isKeptWithLessWork() {
+        let loops = Loops(2)
+        let load = Load(interval: 20_000, gatheredInterval: 18_000, busyPercent: 26, gatheredBusyPercent: 14)
+        _ = loops.run(load, milliseconds: 200)
+        #expect(loops.run(load, milliseconds: 5_000) > 4_500)
+        #expect(loops.nanoseconds == [100_000, 100_000])
+        _ = loops.run(
+            Load(interval: 20_000, gatheredInterval: 18_000),
+            Load(interval: 1_000_000, gatheredInterval: 1_000_000), milliseconds: 40)
         #expect(loops.nanoseconds == [50_000, 0])
     }
 

@@ -45,13 +45,14 @@ struct KeySampler {
 }
 
 extension Session {
-    /// Looks at those keys of the batch that are in the sample; their stripes are held.
+    /// Looks at those of the batch's keys in `range`, which were let pass, that are in the sample; their stripes are
+    /// held.
     @inline(never)
-    mutating func sampleKeysSlowly(held: StripeSet) {
+    mutating func sampleKeysSlowly(_ range: Range<Int>, held: StripeSet) {
         let keyspace = store.keyspace(
             client.pointee.databaseIndex, nowMilliseconds: batch.nowMilliseconds, held: held)
-        while let index = keySampler.next(of: keys.count), index < keys.count {
-            let key = keys.base[index]
+        while let index = keySampler.next(of: range.count), index < range.count {
+            let key = keys.base[range.lowerBound + index]
             // What is planned and not locked is no key: the channel of SPUBLISH.
             guard held.contains(key.stripeIndex) else { continue }
             engine.observability.hotKeys.note(

@@ -171,7 +171,7 @@ extension Session {
     }
 
     @inline(never)
-    mutating func noteOddRunSlowly(_ run: ClosedRange<Int>, nanoseconds time: UInt64) {
+    private mutating func noteOddRunSlowly(_ run: ClosedRange<Int>, nanoseconds time: UInt64) {
         timing.noteOddity()
         let item = batch.items[run.lowerBound]
         if switches.pointee.tracksLatency.load(ordering: .relaxed) {

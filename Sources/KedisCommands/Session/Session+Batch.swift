@@ -231,12 +231,15 @@ extension Session {
         }
         let began = ticks
         let commandCount = batch.count
+        // Those before it were a part's.
+        let firstKey = batch.items[0].firstKey
         let copyCount = store.snapshotCopyCount
         let ended = executeItems(held: stripes, began: began)
         if keySampler.takesAny(
-            of: keys.count, interval: observabilitySwitches.pointee.keyInterval.load(ordering: .relaxed))
+            of: keys.count &- firstKey,
+            interval: observabilitySwitches.pointee.keyInterval.load(ordering: .relaxed))
         {
-            sampleKeysSlowly(held: stripes)
+            sampleKeysSlowly(firstKey..<keys.count, held: stripes)
         }
         if batch.hasLongCommand, observabilitySwitches.pointee.seeksBigKeys.load(ordering: .relaxed) {
             measureKeysSlowly(held: stripes)
@@ -278,14 +281,14 @@ extension Session {
 
     /// The call of the first command, in whose place the others follow: most of it is the batch's.
     @inline(__always)
-    func makeCall(held: StripeSet, index: Int = 0) -> CommandCall {
+    func makeCall(held: StripeSet) -> CommandCall {
         var keyspace = store.keyspace(
             client.pointee.databaseIndex, nowMilliseconds: batch.nowMilliseconds, held: held
         )
         keyspace.leavesAccessClock = client.pointee.leavesAccessClock
         // Nothing that writes, and puts keys in the place of those that are due, is left in the batch then.
         keyspace.keepsDueKeys = batch.keepsDueKeys
-        let first = batch.items[index]
+        let first = batch.items[0]
         var call = CommandCall(
             arguments: arguments.list(from: first.firstArgument, count: first.argumentCount, base: first.base),
             keyspace: keyspace, keyBase: UnsafePointer(keys.base + first.firstKey), keyCount: first.keyCount,

@@ -70,20 +70,21 @@ extension Session {
         batch.count = part.count
         // Waiting, or the part before, may have taken longer than a key had to live.
         batch.nowMilliseconds = engine.clock.wallMilliseconds
-        let (head, last) = (batch.items[0], batch.items[part.count - 1])
-        let keyCount = min(last.firstKey + last.keyCount - head.firstKey, Batch.prefetchCountMax)
+        let last = batch.items[part.count - 1]
+        let keyRange = batch.items[0].firstKey..<last.firstKey + last.keyCount
         store.prefetch(
-            UnsafeBufferPointer(start: keys.base + head.firstKey, count: keyCount),
+            UnsafeBufferPointer(
+                start: keys.base + keyRange.lowerBound, count: min(keyRange.count, Batch.prefetchCountMax)),
             databaseIndex: client.pointee.databaseIndex)
         let copyCount = store.snapshotCopyCount
         _ = executeItems(held: part.stripes, began: ticks)
         if keySampler.takesAny(
-            of: keyCount, interval: observabilitySwitches.pointee.keyInterval.load(ordering: .relaxed))
+            of: keyRange.count, interval: observabilitySwitches.pointee.keyInterval.load(ordering: .relaxed))
         {
-            sampleKeysSlowly(held: part.stripes)
+            sampleKeysSlowly(keyRange, held: part.stripes)
         }
         if copyCount != store.snapshotCopyCount { noteCopiesSlowly() }
-        // The batch's keys and stripes stay as they are: more than the rest needs.
+        // The batch's stripes stay as they are, more than the rest needs, and its keys where they are.
         for index in 0..<restCount { batch.items[index] = batch.items[part.count + index] }
         batch.count = restCount
     }

@@ -57,7 +57,7 @@ final class ServerLoops: Sendable {
         if kind != .nio {
             if kind == .ring, !SystemRing.isUsable { throw StartError("io_uring cannot be used: \(systemText())") }
             let traffic = server.engine.statistics.traffic
-            let trial = GatheringTrial { traffic.totals.reads }
+            let trial = GatheringTrial(loopCount: count) { traffic.totals.reads }
             for number in 0..<count {
                 native.append(
                     try NativeLoop(name: "kedis-loop-\(number)", usesRing: kind == .ring, gathering: trial))

@@ -2,7 +2,7 @@
 // back.
 //
 //      as a rule        ├ work ┼ until the first event ┼ work ┼ …
-//      if more comes    ├ work ┼ 50 µs, or until many are ready ┼ work for all of them ┼ …
+//      if more comes    ├ work ┼ 50 or 100 µs, or until many are ready ┼ work for all of them ┼ …
 //
 // To fall asleep and to be woken costs as much as half a command, of the loop and of its peers, once for each round.
 // Clients that wait for their replies get more done when they come together: 50 connections with one command at a time
@@ -19,8 +19,10 @@ struct Gathering {
     private let trial: GatheringTrial
     /// Many connections kept the loop busy in its last turn.
     private var isWorthIt = false
-    /// The turn that runs.
+    /// The trial's turn that runs, by its end; when the loop has seen it begin, and whether loops gather in it.
+    private var turnEnd: UInt64 = 0
     private var start: (nanoseconds: UInt64, worked: UInt64) = (0, 0)
+    private var isGathering = false
     private var eventCount: UInt64 = 0
     /// Sources that had events, by their places: of 64 and more, all bits are set.
     private var seen: UInt64 = 0
@@ -45,8 +47,7 @@ struct Gathering {
     /// To be called after each round; `worked` is what the thread ever spent on a processor.
     @inline(__always)
     mutating func endRound(nowNanoseconds now: UInt64, workedNanoseconds worked: @autoclosure () -> UInt64) {
-        if now &- start.nanoseconds >= GatheringTrial.turnNanoseconds { endTurn(now, worked()) }
-        if trial.isDue(now) { trial.endTurn(now) }
+        if trial.turnEnd != turnEnd || now >= turnEnd { endTurn(now, worked()) }
     }
 
     @inline(never)
@@ -55,6 +56,9 @@ struct Gathering {
         isWorthIt = isWorthIt(now &- start.nanoseconds, worked: worked &- start.worked)
         if isWorthIt != wasWorthIt { trial.noteLoop(isWorthIt: isWorthIt) }
         enough = seen.nonzeroBitCount / 2
+        // The first loop that sees it ends the turn for all.
+        trial.endTurn(now)
+        (turnEnd, isGathering) = (trial.turnEnd, trial.nanoseconds > 0)
         start = (now, worked)
         (eventCount, seen) = (0, 0)
     }
@@ -62,11 +66,11 @@ struct Gathering {
     /// Many connections keep the loop busy: two events at least come in the time of gathering. While it gathers, half
     /// of that will do.
     private func isWorthIt(_ elapsed: UInt64, worked: UInt64) -> Bool {
-        let factor: UInt64 = nanoseconds > 0 ? 2 : 1
+        let factor: UInt64 = isGathering ? 2 : 1
         // After a rest, what came then says nothing of what comes now.
         return elapsed < 2 * GatheringTrial.turnNanoseconds
             && factor &* worked &* 100 >= elapsed * Self.busyPercentMin
-            && factor * eventCount * trial.gatherNanoseconds >= 2 * elapsed
+            && factor * eventCount * trial.gatherNanosecondsMax >= 2 * elapsed
             && seen.nonzeroBitCount >= Self.connectionCountMin
     }
 }

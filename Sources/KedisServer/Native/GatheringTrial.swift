@@ -16,7 +16,7 @@ final class GatheringTrial: Sendable {
 
     /// How long loops gather now; 0 when they do not.
     private let current = Atomic<UInt64>(0)
-    private let turnEnd = Atomic<UInt64>(0)
+    private let end = Atomic<UInt64>(0)
     /// Loops that many connections keep busy.
     private let loopCount = Atomic<Int>(0)
     private let state = Locked(State())
@@ -49,6 +49,8 @@ final class GatheringTrial: Sendable {
 
     private static let gatherNanosecondsPerLoop: UInt64 = 50_000
     private static let gatherNanosecondsMax: UInt64 = 100_000
+    /// The longest that these loops gather.
+    let gatherNanosecondsMax: UInt64
     private static let trialTurnCount: UInt64 = 16
     private static let decidedTurnCount: UInt64 = 200
     /// More than chance: the median share from which on gathering is kept, and goes on to be.
@@ -56,31 +58,37 @@ final class GatheringTrial: Sendable {
     private static let keptShareMin: UInt64 = 1015
 
     /// - Parameter eventCount: how much has come to all loops, ever.
-    init(eventCount: @escaping @Sendable () -> UInt64) { self.eventCount = eventCount }
+    init(loopCount: Int = 1, eventCount: @escaping @Sendable () -> UInt64) {
+        self.eventCount = eventCount
+        gatherNanosecondsMax = Self.gatherNanoseconds(loopCount: loopCount)
+    }
 
     var nanoseconds: UInt64 {
         @inline(__always) get { current.load(ordering: .relaxed) }
     }
 
-    /// How long loops gather when they do: the more of them share what comes, the longer.
-    var gatherNanoseconds: UInt64 {
-        let count = UInt64(clamping: max(1, loopCount.load(ordering: .relaxed)))
-        return min(count * Self.gatherNanosecondsPerLoop, Self.gatherNanosecondsMax)
+    /// How long so many loops gather when they do: the more of them share what comes, the longer.
+    private static func gatherNanoseconds(loopCount: Int) -> UInt64 {
+        min(UInt64(clamping: max(1, loopCount)) * gatherNanosecondsPerLoop, gatherNanosecondsMax)
+    }
+
+    private var gatherNanoseconds: UInt64 {
+        Self.gatherNanoseconds(loopCount: loopCount.load(ordering: .relaxed))
     }
 
     /// One loop more that many connections keep busy, or one less.
     func noteLoop(isWorthIt: Bool) { loopCount.wrappingAdd(isWorthIt ? 1 : -1, ordering: .relaxed) }
 
-    /// The turn is over.
-    @inline(__always)
-    func isDue(_ now: UInt64) -> Bool { now >= turnEnd.load(ordering: .relaxed) }
+    /// When the turn that runs is over.
+    var turnEnd: UInt64 {
+        @inline(__always) get { end.load(ordering: .relaxed) }
+    }
 
-    @inline(never)
+    /// Ends the turn if that is due: another loop may have done so.
     func endTurn(_ now: UInt64) {
         state.withLock { state in
-            // Another loop has ended it meanwhile.
-            guard isDue(now) else { return }
-            turnEnd.store(now + Self.turnNanoseconds, ordering: .relaxed)
+            guard now >= turnEnd else { return }
+            end.store(now + Self.turnNanoseconds, ordering: .relaxed)
             let elapsed = now &- state.start.nanoseconds
             let count = eventCount()
             // The statistics may have been reset.
@@ -112,6 +120,8 @@ final class GatheringTrial: Sendable {
             state.phase = .decided(Self.decidedTurnCount)
             current.store(state.isKept ? gatherNanoseconds : 0, ordering: .relaxed)
         case .decided(let left):
+            // As many loops as there are now.
+            if state.isKept { current.store(gatherNanoseconds, ordering: .relaxed) }
             guard left == 1 else { return state.phase = .decided(left - 1) }
             beginTrial(&state)
         }
