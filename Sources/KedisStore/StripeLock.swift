@@ -1,7 +1,8 @@
 // The lock of a stripe: one atomic word, a short spin, then a futex.
 //
 // Not recursive, not fair. Who holds it: the thread that executes a plan (Commands), the expiry tick, the snapshot.
-// A set of stripes is always locked in ascending order, so two plans cannot wait for each other. Cost uncontended: one
+// Who waits for a set of stripes does so in ascending order, so two plans cannot wait for each other; who holds others
+// only tries. Cost uncontended: one
 // compare-and-exchange to lock, one exchange to unlock.
 //
 // The standard library's Mutex has no form for a set of stripes, hence our own.
