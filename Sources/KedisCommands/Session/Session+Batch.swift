@@ -206,13 +206,10 @@ extension Session {
         let lockBegan = isSampled || watchesLocks ? ticks : 0
         if isSampled || watchesLocks || !mayBeSplit {
             store.lock(stripes)
-        } else {
-            let free = lockFree()
-            if free.count < batch.count {
-                executeInPartsSlowly(free)
-                guard batch.count > 0 else { return }
-                store.lock(stripes)
-            }
+        } else if !store.tryLock(stripes) {
+            executeInPartsSlowly()
+            guard batch.count > 0 else { return }
+            store.lock(stripes)
         }
         if !engine.interest.current.isEmpty {
             if engine.interest.current.isPaused { cutBatchSlowly() }

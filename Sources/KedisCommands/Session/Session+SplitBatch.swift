@@ -1,8 +1,8 @@
 // Batches of which somebody else holds a stripe: executed in parts.
 //
 // 16 keys lie in 14 of the 64 stripes, so two threads that lock for whole batches nearly always meet, and then take
-// turns. Nobody was promised that neighbours of a pipeline are executed at one instant. So a session locks as it goes,
-// and where it finds a stripe held, it executes first what it has the locks for:
+// turns. Nobody was promised that neighbours of a pipeline are executed at one instant. So a session that finds a stripe
+// held locks as it goes, and executes first what it has the locks for:
 //
 //      whole      ├ lock 14 stripes ┼ prefetch ┼ SET GET … ┼ unlock ┤
 //      in parts   ├ lock 9 stripes, the 10th is held ┼ prefetch ┼ SET GET … ┼ unlock ┼ wait for the 10th, lock 5 ┼ …
@@ -18,7 +18,7 @@ import Synchronization
 
 extension Session {
     /// Commands at the beginning of the batch, whose stripes are held.
-    struct BatchPart {
+    private struct BatchPart {
         var count = 0
         var stripes = StripeSet()
     }
@@ -31,8 +31,7 @@ extension Session {
     }
 
     /// Locks for the commands up to the first of which somebody holds a stripe, behind those of `part`.
-    @inline(__always)
-    func lockFree(behind part: BatchPart = BatchPart()) -> BatchPart {
+    private func lockFree(behind part: BatchPart = BatchPart()) -> BatchPart {
         var part = part
         while part.count < batch.count {
             let missing = batch.items[part.count].stripes.subtracting(part.stripes)
@@ -43,11 +42,11 @@ extension Session {
         return part
     }
 
-    /// Executes the batch, of which `first` is locked and the next command is not, or a part of it: then the rest is
-    /// left, to be executed with all its stripes.
+    /// Executes the batch, whose stripes are not held, or a part of it: then the rest is left, to be executed with all
+    /// its stripes.
     @inline(never)
-    mutating func executeInPartsSlowly(_ first: BatchPart) {
-        var part = first
+    mutating func executeInPartsSlowly() {
+        var part = lockFree()
         while batch.count > 0 {
             if part.count == 0 {
                 // Nothing is held: here it may wait.
