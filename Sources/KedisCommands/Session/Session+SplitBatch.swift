@@ -1,8 +1,8 @@
 // Batches of which somebody else holds a stripe: executed in parts.
 //
 // 16 keys lie in 14 of the 64 stripes, so two threads that lock for whole batches nearly always meet, and then take
-// turns. Nobody was promised that neighbours of a pipeline are executed at one instant. So a session that finds a stripe
-// held locks as it goes, and executes first what it has the locks for:
+// turns. Nobody was promised that neighbours of a pipeline are executed at one instant. So a session that finds a
+// stripe held locks as it goes, and executes first what it has the locks for:
 //
 //      whole      ├ lock 14 stripes ┼ prefetch ┼ SET GET … ┼ unlock ┤
 //      in parts   ├ lock 9 stripes, the 10th is held ┼ prefetch ┼ SET GET … ┼ unlock ┼ wait for the 10th, lock 5 ┼ …
