@@ -244,14 +244,12 @@ extension MemberBlock {
     /// The element with `tag`, or where a new one is put.
     @inline(__always)
     fileprivate func prefetchElement(tagged tag: UInt16, isWrite: Bool) {
-        let (index, count) = (lowerBound(tag), count)
-        guard count > 0 else { return }
-        // Both are looked at, as whether it is there is not to be foretold. Behind the last tag lies the first offset.
-        let isSame = tags[index] == tag
-        let offset = offset(ofElement: min(index, count &- 1))
-        let isFound = isSame && index < count
-        guard isFound || isWrite else { return }
-        kedis_prefetch(address + (capacity &- (isFound ? offset : Int(header.pointee.heapByteCount) &+ 32)))
+        let index = lowerBound(tag)
+        if index < count, tags[index] == tag {
+            kedis_prefetch(elementAddress(index))
+        } else if isWrite {
+            kedis_prefetch(address + (capacity &- Int(header.pointee.heapByteCount) &- 32))
+        }
     }
 }
 

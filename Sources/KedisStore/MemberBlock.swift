@@ -104,12 +104,8 @@ struct MemberBlock {
     @inline(__always)
     func elementAddress(_ index: Int) -> UnsafeMutableRawPointer {
         assert(index >= 0 && index < count)
-        return address + (capacity &- offset(ofElement: index))
+        return address + (capacity &- Int(offsets[index]))
     }
-
-    /// How far before the end of the block an element begins.
-    @inline(__always)
-    func offset(ofElement index: Int) -> Int { Int(offsets[index]) }
 
     /// Calls `body` with every blob that an element refers to.
     func forEachBlob(isValued: Bool, _ body: (Blob) -> Void) {

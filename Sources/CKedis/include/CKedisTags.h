@@ -28,8 +28,7 @@ static inline size_t kedis_find_tag(const uint16_t *tags, size_t count, uint16_t
     size_t low = guess < kedis_tag_window / 2 ? 0 : guess - kedis_tag_window / 2;
     if (low > last) low = last;
     for (;;) {
-        // Without a branch for the first tags, which would often be foretold wrong.
-        if ((low > 0) & (tags[low - (low > 0)] >= tag)) {
+        if (low > 0 && tags[low - 1] >= tag) {
             low = low < kedis_tag_window ? 0 : low - kedis_tag_window;
             continue;
         }

@@ -141,7 +141,7 @@ extension Session {
     }
 
     @inline(__always)
-    func isLastOfRun(_ index: Int) -> Bool {
+    private func isLastOfRun(_ index: Int) -> Bool {
         index &+ 1 == batch.count || batch.items[index &+ 1].entry != batch.items[index].entry
     }
 
