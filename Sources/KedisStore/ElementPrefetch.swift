@@ -238,7 +238,11 @@ extension MemberBlock {
 
     @inline(__always)
     fileprivate func prefetchElement(_ index: Int) {
-        if index < count { kedis_prefetch(elementAddress(index)) }
+        guard index < count else { return }
+        // Where it begins and where it ends, if it is as long as all are on average.
+        let address = elementAddress(index)
+        kedis_prefetch(address)
+        kedis_prefetch(address + Int(header.pointee.heapByteCount / header.pointee.count))
     }
 
     /// The element with `tag`, or where a new one is put.
@@ -246,7 +250,7 @@ extension MemberBlock {
     fileprivate func prefetchElement(tagged tag: UInt16, isWrite: Bool) {
         let index = lowerBound(tag)
         if index < count, tags[index] == tag {
-            kedis_prefetch(elementAddress(index))
+            prefetchElement(index)
         } else if isWrite {
             kedis_prefetch(address + (capacity &- Int(header.pointee.heapByteCount) &- 32))
         }

@@ -8,18 +8,20 @@ import CKedis
 package import KedisUtilities
 
 package struct Keyspace {
-    let handle: StoreHandle
-    package let databaseIndex: Int
-    /// The time of the batch, in milliseconds since 1970: deadlines are compared with it.
-    package let nowMilliseconds: Int64
-    /// The stripes that the caller has locked.
-    package let held: StripeSet
+    // First, so that the size is one of whole words: copied with a part of a word at its end, a word before that end
+    // is written twice, and reading it waits until all that was written before has left the store buffer.
     /// Reads leave the access clock alone (CLIENT NO-TOUCH).
     package var leavesAccessClock = false
     /// What is due is nobody's to see, but stays where it is: for commands that only read, while clients are paused.
     package var keepsDueKeys = false
     /// Neither misses nor new keys are reported to observers.
     package var isQuiet = false
+    let handle: StoreHandle
+    package let databaseIndex: Int
+    /// The time of the batch, in milliseconds since 1970: deadlines are compared with it.
+    package let nowMilliseconds: Int64
+    /// The stripes that the caller has locked.
+    package let held: StripeSet
 
     init(handle: StoreHandle, databaseIndex: Int, nowMilliseconds: Int64, held: StripeSet) {
         self.handle = handle
