@@ -218,11 +218,12 @@ extension RDBReader {
         if case .set = deadline { hasMemberDeadlines = true }
         var isNew = true
         try storing(byteCount: field.count + value.count) { () throws(StoreError) in
-            guard case .hash(var editor) = keyspace.editHash(key, limits: limits) else {
+            var editor: HashEditor?
+            guard keyspace.editHash(key, limits: limits, &editor), editor != nil else {
                 return try keyspace.makeHash(key, limits: limits, field, value, deadline: deadline)
             }
-            isNew = editor.value.contains(field) == false
-            if isNew { _ = try editor.set(field, value, deadline: deadline) }
+            isNew = editor?.value.contains(field) == false
+            if isNew { _ = try editor?.set(field, value, deadline: deadline) }
         }
         guard isNew else { throw input.error(.badCollection) }
     }

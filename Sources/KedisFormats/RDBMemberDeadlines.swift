@@ -125,15 +125,13 @@ extension Keyspace {
     ) throws(StoreError) {
         switch peek(key)?.type {
         case .hash:
-            guard case .hash(var editor) = editHash(key, limits: limits.hash), editor.value.contains(member) else {
-                return
-            }
-            try editor.setDeadline(member, deadline)
+            var editor: HashEditor?
+            guard editHash(key, limits: limits.hash, &editor), editor?.value.contains(member) == true else { return }
+            try editor?.setDeadline(member, deadline)
         case .set:
-            guard case .set(var editor) = editSet(key, limits: limits.set), editor.value.contains(member) else {
-                return
-            }
-            try editor.setDeadline(member, deadline)
+            var editor: SetEditor?
+            guard editSet(key, limits: limits.set, &editor), editor?.value.contains(member) == true else { return }
+            try editor?.setDeadline(member, deadline)
         case .sortedSet:
             guard var editor = editSortedSet(key, limits: limits.sortedSet), editor.value.score(of: member) != nil
             else { return }

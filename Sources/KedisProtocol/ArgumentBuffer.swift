@@ -49,6 +49,12 @@ package struct ArgumentBuffer: ~Copyable {
         count &+= rangeCount
     }
 
+    /// Forgets the ranges from the one at `index` on.
+    package mutating func removeLast(from index: Int) {
+        assert(index <= count)
+        count = index
+    }
+
     /// Forgets everything, and memory beyond a usual batch with it.
     package mutating func removeAll() {
         count = 0

@@ -5,6 +5,8 @@
 //                                                                       the socket is full: the rest goes ┘
 //                                 to the transport, which waits for the peer; when too much waits, nothing is read
 //
+// On a native loop short reads are planned, and maybe executed, before `receive` (`planAhead`, `join`).
+//
 // With TLS all output goes through the transport, and at the end of a read, as the peer may have ended the connection
 // in it.
 //
@@ -130,8 +132,8 @@ final class Connection: DeadlineHeapMember {
     @inline(__always)
     func receive(_ bytes: UnsafeRawBufferPointer) {
         // What happened before the client has sent this comes first.
-        if !clients.postbox.isEmpty { clients.deliverMail() }
-        guard !isFinishing, isActive else { return }
+        if clients.hasMail { clients.deliverMail() }
+        guard !isFinishing, isActive else { return session.pointee.forgetPlan() }
         hasRead = true
         session.pointee.traffic.pointee.noteInput(byteCount: bytes.count)
         server.rhythm.noteInput()
@@ -139,6 +141,20 @@ final class Connection: DeadlineHeapMember {
         session.pointee.sampleStages(since: sampledSince)
         session.pointee.receive(bytes)
         if sampledSince != 0 { endSampleSlowly() }
+    }
+
+    /// Has the session plan what ``receive(_:)`` will bring. In the sample of stages, each read has its own.
+    @inline(__always)
+    func planAhead(_ bytes: UnsafeRawBufferPointer) {
+        if !isFinishing, isActive, !clients.stages.isSampling { session.pointee.planAhead(bytes) }
+    }
+
+    /// What was planned is about to be executed, with that of others if it can be.
+    @inline(__always)
+    func join(_ group: inout SessionGroup) {
+        // Those that have joined must not be closed by it.
+        if group.isEmpty, clients.hasMail { clients.deliverMail() }
+        if !isFinishing, isActive { group.add(session) }
     }
 
     @inline(__always)

@@ -24,6 +24,8 @@ final class LoopClients: @unchecked Sendable {
     let pressed: PressedClients
     /// Mail for the clients of this loop. It is delivered when the loop comes to it, or a client is heard.
     let postbox: Postbox
+    /// The same: looking whether it is empty, for each read, counts no reference.
+    private let postboxReference: Unmanaged<Postbox>
     private let server: ServerContext
     private let health: Health
     /// Clients whose messages are to be sent.
@@ -56,8 +58,13 @@ final class LoopClients: @unchecked Sendable {
         self.server = server
         let bell = Bell()
         postbox = Postbox(isShared: true) { loop.execute { bell.clients?.deliverMail() } }
+        postboxReference = .passUnretained(postbox)
         bell.clients = self
     }
+
+    /// Mail waits to be delivered.
+    @inline(__always)
+    var hasMail: Bool { postboxReference._withUnsafeGuaranteedRef { !$0.isEmpty } }
 
     private final class Bell: @unchecked Sendable {
         // Sendable: set when it is made, then read on the event loop only.

@@ -33,6 +33,10 @@ final class LoopStages: @unchecked Sendable {
         roundsLeft = Self.roundsPerCheck
     }
 
+    /// This round and maybe some more are in the sample.
+    @inline(__always)
+    var isSampling: Bool { roundsLeft > 0 }
+
     /// A connection is read: since when its bytes were there, as a tick, or 0 when the round is not in the sample.
     @inline(__always)
     func noteRead() -> UInt64 { roundsLeft > 0 ? noteReadSlowly() : 0 }

@@ -8,9 +8,10 @@
 // What a snapshot may want of a block that will be changed is loaded with the last two stages.
 //
 // Nothing is changed and nothing is decided: a lookup that is announced and not made, or the other way round, only
-// costs time; a key's cell is taken to be the first with its tag. Ownership: the session's batch, emptied before each
-// use; the stripes of the keys are locked. Cost: about 30 ns a lookup; small collections that a batch comes back to are
-// left out, since the caches have them. Memory: 2 KiB, from the first batch on that looks for elements.
+// costs time; a key's cell is taken to be the first with its tag. Ownership: a session's batch or an event loop's group
+// of sessions, emptied before each use; the stripes of the keys are locked. Cost: about 30 ns a lookup; small
+// collections that a batch comes back to are left out, since the caches have them. Memory: 2 KiB, from the first batch
+// on that looks for elements.
 
 import CKedis
 package import KedisUtilities
@@ -18,7 +19,7 @@ package import KedisUtilities
 package struct ElementPrefetch: ~Copyable {
     /// Stages beyond so many lookups would push each other out of the first-level cache.
     package static let capacity = 32
-    /// The keys of a batch whose elements can be announced.
+    /// The keys of a batch or a group whose elements can be announced.
     private static let keyCountMax = 32
     /// A collection of fewer elements stays in the caches from one command to the next.
     private static let elementCountMin = 16_384
@@ -40,6 +41,10 @@ package struct ElementPrefetch: ~Copyable {
     /// What is most likely the cell of each key: all are live cells of the keys' stripes.
     private var cells: UnsafeMutablePointer<Cell?>?
     private var cellCount = 0
+    /// Elements at the ends of sorted sets that were announced.
+    private var endCount = 0
+    /// Elements will come and go, so that their neighbours move.
+    private var isWrite = false
     private var lastCell: UnsafeMutableRawPointer?
 
     package init() {}
@@ -53,17 +58,25 @@ package struct ElementPrefetch: ~Copyable {
 
     // MARK: What will be looked for
 
-    /// Begins a batch: loads the buckets and cells of `keys`, as ``StoreHandle/prefetch(_:databaseIndex:)`` does.
-    package mutating func begin(_ keys: UnsafeBufferPointer<Key>, in store: StoreHandle, databaseIndex: Int) {
-        (count, lastCell) = (0, nil)
-        cellCount = min(keys.count, ElementPrefetch.keyCountMax)
+    /// Begins a batch, or a group of batches.
+    package mutating func begin() {
+        (count, cellCount, endCount, isWrite, lastCell) = (0, 0, 0, false, nil)
         if lookups == nil { lookups = .allocate(capacity: ElementPrefetch.capacity) }
-        let cells = cells ?? .allocate(capacity: ElementPrefetch.keyCountMax)
-        self.cells = cells
-        store.prefetch(keys, databaseIndex: databaseIndex) { index, cell in
-            if index < ElementPrefetch.keyCountMax { (cells + index).initialize(to: cell) }
-        }
+        if cells == nil { cells = .allocate(capacity: ElementPrefetch.keyCountMax) }
     }
+
+    /// Loads the cells of `keys`, as ``StoreHandle/prefetchCells(_:databaseIndex:)`` does, whose indices continue those
+    /// of the keys before.
+    package mutating func addKeys(_ keys: UnsafeBufferPointer<Key>, in store: StoreHandle, databaseIndex: Int) {
+        let (first, cells) = (cellCount, cells)
+        store.prefetchCells(keys, databaseIndex: databaseIndex) { index, cell in
+            if first + index < ElementPrefetch.keyCountMax { cells.map { ($0 + first + index).initialize(to: cell) } }
+        }
+        cellCount = min(first + keys.count, ElementPrefetch.keyCountMax)
+    }
+
+    /// Announces that what is looked for will be changed, or an element put.
+    package mutating func noteWrite() { isWrite = true }
 
     /// Announces that `element` will be looked for in the collection at the key of that index.
     @inline(__always)
@@ -80,9 +93,11 @@ package struct ElementPrefetch: ~Copyable {
         append(collection, draw.hash, draw)
     }
 
-    /// Announces that the element that `place` elements are before will be taken from an end of the sorted set. Those
-    /// are side by side: it is their places in the index that are far apart.
-    package mutating func addEnd(_ place: Int, isLowest: Bool, keyIndex: Int, seed: HashSeed) {
+    /// Announces that the next element will be taken from an end of the sorted set. Those are side by side: it is their
+    /// places in the index that are far apart.
+    package mutating func addEnd(isLowest: Bool, keyIndex: Int, seed: HashSeed) {
+        let place = endCount
+        endCount &+= 1
         guard let collection = collection(keyIndex), collection.form == .sortedTree,
             let member = SortedTree(collection.address).memberNearEnd(place, isLowest: isLowest)
         else { return }
@@ -114,10 +129,11 @@ package struct ElementPrefetch: ~Copyable {
 
     // MARK: Loading
 
-    /// Starts to load what was announced. `isWrite`: elements will come and go, so that their neighbours move.
-    package mutating func run(isWrite: Bool) {
+    /// Starts to load what was announced.
+    package mutating func run() {
         // One alone has nobody to overlap with.
         guard count > 1 else { return }
+        let isWrite = isWrite
         forEach { $0.prefetchEntry() }
         forEach { $0.prefetchBlock() }
         forEach { $0.prefetchPlace(isWrite: isWrite) }
@@ -242,8 +258,12 @@ extension MemberBlock {
         // Where it begins and where it ends, if it is as long as all are on average.
         let address = elementAddress(index)
         kedis_prefetch(address)
-        kedis_prefetch(address + Int(header.pointee.heapByteCount / header.pointee.count))
+        kedis_prefetch(address + usualByteCount)
     }
+
+    /// How long its elements are on average, with garbage.
+    @inline(__always)
+    private var usualByteCount: Int { Int(header.pointee.heapByteCount / max(1, header.pointee.count)) }
 
     /// The element with `tag`, or where a new one is put.
     @inline(__always)
@@ -252,7 +272,9 @@ extension MemberBlock {
         if index < count, tags[index] == tag {
             prefetchElement(index)
         } else if isWrite {
-            kedis_prefetch(address + (capacity &- Int(header.pointee.heapByteCount) &- 32))
+            let end = address + (capacity &- Int(header.pointee.heapByteCount))
+            kedis_prefetch(end - 1)
+            kedis_prefetch(end - usualByteCount)
         }
     }
 }

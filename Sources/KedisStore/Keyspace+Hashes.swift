@@ -198,22 +198,17 @@ extension MemberTable {
     }
 }
 
-/// What a lookup for a change of a hash finds.
-package enum HashLookup {
-    case none
-    case wrongType
-    case hash(HashEditor)
-}
-
 extension Keyspace {
-    /// The hash at `key` for a change: sets the access clock. O(1).
+    /// Looks up the hash at `key` for a change, and sets the access clock: `editor` is nil when there is none. False
+    /// when the key has another type. O(1). Into the caller's variable: see ``editSet(_:limits:_:)``.
     @inline(__always)
-    package func editHash(_ key: Key, limits: HashLimits) -> HashLookup {
+    package func editHash(_ key: Key, limits: HashLimits, _ editor: inout HashEditor?) -> Bool {
         switch editCell(key, .hash) {
-        case .none: .none
-        case .wrongType: .wrongType
-        case .cell(let target): .hash(HashEditor(target, limits, nowMilliseconds: nowMilliseconds))
+        case .none: editor = nil
+        case .wrongType: return false
+        case .cell(let target): editor = HashEditor(target, limits, nowMilliseconds: nowMilliseconds)
         }
+        return true
     }
 
     /// Makes a hash of one field; there is no such key. O(bytes).
@@ -287,10 +282,9 @@ extension Keyspace {
             key, type: .hash, valueFieldByteCount: SmallHash.countByteCount, encoding: .listpack, deadline: .clear)
         cell.valueAddress.storeBytes(of: 0, as: UInt16.self)
         do throws(StoreError) {
-            guard case .hash(var editor) = editHash(key, limits: HashLimits(fieldCountMax: 0, byteCountMax: 0)) else {
-                return
-            }
-            _ = try editor.set(field, value, deadline: deadline)
+            var editor: HashEditor?
+            guard editHash(key, limits: HashLimits(fieldCountMax: 0, byteCountMax: 0), &editor) else { return }
+            _ = try editor?.set(field, value, deadline: deadline)
         } catch {
             _ = remove(key)
             throw error

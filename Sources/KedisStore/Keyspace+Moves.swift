@@ -78,9 +78,9 @@ extension Keyspace {
             let made = table.pointee.makeCell(
                 key: key.bytes, type: header.type, encoding: header.encoding,
                 valueFieldByteCount: header.valueFieldByteCount,
-                isValueOutside: header.isValueOutside && header.type == .string, hasDeadline: header.hasDeadline)
+                isValueOutside: header.isValueOutside && header.type == .string, hasDeadline: header.hasDeadline,
+                accessClock: accessClock)
         else { throw .outOfMemory }
-        made.cell.header.accessClock = accessClock
         made.cell.valueAddress.copyMemory(
             from: entry.cell.valueAddress, byteCount: header.valueFieldByteCount)
         let deadline = entry.deadlineMilliseconds

@@ -138,22 +138,20 @@ package struct SetEditor {
     }
 }
 
-/// What a lookup for a change of a set finds.
-package enum SetLookup {
-    case none
-    case wrongType
-    case set(SetEditor)
-}
-
 extension Keyspace {
-    /// The set at `key` for a change: sets the access clock. O(1).
+    /// Looks up the set at `key` for a change, and sets the access clock: `editor` is nil when there is none. False
+    /// when the key has another type. O(1).
+    ///
+    /// Into the caller's variable: a returned editor would be copied, in larger pieces than it was written in, and such
+    /// a copy waits until all that was stored before has left the store buffer.
     @inline(__always)
-    package func editSet(_ key: Key, limits: SetLimits) -> SetLookup {
+    package func editSet(_ key: Key, limits: SetLimits, _ editor: inout SetEditor?) -> Bool {
         switch editCell(key, .set) {
-        case .none: .none
-        case .wrongType: .wrongType
-        case .cell(let target): .set(SetEditor(target, limits, nowMilliseconds: nowMilliseconds))
+        case .none: editor = nil
+        case .wrongType: return false
+        case .cell(let target): editor = SetEditor(target, limits, nowMilliseconds: nowMilliseconds)
         }
+        return true
     }
 
     /// Makes a set of one member; there is no such key. O(1).

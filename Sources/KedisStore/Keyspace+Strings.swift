@@ -111,9 +111,9 @@ extension Keyspace {
         guard
             let made = table.pointee.makeCell(
                 key: key.bytes, type: type, encoding: encoding, valueFieldByteCount: valueFieldByteCount,
-                isValueOutside: isValueOutside, hasDeadline: newDeadline != noDeadline)
+                isValueOutside: isValueOutside, hasDeadline: newDeadline != noDeadline,
+                accessClock: newAccessClock)
         else { throw .outOfMemory }
-        made.cell.header.accessClock = newAccessClock
         guard table.pointee.insert(made.reference, hash: key.hash) else {
             // The value's blob is its maker's as long as the cell is in no table.
             made.cell.header.isValueOutside = false

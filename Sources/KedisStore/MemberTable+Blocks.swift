@@ -1,5 +1,6 @@
 // Blocks that grow, are split, shrink and become one again.
 
+import CKedis
 import KedisUtilities
 
 #if canImport(Glibc)
@@ -22,6 +23,7 @@ extension MemberTable {
         while true {
             let block = block(hash)
             if block.freeByteCount >= byteCount { return true }
+            block.prefetch()
             let slack = block.header.pointee.garbageByteCount > 0 ? MemberTable.slackByteCount : 0
             let needed = block.liveByteCount + byteCount + slack
             if needed <= MemberBlock.byteCountMax || staysWhole(block, hash, needed) {
@@ -124,5 +126,16 @@ extension MemberTable {
         freeBlock(high)
         header.pointee.blockCount -= 1
         return true
+    }
+}
+
+extension MemberBlock {
+    /// Starts to load all of it: elements lie in the order of their age, and are gone through in that of their tags.
+    fileprivate func prefetch() {
+        var offset = 0
+        while offset < capacity {
+            kedis_prefetch(address + offset)
+            offset &+= MemorySource.lineByteCount
+        }
     }
 }

@@ -64,7 +64,8 @@ extension Keyspace {
                 count += 1
                 table.pointee.prefetchBuckets(Table.lowestHash(of: fingerprint))
             }
-            for index in 0..<count { table.pointee.prefetchCell(Table.lowestHash(of: due[index])) }
+            let reach = table.pointee.cellReach
+            for index in 0..<count { table.pointee.prefetchCell(Table.lowestHash(of: due[index]), reach: reach) }
             var work = count
             for index in 0..<count { work += fire(due[index], in: table, of: stripe) }
             return work

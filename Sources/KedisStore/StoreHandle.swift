@@ -58,19 +58,44 @@ package struct StoreHandle: @unchecked Sendable {
     /// The same; `body` is told each key's index and the cell that is most likely its.
     @inline(__always)
     func prefetch(_ keys: UnsafeBufferPointer<Key>, databaseIndex: Int, _ body: (Int, Cell?) -> Void) {
+        prefetchBuckets(keys, databaseIndex: databaseIndex)
+        prefetchCells(keys, databaseIndex: databaseIndex, body)
+    }
+
+    package func prefetchBuckets(_ keys: UnsafeBufferPointer<Key>, databaseIndex: Int) {
         var last: UInt64?
         for key in keys where key.hash != last {
             last = key.hash
             stripes[key.stripeIndex].table(databaseIndex)?.pointee.prefetchBuckets(key.hash)
         }
-        last = nil
+    }
+
+    package func prefetchCells(_ keys: UnsafeBufferPointer<Key>, databaseIndex: Int) {
+        prefetchCells(keys, databaseIndex: databaseIndex) { _, _ in }
+    }
+
+    @inline(__always)
+    func prefetchCells(_ keys: UnsafeBufferPointer<Key>, databaseIndex: Int, _ body: (Int, Cell?) -> Void) {
+        // Stripes are alike.
+        let reach = keys.first.flatMap { stripes[$0.stripeIndex].table(databaseIndex)?.pointee.cellReach } ?? 0
+        var last: UInt64?
         var cell: Cell?
+        // Indices of keys that are not at home, as bits.
+        var elsewhere: UInt64 = 0
         for (index, key) in keys.enumerated() {
             if key.hash != last {
                 last = key.hash
-                cell = stripes[key.stripeIndex].table(databaseIndex)?.pointee.prefetchCell(key.hash)
+                cell = stripes[key.stripeIndex].table(databaseIndex)?.pointee.prefetchCell(key.hash, reach: reach)
             }
+            if cell == nil { elsewhere |= 1 << UInt64(index) }
             body(index, cell)
+        }
+        while elsewhere != 0 {
+            let index = elsewhere.trailingZeroBitCount
+            elsewhere &= elsewhere &- 1
+            let key = keys[index]
+            let table = stripes[key.stripeIndex].table(databaseIndex)
+            if let cell = table?.pointee.prefetchDisplacedCell(key.hash, reach: reach) { body(index, cell) }
         }
     }
 }

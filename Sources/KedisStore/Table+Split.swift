@@ -42,9 +42,9 @@ extension Table {
         let bit: UInt64 = 1 << UInt64(63 - Table.stripeBitCount - old.depth)
         var isDone = true
         var moved = 0
-        prefetchCells(of: old.bucket(0))
+        for index in 0..<2 { prefetchCells(of: old.bucket(index)) }
         for index in 0..<Segment.bucketCount {
-            if index + 1 < Segment.bucketCount { prefetchCells(of: old.bucket(index + 1)) }
+            if index + 2 < Segment.bucketCount { prefetchCells(of: old.bucket(index + 2)) }
             let bucket = old.bucket(index)
             Bucket.forEachSlot(bucket.taken) { slot in
                 let reference = bucket.reference(slot)
@@ -59,9 +59,13 @@ extension Table {
         return true
     }
 
-    /// Starts to load all cells of a bucket.
+    /// Starts to load all cells of a bucket, as far as their keys reach if these are short.
     func prefetchCells(of bucket: Bucket) {
-        Bucket.forEachSlot(bucket.taken) { kedis_prefetch(arena.pointee.address(bucket.reference($0))) }
+        Bucket.forEachSlot(bucket.taken) {
+            let address = arena.pointee.address(bucket.reference($0))
+            kedis_prefetch(address)
+            kedis_prefetch(address + 31)
+        }
     }
 
     /// The hash of a cell's key, computed anew: cells do not store it, only the blobs of long keys do.

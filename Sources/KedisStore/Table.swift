@@ -187,38 +187,6 @@ struct Table: ~Copyable {
     @inline(__always)
     func cell(_ bucket: Bucket, _ slot: Int) -> Cell { Cell(arena.pointee.address(bucket.reference(slot))) }
 
-    @inline(__always)
-    func prefetchBuckets(_ hash: UInt64) {
-        guard let directory else { return }
-        let segment = segment(of: hash, in: directory)
-        let home = segment.home(of: hash)
-        kedis_prefetch(segment.bucket(home).address)
-    }
-
-    /// Starts to load the cell of the first slot that may be a key's, and returns it.
-    @inline(__always)
-    @discardableResult
-    func prefetchCell(_ hash: UInt64) -> Cell? {
-        guard let directory else { return nil }
-        let segment = segment(of: hash, in: directory)
-        let home = segment.home(of: hash)
-        let tag = Table.tag(of: hash)
-        var bucket = segment.bucket(home)
-        var candidates = bucket.match(tag) & bucket.own
-        if candidates == 0 {
-            guard bucket.hasOverhang else { return nil }
-            bucket = segment.neighbour(ofHome: home)
-            candidates = bucket.match(tag) & bucket.displaced
-            guard candidates != 0 else { return nil }
-        }
-        let address = arena.pointee.address(bucket.reference(candidates.trailingZeroBitCount))
-        kedis_prefetch(address)
-        // Most cells are a little over half a line, so the second half of a line is mostly the first of two. The first
-        // is loaded twice instead of a branch that would be foretold wrong for each second key.
-        kedis_prefetch(address + 2 &* Int(bitPattern: UInt(bitPattern: address) & 32))
-        return Cell(address)
-    }
-
     // MARK: Cells
 
     /// A cell of `units`, counted; nil when memory is exhausted.
@@ -262,7 +230,7 @@ struct Table: ~Copyable {
     @inline(__always)
     mutating func makeCell(
         key: ByteView, type: ValueType, encoding: ValueEncoding, valueFieldByteCount: Int, isValueOutside: Bool,
-        hasDeadline: Bool
+        hasDeadline: Bool, accessClock: UInt32
     ) -> (reference: UInt32, cell: Cell)? {
         let isKeyOutside = key.count > CellHeader.inlineKeyByteCountMax
         var header = CellHeader(
@@ -270,6 +238,7 @@ struct Table: ~Copyable {
             valueFieldByteCount: valueFieldByteCount)
         header.isValueOutside = isValueOutside
         header.hasDeadline = hasDeadline
+        header.accessClock = accessClock
         guard !isKeyOutside else { return makeOutsideKeyCellSlowly(key, header) }
         guard let reference = allocateCell(units: header.units) else { return nil }
         let cell = Cell(arena.pointee.address(reference))

@@ -29,7 +29,6 @@ extension Session {
     @inline(never)
     mutating func observeSlowly(held: StripeSet) -> StripeSet {
         batch.isMonitored = engine.interest.current.hasMonitors
-        let isChanging = (0..<batch.count).contains { !batch.items[$0].entry.pointee.flags.contains(.readOnly) }
         return isChanging && !held.isEmpty ? observe(held: held, isChanging: true) : held
     }
 
@@ -49,7 +48,7 @@ extension Session {
         return held
     }
 
-    private mutating func beginJournalSlowly() {
+    mutating func beginJournalSlowly() {
         batch.isJournalled = true
         scribe = scribe ?? EffectScribe()
     }

@@ -43,31 +43,40 @@ extension Session {
     /// Starts to load the keys of the batch, and the elements that its commands will look for.
     @inline(never)
     mutating func prefetchElements(of hashedKeys: UnsafeBufferPointer<Key>) {
-        batch.elements.begin(hashedKeys, in: store, databaseIndex: client.pointee.databaseIndex)
-        var generator = client.pointee.random
-        var (isWrite, endCount) = (false, 0)
-        for index in 0..<batch.count where !batch.elements.isFull {
-            let item = batch.items[index]
-            guard item.entry.pointee.elements != .none, item.keyCount == 1 else { continue }
-            if item.entry.pointee.flags.contains(.write) { isWrite = true }
-            switch item.entry.pointee.elements {
-            case .none: break
-            case .arguments(let last, let step):
-                let list = arguments.list(from: item.firstArgument, count: item.argumentCount, base: item.base)
-                var position = list.count &- last
-                while position >= 2, !batch.elements.isFull {
-                    batch.elements.add(list[position], keyIndex: item.firstKey, seed: store.seed)
-                    position &-= step
-                }
-            case .random:
-                batch.elements.addDraw(keyIndex: item.firstKey, using: &generator)
-            case .lowest, .highest:
-                batch.elements.addEnd(
-                    endCount, isLowest: item.entry.pointee.elements == .lowest, keyIndex: item.firstKey,
-                    seed: store.seed)
-                endCount += 1
+        let databaseIndex = client.pointee.databaseIndex
+        store.prefetchBuckets(hashedKeys, databaseIndex: databaseIndex)
+        batch.elements.begin()
+        batch.elements.addKeys(hashedKeys, in: store, databaseIndex: databaseIndex)
+        addElements(
+            of: UnsafeBufferPointer(start: batch.items, count: batch.count), arguments, firstKey: 0, seed: store.seed,
+            client, to: &batch.elements)
+        batch.elements.run()
+    }
+}
+
+/// Announces what planned commands will look for: their keys, whose cells are loaded, begin with the one at `firstKey`.
+func addElements(
+    of items: UnsafeBufferPointer<Batch.Item>, _ arguments: borrowing ArgumentBuffer, firstKey: Int, seed: HashSeed,
+    _ client: UnsafeMutablePointer<ClientState>, to elements: inout ElementPrefetch
+) {
+    var generator = client.pointee.random
+    for item in items where !elements.isFull {
+        guard item.entry.pointee.elements != .none, item.keyCount == 1 else { continue }
+        if item.entry.pointee.flags.contains(.write) { elements.noteWrite() }
+        let keyIndex = firstKey &+ item.firstKey
+        switch item.entry.pointee.elements {
+        case .none: break
+        case .arguments(let last, let step):
+            let list = arguments.list(from: item.firstArgument, count: item.argumentCount, base: item.base)
+            var position = list.count &- last
+            while position >= 2, !elements.isFull {
+                elements.add(list[position], keyIndex: keyIndex, seed: seed)
+                position &-= step
             }
+        case .random:
+            elements.addDraw(keyIndex: keyIndex, using: &generator)
+        case .lowest, .highest:
+            elements.addEnd(isLowest: item.entry.pointee.elements == .lowest, keyIndex: keyIndex, seed: seed)
         }
-        batch.elements.run(isWrite: isWrite)
     }
 }

@@ -62,6 +62,11 @@ package struct Interest: Sendable {
     /// Replies wait until what they are about is on disk: Journal/JournalPort.swift.
     package var holdsReplies: Bool { bits & Interest.heldReplies != 0 }
 
+    /// Nobody wants to know more than what is written to the journal: batches of several sessions may be executed
+    /// together.
+    @inline(__always)
+    var leavesGroups: Bool { bits & ~(Interest.journal | Interest.heldReplies) == 0 }
+
     /// Somebody wants to know which keys change.
     var concernsEffects: Bool { bits & ~Interest.others != 0 }
 }

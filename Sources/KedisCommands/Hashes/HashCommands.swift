@@ -54,14 +54,10 @@ extension CommandCall {
         return entry.fields(nowMilliseconds: nowMilliseconds)
     }
 
-    /// The hash at the call's key for a change; nil when there is none.
+    /// Looks up the hash at the call's key for a change: `editor` is nil when there is none.
     @inline(__always)
-    func hashToEdit() throws(CommandError) -> HashEditor? {
-        switch keyspace.editHash(key, limits: hashLimits) {
-        case .none: return nil
-        case .wrongType: throw .wrongType
-        case .hash(let editor): return editor
-        }
+    func hashToEdit(_ editor: inout HashEditor?) throws(CommandError) {
+        guard keyspace.editHash(key, limits: hashLimits, &editor) else { throw .wrongType }
     }
 
     /// Sets a field in the hash at the call's key, which is made if `editor` is nil; true when it is new.
@@ -73,7 +69,7 @@ extension CommandCall {
             do { try keyspace.makeHash(key, limits: hashLimits, field, value, deadline: deadline) } catch {
                 throw .outOfMemory
             }
-            editor = try hashToEdit()
+            try hashToEdit(&editor)
             return true
         }
         do { return try editor?.set(field, value, deadline: deadline) ?? true } catch { throw .outOfMemory }

@@ -15,18 +15,20 @@ enum HashDeleteCommand {
     )
 
     private static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        guard var editor = try call.hashToEdit() else { return reply.integer(0) }
+        var editor: HashEditor?
+        try call.hashToEdit(&editor)
+        guard editor != nil else { return reply.integer(0) }
         let arguments = call.arguments
         var (index, removedCount) = (2, 0)
-        while index < arguments.count, !editor.isGone {
+        while index < arguments.count, editor?.isGone == false {
             do {
-                if try editor.remove(arguments[index]) { removedCount += 1 }
+                if try editor?.remove(arguments[index]) == true { removedCount += 1 }
             } catch {
                 throw .outOfMemory
             }
             index += 1
         }
-        call.noteRemovedMembers(removedCount, "hdel", isKeyGone: editor.isGone)
+        call.noteRemovedMembers(removedCount, "hdel", isKeyGone: editor?.isGone == true)
         reply.integer(removedCount)
     }
 }

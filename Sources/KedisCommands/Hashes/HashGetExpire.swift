@@ -23,7 +23,8 @@ enum HashGetExpireCommand {
     )
 
     private static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        var editor = try call.hashToEdit()
+        var editor: HashEditor?
+        try call.hashToEdit(&editor)
         var (index, deadline) = (2, Int64?.none)
         if let form = DeadlineForm(option: call.arguments[2]) {
             deadline = try call.memberDeadlineMilliseconds(at: 3, as: form)
@@ -71,7 +72,8 @@ enum HashGetDeleteCommand {
     )
 
     private static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
-        var editor = try call.hashToEdit()
+        var editor: HashEditor?
+        try call.hashToEdit(&editor)
         let fields = try MemberFamily.hash.members(call, at: 2, countError: MemberFamily.hash.countError)
         var removedCount = 0
         defer { call.noteRemovedMembers(removedCount, "hdel", isKeyGone: removedCount > 0 && editor?.isGone == true) }

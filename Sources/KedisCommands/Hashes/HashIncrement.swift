@@ -15,7 +15,8 @@ enum HashIncrementCommand {
     private static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         let field = call.arguments[2]
         let amount = try call.integer(at: 3)
-        var editor = try call.hashToEdit()
+        var editor: HashEditor?
+        try call.hashToEdit(&editor)
         var before: Int64 = 0
         switch editor?.value.value(of: field) {
         case nil: break
@@ -47,7 +48,8 @@ enum HashIncrementByFloatCommand {
         let field = call.arguments[2]
         guard let amount = LongDouble.parse(call.arguments[3]) else { throw .notAFloat }
         guard amount.isFinite else { throw .literal("ERR value is NaN or Infinity") }
-        var editor = try call.hashToEdit()
+        var editor: HashEditor?
+        try call.hashToEdit(&editor)
         let sum = try number(of: editor?.value.value(of: field)) + amount
         guard sum.isFinite else { throw .literal("ERR increment would produce NaN or Infinity") }
         let text = sum.formatted()

@@ -30,7 +30,8 @@ enum HashSetCommand {
         replies: [.integer("1 if the field was set, 0 if it was there")]
     ) { (call, reply) throws(CommandError) in
         let (field, value) = (call.arguments[2], call.arguments[3])
-        var editor = try call.hashToEdit()
+        var editor: HashEditor?
+        try call.hashToEdit(&editor)
         if editor?.value.value(of: field) != nil { return reply.integer(0) }
         _ = try call.setField(field, value, in: &editor)
         call.changed(call.key, "hset")
@@ -42,7 +43,8 @@ enum HashSetCommand {
     private static func set(_ call: inout CommandCall) throws(CommandError) -> Int {
         let arguments = call.arguments
         guard arguments.count % 2 == 0 else { throw .wrongArity(call.entry) }
-        var editor = try call.hashToEdit()
+        var editor: HashEditor?
+        try call.hashToEdit(&editor)
         var index = 2
         var newCount = 0
         // Without memory for all, those that were set are changes.
@@ -55,7 +57,7 @@ enum HashSetCommand {
         if editor == nil, arguments.count > 4 {
             newCount = try make(call)
             index = 2 &* newCount &+ 2
-            if newCount > 0, index < arguments.count { editor = try call.hashToEdit() }
+            if newCount > 0, index < arguments.count { try call.hashToEdit(&editor) }
         }
         while index < arguments.count {
             if try call.setField(arguments[index], arguments[index &+ 1], in: &editor) { newCount &+= 1 }

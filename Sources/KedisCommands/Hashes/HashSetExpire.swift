@@ -14,7 +14,8 @@ enum HashSetExpireCommand {
 
     private static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         let options = try MemberSetOptions(call, .hash)
-        var editor = try call.hashToEdit()
+        var editor: HashEditor?
+        try call.hashToEdit(&editor)
         guard options.allows(call, .hash, contains: { editor?.value.contains($0) ?? false }) else {
             return reply.integer(0)
         }

@@ -120,9 +120,16 @@ extension CommandCall {
     /// The collection at the call's key, looked up for a change of its members; nil when there is none.
     func membersToEdit(_ family: MemberFamily) throws(CommandError) -> MemberEditor? {
         switch family {
-        case .hash: try hashToEdit().map { .hash($0) }
-        case .set: try editableSet(key).map { .set($0) }
-        case .sortedSet: try editableSortedSet(key).map { .sortedSet($0) }
+        case .hash:
+            var editor: HashEditor?
+            try hashToEdit(&editor)
+            return editor.map { .hash($0) }
+        case .set:
+            var editor: SetEditor?
+            try setToEdit(key, &editor)
+            return editor.map { .set($0) }
+        case .sortedSet:
+            return try editableSortedSet(key).map { .sortedSet($0) }
         }
     }
 

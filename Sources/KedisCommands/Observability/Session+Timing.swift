@@ -96,7 +96,22 @@ extension Session {
     private mutating func executeOneByOne(
         _ call: inout CommandCall, held: StripeSet, began: UInt64, weight: UInt64
     ) -> UInt64 {
-        let tracksLatency = switches.pointee.tracksLatency.load(ordering: .relaxed)
+        withUnsafeTemporaryAllocation(of: UInt64.self, capacity: Batch.capacity) { times in
+            let ended = executeOneByOne(&call, held: held, began: began, times)
+            guard switches.pointee.tracksLatency.load(ordering: .relaxed) else { return ended }
+            // All of them at the end: each change of a counter waits for what was stored before.
+            for index in 0..<batch.count {
+                counters.noteDuration(
+                    batch.items[index].entry.pointee.identifier, nanoseconds: times[index], weight: weight)
+            }
+            return ended
+        }
+    }
+
+    @inline(__always)
+    private mutating func executeOneByOne(
+        _ call: inout CommandCall, held: StripeSet, began: UInt64, _ times: UnsafeMutableBufferPointer<UInt64>
+    ) -> UInt64 {
         var before = began
         var runCount = 0
         var runNanoseconds: UInt64 = 0
@@ -107,7 +122,7 @@ extension Session {
             let time = nanoseconds(from: before, to: now)
             before = now
             let identifier = item.entry.pointee.identifier
-            if tracksLatency { counters.noteDuration(identifier, nanoseconds: time, weight: weight) }
+            times[index] = time
             if time >= switches.pointee.slowNanoseconds.load(ordering: .relaxed) {
                 noteSlowly(item.entry, arguments(of: item), nanoseconds: time)
             }

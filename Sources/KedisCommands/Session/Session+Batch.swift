@@ -173,7 +173,7 @@ extension Session {
     /// Sees to it before a batch, while nothing is locked, that used memory fits `maxmemory`. Without a limit it is one
     /// load.
     @inline(__always)
-    private func makeRoom() {
+    func makeRoom() {
         let limit = engine.configuration.memoryByteCountMax.load(ordering: .relaxed)
         guard limit > 0 || client.pointee.conditions.contains(.memoryExhausted) else { return }
         makeRoomSlowly()
@@ -188,7 +188,7 @@ extension Session {
         }
     }
 
-    private mutating func forgetArguments() {
+    mutating func forgetArguments() {
         if partialArgumentCount == 0 {
             arguments.removeAll()
         } else {
@@ -229,19 +229,10 @@ extension Session {
         let began = ticks
         let commandCount = batch.count
         // Those before it were a part's.
-        let firstKey = batch.items[0].firstKey
-        let copyCount = store.snapshotCopyCount
-        let ended = executeItems(held: stripes, began: began)
-        if keySampler.takesAny(
-            of: keys.count &- firstKey,
-            interval: observabilitySwitches.pointee.keyInterval.load(ordering: .relaxed))
-        {
-            sampleKeysSlowly(firstKey..<keys.count, held: stripes)
-        }
+        let ended = executePlanned(keyRange: batch.items[0].firstKey..<keys.count, held: stripes, began: began)
         if batch.hasLongCommand, observabilitySwitches.pointee.seeksBigKeys.load(ordering: .relaxed) {
             measureKeysSlowly(held: stripes)
         }
-        if copyCount != store.snapshotCopyCount { noteCopiesSlowly() }
         if batch.isJournalled { commitSlowly(held: stripes) }
         if batch.holdsReplies {
             noteNeededSlowly(concernsAll: (stripes == .all || batch.locksByItself) && batch.isAboutData)
@@ -254,6 +245,21 @@ extension Session {
             noteStagesSlowly(lockBegan: lockBegan, began: began, ended: ended, commandCount: commandCount)
         }
         emptyBatch()
+    }
+
+    /// Executes the commands of the batch, whose stripes are held and whose keys are those in `keyRange`. Returns the
+    /// tick at which the last one was done.
+    @inline(__always)
+    mutating func executePlanned(keyRange: Range<Int>, held: StripeSet, began: UInt64) -> UInt64 {
+        let copyCount = store.snapshotCopyCount
+        let ended = executeItems(held: held, began: began)
+        if keySampler.takesAny(
+            of: keyRange.count, interval: observabilitySwitches.pointee.keyInterval.load(ordering: .relaxed))
+        {
+            sampleKeysSlowly(keyRange, held: held)
+        }
+        if copyCount != store.snapshotCopyCount { noteCopiesSlowly() }
+        return ended
     }
 
     @inline(__always)
@@ -272,8 +278,12 @@ extension Session {
     /// thread.
     @inline(never)
     mutating func noteCopiesSlowly() {
-        let isChanging = (0..<batch.count).contains { !batch.items[$0].entry.pointee.flags.contains(.readOnly) }
         if isChanging { hasLeftCopies = true }
+    }
+
+    /// One of the batch's commands may change something.
+    var isChanging: Bool {
+        (0..<batch.count).contains { !batch.items[$0].entry.pointee.flags.contains(.readOnly) }
     }
 
     /// The call of the first command, in whose place the others follow: most of it is the batch's.

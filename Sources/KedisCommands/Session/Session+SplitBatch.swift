@@ -75,14 +75,7 @@ extension Session {
             UnsafeBufferPointer(
                 start: keys.base + keyRange.lowerBound, count: min(keyRange.count, Batch.prefetchCountMax)),
             databaseIndex: client.pointee.databaseIndex)
-        let copyCount = store.snapshotCopyCount
-        _ = executeItems(held: part.stripes, began: ticks)
-        if keySampler.takesAny(
-            of: keyRange.count, interval: observabilitySwitches.pointee.keyInterval.load(ordering: .relaxed))
-        {
-            sampleKeysSlowly(keyRange, held: part.stripes)
-        }
-        if copyCount != store.snapshotCopyCount { noteCopiesSlowly() }
+        _ = executePlanned(keyRange: keyRange, held: part.stripes, began: ticks)
         // The batch's stripes stay as they are, more than the rest needs, and its keys where they are.
         for index in 0..<restCount { batch.items[index] = batch.items[part.count + index] }
         batch.count = restCount

@@ -23,6 +23,7 @@ package struct Session: ~Copyable {
     let names: CommandNames
     let engineReference: Unmanaged<Engine>
     package let client: UnsafeMutablePointer<ClientState>
+    private let recordReference: Unmanaged<ClientRecord>
     /// The last record of the journal that the replies so far may be about; kept while replies wait for it.
     package internal(set) var neededSequence: UInt64 = 0
     /// Output waits for the journal: input is kept, and not executed.
@@ -34,6 +35,8 @@ package struct Session: ~Copyable {
     var keys = KeyBuffer()
     var pending = InputBuffer()
     var batch = Batch()
+    /// What was planned of input that is yet to come: Session+Ahead.swift.
+    var ahead = AheadPlan()
     /// Keeps the session where it is, as a table's does: else each method that only reads copied all of it.
     private let staysInPlace = Atomic<Bool>(true)
     /// What the parser said it still needs.
@@ -77,6 +80,7 @@ package struct Session: ~Copyable {
             endpoint: endpoint, nowMilliseconds: engine.clock.wallMilliseconds, postbox: postbox,
             user: engine.access.defaultUser, identifier: identifier
         )
+        recordReference = .passUnretained(record)
         record.protocolVersion.store(Int(version.rawValue), ordering: .relaxed)
         tickClock = engine.clock.ticks
         // Programs that embed the engine seldom have more threads than these.
@@ -113,7 +117,8 @@ package struct Session: ~Copyable {
 
     /// Executes every complete request of `bytes` (and of what came before); replies are appended to `output`.
     package mutating func receive(_ bytes: UnsafeRawBufferPointer) {
-        let input = ByteView(bytes)
+        var input = ByteView(bytes)
+        if !ahead.isEmpty, isBlocked || isHeld || !pending.isEmpty { input = input[endAheadSlowly()..<input.count] }
         if isBlocked || isHeld {
             keep(input)
         } else if pending.isEmpty {
@@ -147,6 +152,7 @@ package struct Session: ~Copyable {
     /// Goes on with input that waits, after the output was sent.
     package mutating func resume() {
         guard !isBlocked, !isHeld else { return }
+        assert(ahead.isEmpty)
         let consumed = process(pending.view)
         pending.removeFirst(consumed)
         checkQueryBufferLimit()
@@ -189,10 +195,12 @@ package struct Session: ~Copyable {
     private mutating func process(_ input: ByteView) -> Int {
         limitInput()
         limitOutput()
-        batch.begin(conditions: engine.conditions)
-        var position = 0
+        var position = ahead.isEmpty ? 0 : takeAhead()
+        if position == 0 { batch.begin(conditions: engine.conditions) }
         missingByteCount = 0
-        parsing: while position < input.count, !isClosing, !isBlocked, output.count < Session.outputPauseByteCount {
+        parsing: while position < input.count, !isPostponed, !isClosing, !isBlocked,
+            output.count < Session.outputPauseByteCount
+        {
             let rest = input[position..<input.count]
             let firstArgument = arguments.count - partialArgumentCount
             if parser.isUnauthenticated != isUnauthenticated { limitInput() }
@@ -233,7 +241,7 @@ package struct Session: ~Copyable {
         return store.isPressedBySnapshot
     }
 
-    private mutating func limitOutput() {
+    mutating func limitOutput() {
         let limit = engine.configuration.outputByteCountMax(isSubscriber: client.pointee.isSubscriber)
         output.byteCountMax = limit > 0 ? limit : .max
     }
@@ -273,15 +281,16 @@ package struct Session: ~Copyable {
     }
 
     /// Makes what happened visible to other sessions, once a read.
-    private mutating func publish() {
+    mutating func publish() {
         guard batch.executedCount > 0 else { return }
         if let observer, observer.hasBroadcasts { observer.broadcast() }
         if client.pointee.followUp.contains(.tracking) { limitTrackingSlowly() }
-        let record = client.pointee.record
-        record.lastInteractionMilliseconds.store(batch.nowMilliseconds, ordering: .relaxed)
-        record.lastCommand.store(batch.lastCommand, ordering: .relaxed)
-        record.databaseIndex.store(client.pointee.databaseIndex, ordering: .relaxed)
-        record.memory.replyCapacity.store(output.capacity, ordering: .relaxed)
+        recordReference._withUnsafeGuaranteedRef { record in
+            record.lastInteractionMilliseconds.store(batch.nowMilliseconds, ordering: .relaxed)
+            record.lastCommand.store(batch.lastCommand, ordering: .relaxed)
+            record.databaseIndex.store(client.pointee.databaseIndex, ordering: .relaxed)
+            record.memory.replyCapacity.store(output.capacity, ordering: .relaxed)
+        }
         traffic.pointee.noteCommands(batch.executedCount)
         if batch.errorCount > 0 {
             engine.statistics.errorReplies.wrappingAdd(UInt64(truncatingIfNeeded: batch.errorCount), ordering: .relaxed)

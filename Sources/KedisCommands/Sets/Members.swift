@@ -21,18 +21,17 @@ enum SetAddCommand {
         var index = 2
         // What was added counts even if memory is refused on the way.
         defer { note(addedCount, key, &call) }
-        var found = try call.editableSet(key)
-        if found == nil {
+        var editor: SetEditor?
+        try call.setToEdit(key, &editor)
+        if editor == nil {
             addedCount += try call.addMember(arguments[2], to: key) ? 1 : 0
             index = 3
-            if index < arguments.count { found = try call.editableSet(key) }
+            if index < arguments.count { try call.setToEdit(key, &editor) }
         }
-        if var editor = found {
-            while index < arguments.count {
-                let member = arguments[index]
-                if try storing({ () throws(StoreError) in try editor.add(member) }) { addedCount &+= 1 }
-                index &+= 1
-            }
+        while index < arguments.count {
+            let member = arguments[index]
+            if try storing({ () throws(StoreError) in try editor?.add(member) == true }) { addedCount &+= 1 }
+            index &+= 1
         }
         reply.integer(addedCount)
     }
@@ -57,18 +56,20 @@ enum SetRemoveCommand {
     private static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         let key = call.key
         let arguments = call.arguments
-        guard var editor = try call.editableSet(key) else { return reply.integer(0) }
+        var editor: SetEditor?
+        try call.setToEdit(key, &editor)
+        guard editor != nil else { return reply.integer(0) }
         var removedCount = 0
         defer {
             if removedCount > 0 {
                 call.effects.noteChanges(removedCount)
                 call.notified(key, "srem")
-                if editor.isGone { call.notified(key, "del") }
+                if editor?.isGone == true { call.notified(key, "del") }
             }
         }
-        for index in 2..<arguments.count where !editor.isGone {
+        for index in 2..<arguments.count where editor?.isGone == false {
             let member = arguments[index]
-            if try storing({ () throws(StoreError) in try editor.remove(member) }) { removedCount &+= 1 }
+            if try storing({ () throws(StoreError) in try editor?.remove(member) == true }) { removedCount &+= 1 }
         }
         reply.integer(removedCount)
     }

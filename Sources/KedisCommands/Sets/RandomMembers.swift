@@ -91,19 +91,21 @@ enum SetPopCommand {
     private static func run(_ call: inout CommandCall, _ reply: inout ReplyWriter) throws(CommandError) {
         guard call.arguments.count == 2 else { return try popSeveral(&call, &reply) }
         let key = call.key
-        guard var editor = try call.editableSet(key) else { return reply.null() }
+        var editor: SetEditor?
+        try call.setToEdit(key, &editor)
+        guard editor != nil else { return reply.null() }
         try pop(&call, &editor, &reply)
         call.changed(key, "spop")
-        if editor.isGone { call.notified(key, "del") }
+        if editor?.isGone == true { call.notified(key, "del") }
     }
 
     private static func pop(
-        _ call: inout CommandCall, _ editor: inout SetEditor, _ reply: inout ReplyWriter
+        _ call: inout CommandCall, _ editor: inout SetEditor?, _ reply: inout ReplyWriter
     ) throws(CommandError) {
         let start = reply.count
         do throws(StoreError) {
             let (scribe, key, databaseIndex) = (call.scribe, call.key, call.keyspace.databaseIndex)
-            try editor.pop(using: &call.client.pointee.random) { member in
+            try editor?.pop(using: &call.client.pointee.random) { member in
                 reply.bulk(member)
                 scribe?.write("SREM", key, databaseIndex: databaseIndex, member)
             }
@@ -119,9 +121,8 @@ enum SetPopCommand {
             throw .literal("ERR value is out of range, must be positive")
         }
         let key = call.key
-        guard var editor = try call.editableSet(key) else { return reply.set(0) }
-        guard given > 0 else { return reply.set(0) }
-        let set = editor.value
+        var editor = try call.editableSet(key)
+        guard given > 0, let set = editor?.value else { return reply.set(0) }
         let count = set.count
         let wanted = Int(min(given, Int64(count)))
         if wanted == count {
@@ -135,17 +136,17 @@ enum SetPopCommand {
         }
         reply.set(wanted)
         var left = wanted
-        while left > 0, !editor.isGone, !reply.hasOverflowed {
+        while left > 0, editor?.isGone == false, !reply.hasOverflowed {
             do throws(CommandError) {
                 try pop(&call, &editor, &reply)
             } catch {
                 // Those before are gone, whatever the reply is.
-                if left < wanted { note(wanted &- left, &call, isGone: editor.isGone) }
+                if left < wanted { note(wanted &- left, &call, isGone: editor?.isGone == true) }
                 throw error
             }
             left &-= 1
         }
-        note(wanted, &call, isGone: editor.isGone)
+        note(wanted, &call, isGone: editor?.isGone == true)
     }
 
     /// Keeping a few members of many costs about so many times as much each as popping one does.

@@ -55,25 +55,31 @@ extension CommandCall {
         @inline(__always) get { setting { $0.setLimits } }
     }
 
-    /// The set at `key`, looked up for a change; nil when there is none.
+    /// Looks up the set at `key` for a change: `editor` is nil when there is none.
+    @inline(__always)
+    func setToEdit(_ key: Key, _ editor: inout SetEditor?) throws(CommandError) {
+        guard keyspace.editSet(key, limits: setLimits, &editor) else { throw .wrongType }
+    }
+
+    /// The set at `key`, looked up for a change; nil when there is none. ``setToEdit(_:_:)`` copies less.
     @inline(__always)
     func editableSet(_ key: Key) throws(CommandError) -> SetEditor? {
-        switch keyspace.editSet(key, limits: setLimits) {
-        case .none: return nil
-        case .wrongType: throw .wrongType
-        case .set(let editor): return editor
-        }
+        var editor: SetEditor?
+        try setToEdit(key, &editor)
+        return editor
     }
 
     /// Adds a member to the set at `key`, which is made if need be and holds no other type; false when it is one
     /// already. Notes nothing.
     func addMember(_ member: ByteView, to key: Key) throws(CommandError) -> Bool {
-        guard var editor = try editableSet(key) else {
+        var editor: SetEditor?
+        try setToEdit(key, &editor)
+        guard editor != nil else {
             let (keyspace, limits) = (keyspace, setLimits)
             try storing { () throws(StoreError) in try keyspace.makeSet(key, limits: limits, member: member) }
             return true
         }
-        return try storing { () throws(StoreError) in try editor.add(member) }
+        return try storing { () throws(StoreError) in try editor?.add(member) == true }
     }
 }
 

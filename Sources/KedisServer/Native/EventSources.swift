@@ -10,6 +10,7 @@
 #if os(Linux)
 
 import CKedis
+import KedisCommands
 
 /// Something that becomes ready: a socket, or one that listens.
 class EventSource {
@@ -23,12 +24,13 @@ class EventSource {
     func goOn() {}
 
     /// Something was received for it, or its receive has ended (SystemRing.swift). True when the buffer is still
-    /// needed, because what it has was put off.
-    func complete(_ completion: kedis_completion) -> Bool { false }
+    /// needed, because what it has was put off. Loop and ring come along because one that is kept is counted for each
+    /// use.
+    func complete(_ completion: kedis_completion, on loop: NativeLoop, _ ring: SystemRing) -> Bool { false }
 
-    /// See ReadAhead.swift: more of what its commands look for may be loaded now; and it executes what was read.
-    func goOnLoading() {}
-    func execute(_ input: UnsafeRawBufferPointer) {}
+    /// See ReadAhead.swift: what was planned for it is about to be executed; and it executes what was read.
+    func join(_ group: inout SessionGroup) {}
+    func execute(_ input: UnsafeRawBufferPointer, on loop: NativeLoop) {}
 
     /// The round in which it was taken out is over: nothing of it is running.
     func wasRemoved() {}

@@ -15,6 +15,7 @@
 #if os(Linux)
 
 import CKedis
+import KedisCommands
 import KedisPersistence
 import KedisStore
 import KedisUtilities
@@ -39,6 +40,7 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
 
     /// What connections read into, one after the other.
     private(set) var readAhead = ReadAhead()
+    private var group = SessionGroup()
     /// More than one source is ready in this round.
     private var isCrowded = false
     private let events: UnsafeMutableRawPointer
@@ -213,8 +215,10 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
                 continue
             }
             gathering.noteEvent(token: completion.token)
-            let isKept = sources[completion.token]?._withUnsafeGuaranteedRef { $0.complete(completion) } ?? false
-            if !isKept, completion.buffer >= 0 { ring.giveBack(buffer: completion.buffer) }
+            let isKept = sources[completion.token]?._withUnsafeGuaranteedRef {
+                $0.complete(completion, on: self, ring)
+            }
+            if isKept != true, completion.buffer >= 0 { ring.giveBack(buffer: completion.buffer) }
         }
         ring.removeArrived(count)
     }
@@ -236,7 +240,6 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
     @inline(__always)
     func putOff(_ source: EventSource, byteCount: Int) -> Bool {
         guard isCrowded, byteCount <= ReadAhead.byteCountMax else { return false }
-        if readAhead.count > 0 { goOnLoading(readAhead.count - 1) }
         readAhead.add(token: source.token, byteCount: byteCount)
         return true
     }
@@ -246,7 +249,6 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
     func putOff(_ source: EventSource, _ input: UnsafeRawBufferPointer, buffer: Int32) -> Bool {
         guard isCrowded, input.count <= ReadAhead.byteCountMax, let start = input.baseAddress else { return false }
         makeRoom()
-        if readAhead.count > 0 { goOnLoading(readAhead.count - 1) }
         readAhead.add(
             ReadAhead.Read(
                 token: source.token, start: UnsafeMutableRawPointer(mutating: start), byteCount: input.count,
@@ -260,18 +262,16 @@ final class NativeLoop: ServerLoop, @unchecked Sendable {
         if readAhead.count == ReadAhead.countMax { executeReads() }
     }
 
-    @inline(__always)
-    private func goOnLoading(_ index: Int) {
-        sources[readAhead[index].token]?._withUnsafeGuaranteedRef { $0.goOnLoading() }
-    }
-
     func executeReads() {
         guard readAhead.count > 0 else { return }
-        goOnLoading(readAhead.count - 1)
+        for index in 0..<readAhead.count {
+            sources[readAhead[index].token]?._withUnsafeGuaranteedRef { $0.join(&group) }
+        }
+        group.execute()
         for index in 0..<readAhead.count {
             let read = readAhead[index]
             let input = UnsafeRawBufferPointer(start: read.start, count: read.byteCount)
-            sources[read.token]?._withUnsafeGuaranteedRef { $0.execute(input) }
+            sources[read.token]?._withUnsafeGuaranteedRef { $0.execute(input, on: self) }
             if read.buffer >= 0 { ring?.giveBack(buffer: read.buffer) }
         }
         readAhead.removeAll()

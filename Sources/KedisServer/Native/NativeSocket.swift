@@ -37,9 +37,6 @@ class NativeSocket: EventSource, ConnectionTransport {
     private var isListed = false
     private var listedFlags: UInt32 = 0
 
-    /// What the commands that were put off are most likely about, 0 for nothing known.
-    final var likelyHash: UInt64 = 0
-
     /// Pieces of the queue that are sent before others have their turn.
     private static let sentPiecesMax = 4
 
@@ -105,15 +102,15 @@ class NativeSocket: EventSource, ConnectionTransport {
         isReadable = count == ReadAhead.readByteCountMax || endFlags != 0
         let input = UnsafeRawBufferPointer(start: room, count: count)
         if loop.putOff(self, byteCount: count) {
-            likelyHash = connection.session.pointee.beginLoading(input)
+            connection.planAhead(input)
         } else {
-            execute(input)
+            execute(input, on: loop)
         }
     }
 
-    override func goOnLoading() { connection.session.pointee.goOnLoading(likelyHash) }
+    override func join(_ group: inout SessionGroup) { connection.join(&group) }
 
-    override func execute(_ input: UnsafeRawBufferPointer) {
+    override func execute(_ input: UnsafeRawBufferPointer, on loop: NativeLoop) {
         connection.receive(input)
         connection.readIsComplete()
         if isReadable, isReading { goOnLater(kedis_event_input) }

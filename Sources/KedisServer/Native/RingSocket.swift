@@ -41,13 +41,13 @@ final class RingSocket: NativeSocket {
 
     override func startReceiving() -> Bool {
         loop.add(self)
-        arm()
+        if let ring { arm(ring) }
         return true
     }
 
     /// Receives, unless what has come before waits, or that is done already.
-    private func arm() {
-        guard !isArmed, end == nil, isReading, unread.byteCount == 0, descriptor >= 0, let ring else { return }
+    private func arm(_ ring: SystemRing) {
+        guard !isArmed, end == nil, isReading, unread.byteCount == 0, descriptor >= 0 else { return }
         isArmed = true
         isCancelled = false
         ring.receive(descriptor, token: token)
@@ -68,16 +68,16 @@ final class RingSocket: NativeSocket {
 
     // MARK: Input
 
-    override func complete(_ completion: kedis_completion) -> Bool {
+    override func complete(_ completion: kedis_completion, on loop: NativeLoop, _ ring: SystemRing) -> Bool {
         if isPutOff { loop.executeReads() }
         if !completion.has_more { isArmed = false }
         guard descriptor >= 0 else { return false }
-        if completion.result > 0 { return take(completion) }
+        if completion.result > 0 { return take(completion, loop, ring) }
         if !Self.isPassing(completion.result) {
             end = completion.result
             if unread.byteCount == 0, isReading { finish() }
         } else {
-            arm()
+            arm(ring)
         }
         return false
     }
@@ -92,17 +92,16 @@ final class RingSocket: NativeSocket {
 
     /// True when the buffer is still needed.
     @inline(__always)
-    private func take(_ completion: kedis_completion) -> Bool {
-        guard let ring else { return false }
+    private func take(_ completion: kedis_completion, _ loop: NativeLoop, _ ring: SystemRing) -> Bool {
         let input = ring.bytes(completion)
-        guard isReading, unread.byteCount == 0, hasTurn(byteCount: input.count) else {
+        guard isReading, unread.byteCount == 0, hasTurn(byteCount: input.count, loop) else {
             keep(input)
             return false
         }
-        arm()
+        arm(ring)
         if loop.putOff(self, input, buffer: completion.buffer) {
             isPutOff = true
-            likelyHash = connection.session.pointee.beginLoading(input)
+            connection.planAhead(input)
             return true
         }
         connection.receive(input)
@@ -112,7 +111,7 @@ final class RingSocket: NativeSocket {
 
     /// A connection gets as much of a round as one that reads.
     @inline(__always)
-    private func hasTurn(byteCount: Int) -> Bool {
+    private func hasTurn(byteCount: Int, _ loop: NativeLoop) -> Bool {
         if roundNumber != loop.roundNumber {
             roundNumber = loop.roundNumber
             roundByteCount = 0
@@ -121,9 +120,16 @@ final class RingSocket: NativeSocket {
         return roundByteCount <= ReadAhead.readByteCountMax
     }
 
-    override func execute(_ input: UnsafeRawBufferPointer) {
+    override func join(_ group: inout SessionGroup) {
+        if isReading, unread.byteCount == 0 { connection.join(&group) }
+    }
+
+    override func execute(_ input: UnsafeRawBufferPointer, on loop: NativeLoop) {
         isPutOff = false
-        guard isReading, unread.byteCount == 0 else { return keep(input) }
+        guard isReading && unread.byteCount == 0 || connection.session.pointee.hasExecutedAhead else {
+            connection.session.pointee.forgetPlan()
+            return keep(input)
+        }
         connection.receive(input)
         connection.readIsComplete()
     }
@@ -143,7 +149,7 @@ final class RingSocket: NativeSocket {
 
     override func readingHasChanged() {
         guard isReading else { return cancel() }
-        if unread.byteCount > 0 || end != nil { goOnLater(kedis_event_input) } else { arm() }
+        if unread.byteCount > 0 || end != nil { goOnLater(kedis_event_input) } else if let ring { arm(ring) }
     }
 
     /// Its turn has come again, or the connection is broken.
@@ -159,7 +165,7 @@ final class RingSocket: NativeSocket {
         }
         guard isReading, descriptor >= 0 else { return }
         if unread.byteCount > 0 { return goOnLater(kedis_event_input) }
-        if end != nil { finish() } else { arm() }
+        if end != nil { finish() } else if let ring { arm(ring) }
     }
 
     // MARK: Output
