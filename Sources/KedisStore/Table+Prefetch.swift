@@ -3,8 +3,8 @@
 //
 //      home bucket ─▶ its cell with the tag, or the buckets where else the key may be ─▶ the cell there
 //
-// A hint and nothing else. The stripe is locked. Cost: some instructions a key and stage; nothing is waited for but what
-// the stage before has begun to load.
+// A hint and nothing else. The stripe is locked. Cost: some instructions a key and stage; nothing is waited for but
+// what the stage before has begun to load.
 
 import CKedis
 import KedisUtilities
