@@ -52,16 +52,11 @@ package struct StoreHandle: @unchecked Sendable {
     /// cells, so that the cache misses overlap; a key that follows itself is looked at once. The caller holds their
     /// stripes. Best for 8 to 64 keys.
     package func prefetch(_ keys: UnsafeBufferPointer<Key>, databaseIndex: Int) {
-        prefetch(keys, databaseIndex: databaseIndex) { _, _ in }
-    }
-
-    /// The same; `body` is told each key's index and the cell that is most likely its.
-    @inline(__always)
-    func prefetch(_ keys: UnsafeBufferPointer<Key>, databaseIndex: Int, _ body: (Int, Cell?) -> Void) {
         prefetchBuckets(keys, databaseIndex: databaseIndex)
-        prefetchCells(keys, databaseIndex: databaseIndex, body)
+        prefetchCells(keys, databaseIndex: databaseIndex)
     }
 
+    /// The first stage of ``prefetch(_:databaseIndex:)``, for who has more keys than these.
     package func prefetchBuckets(_ keys: UnsafeBufferPointer<Key>, databaseIndex: Int) {
         var last: UInt64?
         for key in keys where key.hash != last {
@@ -70,10 +65,13 @@ package struct StoreHandle: @unchecked Sendable {
         }
     }
 
+    /// The second stage.
     package func prefetchCells(_ keys: UnsafeBufferPointer<Key>, databaseIndex: Int) {
         prefetchCells(keys, databaseIndex: databaseIndex) { _, _ in }
     }
 
+    /// The same; `body` is told each key's index and the cell that is most likely its, of one that is not at home at
+    /// first nil.
     @inline(__always)
     func prefetchCells(_ keys: UnsafeBufferPointer<Key>, databaseIndex: Int, _ body: (Int, Cell?) -> Void) {
         // Stripes are alike.

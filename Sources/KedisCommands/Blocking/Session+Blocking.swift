@@ -24,6 +24,11 @@ extension Session {
         return waiter.deadlineNanoseconds
     }
 
+    /// One of the batch's commands may change something.
+    var isChanging: Bool {
+        (0..<batch.count).contains { !batch.items[$0].entry.pointee.flags.contains(.readOnly) }
+    }
+
     /// Somebody wants to know what a batch does, which holds `held`: returns all that is locked afterwards, which has
     /// what serving waiters needs.
     @inline(never)

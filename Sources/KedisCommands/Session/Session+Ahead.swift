@@ -72,13 +72,10 @@ extension Session {
         } catch {
             return false
         }
-        batch.items[batch.count] = Batch.Item(
-            entry: entry, base: base, firstArgument: firstArgument, argumentCount: argumentCount, firstKey: firstKey,
-            keyCount: keys.count - firstKey, stripes: stripes
-        )
-        batch.count += 1
-        if entry.pointee.elements != .none { batch.hasElements = true }
-        batch.stripes.formUnion(stripes)
+        batch.append(
+            Batch.Item(
+                entry: entry, base: base, firstArgument: firstArgument, argumentCount: argumentCount,
+                firstKey: firstKey, keyCount: keys.count - firstKey, stripes: stripes))
         return true
     }
 
@@ -93,18 +90,18 @@ extension Session {
     /// The input has come: from where on it is to be processed.
     @inline(__always)
     mutating func takeAhead() -> Int {
-        let taken = ahead
-        ahead = AheadPlan()
-        if taken.isExecuted { return taken.byteCount }
-        // Others have executed something since.
-        makeRoom()
-        guard isPlanCurrent else {
-            emptyBatch()
-            forgetArguments()
-            return 0
+        let byteCount = ahead.byteCount
+        if !ahead.isExecuted {
+            // Others have executed something since.
+            makeRoom()
+            guard isPlanCurrent else {
+                forgetPlan()
+                return 0
+            }
         }
+        ahead = AheadPlan()
         if batch.count == Batch.capacity { flush() }
-        return taken.byteCount
+        return byteCount
     }
 
     /// The input has come and must wait: how much of it was executed.

@@ -70,6 +70,15 @@ struct Batch: ~Copyable {
         count > 0 && (items[0].entry.pointee.walksKeyspace || items[0].entry.pointee.fullName == "explain")
     }
 
+    /// Takes a command; there is room.
+    @inline(__always)
+    mutating func append(_ item: Item) {
+        items[count] = item
+        count += 1
+        if item.entry.pointee.elements != .none { hasElements = true }
+        stripes.formUnion(item.stripes)
+    }
+
     mutating func begin(conditions: AdmissionCondition) {
         assert(count == 0)
         self.conditions = conditions
@@ -113,14 +122,11 @@ extension Session {
             if !isPostponed { reject(error, list) }
             return forgetArguments()
         }
-        batch.items[batch.count] = Batch.Item(
-            entry: entry, base: base, firstArgument: firstArgument, argumentCount: argumentCount, firstKey: firstKey,
-            keyCount: keys.count - firstKey, stripes: stripes
-        )
-        batch.count += 1
+        batch.append(
+            Batch.Item(
+                entry: entry, base: base, firstArgument: firstArgument, argumentCount: argumentCount,
+                firstKey: firstKey, keyCount: keys.count - firstKey, stripes: stripes))
         if entry.pointee.cost.mayTakeLong(list) { batch.hasLongCommand = true }
-        if entry.pointee.elements != .none { batch.hasElements = true }
-        batch.stripes.formUnion(stripes)
         if batch.count == Batch.capacity || !entry.pointee.isBatchable || isInline { flush() }
     }
 
@@ -279,11 +285,6 @@ extension Session {
     @inline(never)
     mutating func noteCopiesSlowly() {
         if isChanging { hasLeftCopies = true }
-    }
-
-    /// One of the batch's commands may change something.
-    var isChanging: Bool {
-        (0..<batch.count).contains { !batch.items[$0].entry.pointee.flags.contains(.readOnly) }
     }
 
     /// The call of the first command, in whose place the others follow: most of it is the batch's.
